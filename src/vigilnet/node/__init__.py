@@ -1,0 +1,1 @@
+"""One running node: the only place that knows every room and plugs them together."""

@@ -1,0 +1,1 @@
+"""Which way to go, and through whom: path choice and the pool of circuits."""

@@ -1,0 +1,1 @@
+"""How people and programs steer a node: daemon entry point, control API, command line."""

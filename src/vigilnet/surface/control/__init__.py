@@ -1,0 +1,1 @@
+"""The control API: schema, server, client, authentication by peer credentials."""

@@ -1,0 +1,1 @@
+"""Circuits: onion layers, handshakes, relay messages, streams, flow and congestion control."""

@@ -1,0 +1,1 @@
+"""Where streams leave: exit policy, name resolution, dialling targets."""

@@ -1,0 +1,1 @@
+"""Transports: how a link's bytes travel. All serve the small Protocol in `carrier`."""

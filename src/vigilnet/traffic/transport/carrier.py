@@ -1,0 +1,107 @@
+"""The Protocol that every transport serves: how a link's octets travel to one neighbour.
+
+A carrier is one established, ordered, reliable octet pipe (a TCP connection, an HTX session,
+a QUIC stream, two queues in memory). It knows nothing of frames. Everything is called from the
+event loop's thread; nothing here waits except `Transport.dial`.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Protocol
+
+
+class CarrierKind(IntEnum):
+    """What carries the link, as it enters the link handshake's prologue."""
+
+    PLAIN = 0  # memory, tcp
+    HTX_BORROWED = 1
+    HTX_OWN_SITE = 2
+    QUIC = 3
+    PLUGGABLE = 4
+    BLUETOOTH = 5
+    SHADOWSOCKS = 6
+
+
+class CarrierUser(Protocol):
+    """What a carrier calls; the link serves it."""
+
+    def receive_buffer(self) -> memoryview:
+        """Return where the carrier may put received octets next; never empty."""
+        ...
+
+    def octets_received(self, count: int) -> None:
+        """`count` octets were put at the start of the buffer last returned by `receive_buffer`."""
+        ...
+
+    def carrier_writable(self) -> None:
+        """The carrier takes octets again after `write` said that it was full."""
+        ...
+
+    def carrier_closed(self, error: OSError | None) -> None:
+        """The other end closed, or the carrier broke; called once, also after our own `close`."""
+        ...
+
+
+class Carrier(Protocol):
+    """One established octet pipe to a neighbour."""
+
+    @property
+    def kind(self) -> CarrierKind:
+        """What kind of carrier this is."""
+        ...
+
+    @property
+    def binding(self) -> bytes:
+        """32 octets that tie the link's handshake to this carrier's own; zeros where there is none."""
+        ...
+
+    @property
+    def has_tls_records(self) -> bool:
+        """Whether link frames take the TLS record header (`17 03 03 length`) instead of the plain one."""
+        ...
+
+    @property
+    def remote_host(self) -> str:
+        """The neighbour's address as text, for limits per prefix; sensitive, never logged as it is."""
+        ...
+
+    def start(self, user: CarrierUser) -> None:
+        """Begin to deliver received octets to `user`."""
+        ...
+
+    def write(self, parts: Sequence[memoryview | bytes]) -> bool:
+        """Send `parts` in order; what the system does not take now is kept and sent later.
+
+        Returns:
+            Whether more may be written now. After False, wait for `carrier_writable`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Send what was written, then close; safe to call twice."""
+        ...
+
+
+class Listener(Protocol):
+    """A place where neighbours can reach us."""
+
+    @property
+    def port(self) -> int:
+        """The port really bound."""
+        ...
+
+    def close(self) -> None:
+        """Stop accepting; carriers already accepted live on."""
+        ...
+
+
+class Transport(Protocol):
+    """Makes carriers, by dialling or by listening."""
+
+    async def dial(self, host: str, port: int) -> Carrier:
+        """Connect to a neighbour; raises OSError when it cannot be reached."""
+        ...
+
+    async def listen(self, host: str, port: int, accept: Callable[[Carrier], None]) -> Listener:
+        """Call `accept` for every carrier that a neighbour opens; raises OSError if the port is taken."""
+        ...

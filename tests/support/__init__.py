@@ -1,0 +1,1 @@
+"""Few, documented, typed things that many tests share."""
