@@ -1,6 +1,49 @@
-check:
-	.venv/bin/ruff format --check src tests
-	.venv/bin/ruff check src tests
-	.venv/bin/mypy
-	.venv/bin/lint-imports
-	.venv/bin/pytest -q
+# VigilNet: every target makes or refreshes .venv first (quick when nothing changed).
+BIN := .venv/bin
+SEED ?= 0
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench bench-peers fuzz coverage sbom lock clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup:  ## make .venv with the pinned dependencies
+	@requirements/setup.sh
+
+demo: setup  ## a whole network on this machine, a page fetched through three hops; Ctrl-C ends it
+	@$(BIN)/python examples/demo.py $(DEMO)
+
+test: setup  ## all tests (as root, those in network namespaces too)
+	$(BIN)/pytest -q -rs
+
+check: setup  ## format, lint, types, import contracts, quick tests: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not slow and not netns"
+
+fuzz: setup  ## every decoder, a million inputs in all (SEED=n repeats a run)
+	$(BIN)/python -m tests.fuzz.run --iterations 1000000 --seed $(SEED)
+
+coverage: setup  ## branch coverage, with the floors of the rooms that matter most
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m "not netns"
+	$(BIN)/python -m tests.coverage_floors
+
+bench: setup  ## our figures for 1, 3 and 10 hops: docs/benchmarks/
+	@requirements/setup.sh requirements/bench-lock.txt
+	$(BIN)/python -m tests.bench.run $(BENCH)
+
+bench-peers: setup  ## the same with Tor beside it in one run (root; needs tor)
+	@requirements/setup.sh requirements/bench-lock.txt
+	$(BIN)/python -m tests.bench.run --peers $(BENCH)
+
+sbom: setup  ## the parts list of a release, CycloneDX: dist/vigilnet.cdx.json
+	$(BIN)/python -m tests.support.sbom dist/vigilnet.cdx.json
+
+lock:  ## write requirements/*.txt anew from pyproject.toml
+	requirements/lock.sh
+
+clean:  ## remove what was built (state of nodes is kept elsewhere and stays)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
