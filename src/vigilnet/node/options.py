@@ -1,0 +1,116 @@
+"""All settings of a node as one tree, and where they are read from (DESIGN 8).
+
+Precedence: defaults < file < environment < command line. A room's `Options` is one line here; the settings
+that belong to no room are declared here. docs/vigilnet.example.toml is written from this tree.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from vigilnet.base.config import Settings
+from vigilnet.base.errors import ConfigurationError
+
+NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
+
+# Old names (qnet's config.toml) and what they are called here.
+LEGACY_KEYS = {
+    "mesh.max_circuits": "circuits.max_circuits",
+    "mesh.build_circuits": "circuits.build_ahead",
+    "mesh.circuit_idle_timeout": "circuits.idle_s",
+}
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """This node itself: where its state is and which network it is in."""
+
+    state_folder: Path | None = None  # "": the platform's data folder
+    network: str = ""  # the name of a private network; "" is the public one
+    peers_folder: Path | None = None  # NAME.record files of peers; a relay puts its own there too
+    peer_files: tuple[Path, ...] = ()  # single record files
+
+
+@dataclass(frozen=True)
+class RelayOptions:
+    """Forwarding for others; a client leaves it off."""
+
+    enabled: bool = False
+    listen: tuple[str, ...] = ("0.0.0.0:4001", "[::]:4001")
+    advertise: tuple[str, ...] = ()  # host:port as others reach us; empty: what we listen on
+    family: str = ""  # relays of one operator: never two of a family on one path
+
+
+@dataclass(frozen=True)
+class LogOptions:
+    """What is told of a run; addresses, targets and names are never shown unless asked for."""
+
+    level: str = "info"  # error, warning, info or debug
+    file: Path | None = None  # "": standard error
+    show_sensitive: bool = False
+
+    def __post_init__(self) -> None:
+        if self.level not in ("error", "warning", "info", "debug"):
+            raise ConfigurationError(f"level: got {self.level!r}, expected error, warning, info or debug")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The whole tree: one field for each table of the file."""
+
+    node: NodeOptions = field(default_factory=NodeOptions)
+    relay: RelayOptions = field(default_factory=RelayOptions)
+    log: LogOptions = field(default_factory=LogOptions)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Options, what to tell the user about them, and where each one that was set came from."""
+
+    options: Options
+    warnings: tuple[str, ...]
+    origins: Mapping[str, str]
+
+
+def default_file() -> Path:
+    """Where the settings are looked for when no file is named."""
+    return platformdirs.user_config_path("vigilnet", appauthor=False) / "vigilnet.toml"
+
+
+def load_options(
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    assignments: Iterable[tuple[str, str]] = (),
+) -> Loaded:
+    """Read all layers.
+
+    Args:
+        file: the file named by the user, who is told if it is missing; None looks for `default_file()`.
+        environment: variables by name.
+        assignments: (dotted key, text) pairs of the command line.
+
+    Raises:
+        ConfigurationError: names the key or the file, what was got, what is expected, and where.
+    """
+    settings = Settings(Options())
+    content = _read(file)
+    if content is not None:
+        settings.add_file(content, str(file or default_file()), LEGACY_KEYS)
+    settings.add_environment(environment, NOT_SETTINGS)
+    for dotted, text in assignments:
+        settings.set_text(dotted, text, "command line")
+    return Loaded(settings.build(), tuple(settings.warnings), dict(settings.origins))
+
+
+def _read(file: Path | None) -> bytes | None:
+    try:
+        return (file or default_file()).read_bytes()
+    except FileNotFoundError as error:
+        if file is None:
+            return None
+        raise ConfigurationError(f"{file}: no such file; name an existing one with --config") from error
+    except OSError as error:
+        raise ConfigurationError(f"{file or default_file()}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,63 @@
+"""One node's settings from all their sources."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.example_config import EXAMPLE, example_text
+from vigilnet.base.config import Settings, keys_of
+from vigilnet.base.errors import ConfigurationError
+from vigilnet.node.options import Options, load_options
+
+
+@pytest.fixture(autouse=True)
+def no_file_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+
+def test_precedence_is_file_then_environment_then_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "vigilnet.toml"
+    file.write_text(
+        '[node]\nnetwork = "file"\n[relay]\nenabled = true\nfamily = "file"\n[log]\nlevel = "debug"\n'
+    )
+    loaded = load_options(
+        file, {"VIGILNET_NODE_NETWORK": "env", "VIGILNET_RELAY_FAMILY": "env"}, [("node.network", "line")]
+    )
+    assert (loaded.options.node.network, loaded.options.relay.family) == ("line", "env")
+    assert (loaded.options.relay.enabled, loaded.options.log.level) == (True, "debug")
+    assert loaded.origins["log.level"] == f"{file}, line 7"
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no such file; name an existing one"):
+        load_options(tmp_path / "none.toml", {})
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_options(tmp_path, {})
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    assert load_options(None, {}).options == Options()
+    (tmp_path / "vigilnet").mkdir()
+    (tmp_path / "vigilnet" / "vigilnet.toml").write_text("[relay]\nenabled = true")
+    assert load_options(None, {}).options.relay.enabled
+
+
+def test_a_bad_level_is_refused_with_its_origin() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"log.level: got 'loud', expected error, .* \(command line\)"
+    ):
+        load_options(None, {}, [("log.level", "loud")])
+
+
+def test_the_example_file_shows_every_key_at_its_default() -> None:
+    text = EXAMPLE.read_text()
+    assert text == example_text(), "write it anew: python -m tests.support.example_config"
+    uncommented = "\n".join(line.removeprefix("#") for line in text.splitlines() if not line.startswith("# "))
+    settings = Settings(Options())
+    settings.add_file(uncommented.encode(), EXAMPLE.name)
+    assert settings.build() == Options()
+    assert settings.warnings == []
+    assert settings.origins.keys() == keys_of(Options()).keys()
