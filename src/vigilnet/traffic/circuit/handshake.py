@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.aead import TAG_SIZE, Suite
-from vigilnet.crypto.kdf import sha256
 from vigilnet.crypto.labels import Label, label_octets
 from vigilnet.crypto.noise import (
     DH_SIZE,
@@ -28,6 +27,7 @@ from vigilnet.crypto.noise import (
     NoiseHandshake,
     Pattern,
 )
+from vigilnet.peer.keyring import KEY_ID_SIZE, onion_key_id
 from vigilnet.traffic.circuit.messages import MAX_CREATE_BODY, Octets
 from vigilnet.traffic.circuit.puzzle import (
     SOLUTION_SIZE,
@@ -41,7 +41,6 @@ from vigilnet.traffic.circuit.wire import DestroyReason
 # From the specification.
 VERSION: Final = 1
 CELL_BODY_SIZE: Final = 2032
-KEY_ID_SIZE: Final = 8
 MAX_PARAMETERS_SIZE: Final = 192
 MIN_MESSAGE1: Final = DH_SIZE + KEM_PUBLIC_SIZE + 2 * TAG_SIZE  # 1248
 MIN_MESSAGE2: Final = DH_SIZE + KEM_CIPHERTEXT_SIZE + 2 * TAG_SIZE  # 1152
@@ -50,11 +49,6 @@ SENDME_INCREMENT: Final = 28
 
 _SUITES: Final = frozenset(Suite)
 _HEAD_SIZE: Final = 2 + KEY_ID_SIZE + 1
-
-
-def onion_key_id(onion_public: bytes, network: str = "") -> bytes:
-    """Return the 8 octets by which a CREATE names the onion key."""
-    return sha256(label_octets(Label.ONION_KEY_ID, network), onion_public)[:KEY_ID_SIZE]
 
 
 def circuit_prologue(suite: Suite, relay_identity: bytes, key_id: bytes, network: str = "") -> bytes:

@@ -10,6 +10,7 @@ from tests.support.deterministic import FixedEphemerals, counted_bytes
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.aead import Suite
 from vigilnet.crypto.noise import NoiseHandshake, Pattern
+from vigilnet.peer.keyring import onion_key_id
 from vigilnet.traffic.circuit.handshake import (
     ClientHandshake,
     CreateBody,
@@ -18,7 +19,6 @@ from vigilnet.traffic.circuit.handshake import (
     circuit_prologue,
     created_head,
     fill_cell,
-    onion_key_id,
 )
 from vigilnet.traffic.circuit.puzzle import CreateRefusedError, PuzzleGate, PuzzleSolver
 from vigilnet.traffic.circuit.wire import DestroyReason
