@@ -167,11 +167,11 @@ class ClientOnion:
         "_backward",
         "_backward_at",
         "_backward_batch",
+        "_fill",
+        "_fill_at",
         "_forward",
         "_forward_at",
         "_forward_batch",
-        "_fill",
-        "_fill_at",
         "_random_bytes",
         "_scratch",
     )

@@ -1,0 +1,425 @@
+"""What a relay does for others: answers CREATE in fair order, extends, tears down, forgets the idle."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.errors import ErrorKind, VigilnetError
+from vigilnet.base.safelog import get_logger
+from vigilnet.base.tasks import TaskGroup
+from vigilnet.traffic.cell import RUN_AT, RUN_HEADER_SIZE, Command, new_frame, pack_run_header
+from vigilnet.traffic.circuit.handshake import (
+    CheckedCreate,
+    HopKeys,
+    OnionSecrets,
+    RelayHandshake,
+    created_head,
+    fill_cell,
+)
+from vigilnet.traffic.circuit.messages import Extend, Refusal
+from vigilnet.traffic.circuit.mux import Acceptor, MuxOptions, StreamMux
+from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
+from vigilnet.traffic.circuit.puzzle import CreateRefusedError, EffortControl, PuzzleGate
+from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
+from vigilnet.traffic.circuit.run_queue import RunQueue
+from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
+from vigilnet.traffic.circuit.wire import DestroyReason
+
+# From the specification.
+EXTEND_TIMEOUT_S: Final = 10.0
+MAX_CIRCUITS_CLIENT_LINK: Final = 1024
+MAX_CIRCUITS_RELAY_LINK: Final = 65_536
+CREATE_RATE: Final = 20.0  # a second, links of clients only
+CREATE_BURST: Final = 100.0
+CREATE_WAIT_S: Final = 2.0
+IDLE_S: Final = 600.0
+MAX_DESTROY_DELAY_S: Final = 2.0
+MAX_PUZZLE_REFUSALS: Final = 3
+
+# Our choice.
+CREATE_SLICE_S: Final = 0.004  # of handshakes before the loop's other work gets its turn
+MAX_WAITING_CREATES: Final = 4096
+SWEEP_S: Final = 30.0
+
+_log = get_logger(__name__)
+
+
+class Neighbours(Protocol):
+    """How a relay reaches the next hop of somebody's circuit."""
+
+    async def link_to(self, identity: bytes) -> LinkCircuits:
+        """Return the tables of the link to `identity`; raises VigilnetError or OSError."""
+        ...
+
+    def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
+        """Say why we do not extend to `identity`, or None if we may (record known and recent enough)."""
+        ...
+
+    def offer_record(self, encoded: bytes) -> None:
+        """A client gave us a peer record for its next EXTEND."""
+        ...
+
+
+@dataclass(slots=True)
+class _LinkLoad:
+    """What one link asked for."""
+
+    waiting: deque[tuple[float, int, CheckedCreate]] = field(default_factory=deque)
+    tokens: float = CREATE_BURST
+    updated: float = 0.0
+
+
+class _PreviousSide:
+    """A circuit as the link towards its client sees it."""
+
+    __slots__ = ("circuit", "relay", "role")
+
+    def __init__(self, role: "RelayRole", circuit: RelayCircuit) -> None:
+        self.role = role
+        self.circuit = circuit
+        self.relay = circuit.forward
+
+    def created(self, body: memoryview) -> None:
+        """A neighbour answers what we did not ask: ignored."""
+
+    def destroyed(self, refusal: Refusal) -> None:
+        self.role.drop(self.circuit, refusal, at_once=True)
+
+    def fault(self, error: VigilnetError) -> None:
+        self.role.fault(self.circuit, error)
+
+    def link_closed(self) -> None:
+        self.role.drop(self.circuit, Refusal(DestroyReason.CLOSED), at_once=False)
+
+
+class _NextSide:
+    """A circuit as the link towards its next hop sees it, from CREATE on."""
+
+    __slots__ = ("answer", "circuit", "relay", "role")
+
+    def __init__(self, role: "RelayRole", circuit: RelayCircuit, answer: asyncio.Future[bytes]) -> None:
+        self.role = role
+        self.circuit = circuit
+        self.answer: asyncio.Future[bytes] | None = answer
+        self.relay = circuit.backward
+
+    def created(self, body: memoryview) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(created_head(body))
+
+    def destroyed(self, refusal: Refusal) -> None:
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_exception(NextHopRefusedError(refusal))
+        elif self.role.is_known(self.circuit):
+            self.role.next_gone(self.circuit, refusal)
+
+    def fault(self, error: VigilnetError) -> None:
+        self.role.fault(self.circuit, error)
+
+    def link_closed(self) -> None:
+        self.destroyed(Refusal(DestroyReason.CLOSED))
+
+
+class NextHopRefusedError(VigilnetError):
+    """The next hop answered with DESTROY."""
+
+    kind = ErrorKind.REFUSED
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"next hop refused ({refusal.reason.name.lower()})")
+        self.refusal = refusal
+
+
+class RelayRole:
+    """All circuits that cross or end at this node for others; serves `RelayHost`."""
+
+    def __init__(
+        self,
+        neighbours: Neighbours,
+        identity: bytes,
+        secrets: OnionSecrets,
+        options: MuxOptions,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        network: str,
+    ) -> None:
+        self._neighbours = neighbours
+        self._identity = identity
+        self._options = options
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._network = network
+        self.acceptor: Acceptor | None = None
+        now = clock.now()
+        self.gate = PuzzleGate(identity, random_bytes, now, network)
+        self._handshake = RelayHandshake(identity, secrets, self.gate, network=network)
+        self._effort = EffortControl(now)
+        self._loads: dict[LinkCircuits, _LinkLoad] = {}
+        self._turns: deque[LinkCircuits] = deque()
+        self._waiting = 0
+        self._is_scheduled = False
+        self._places: dict[RelayCircuit, tuple[LinkCircuits, tuple[LinkCircuits, int] | None]] = {}
+        self._puzzle_refusals: dict[RelayCircuit, int] = {}
+        self._tasks = TaskGroup("relay circuits")
+        self.bad_records = 0
+
+    def start(self) -> None:
+        """Begin to sweep idle circuits and to steer the puzzle's effort."""
+        self._tasks.start("sweep", self._sweep())
+
+    @property
+    def circuits(self) -> list[RelayCircuit]:
+        """The circuits that cross or end here."""
+        return list(self._places)
+
+    def is_known(self, circuit: RelayCircuit) -> bool:
+        """Whether `circuit` is still alive here."""
+        return circuit in self._places
+
+    def create_received(self, link: LinkCircuits, circuit_id: int, body: bytes) -> None:
+        """Check a CREATE and let it wait for its turn, or refuse it at once."""
+        now = self._clock.now()
+        load = self._loads.setdefault(link, _LinkLoad(updated=now))
+        limit = MAX_CIRCUITS_CLIENT_LINK if link.port.peer is None else MAX_CIRCUITS_RELAY_LINK
+        if link.circuits >= limit or self._waiting >= MAX_WAITING_CREATES:
+            self._effort.create_refused()
+            link.destroy(circuit_id, Refusal(DestroyReason.OVERLOAD))
+            return
+        try:
+            create = self._handshake.check(body, now, lambda: self._within_budget(link, load, now))
+        except CreateRefusedError as error:
+            self._effort.create_refused()
+            link.destroy(circuit_id, Refusal(error.reason, error.puzzle))
+            return
+        if not load.waiting:
+            self._turns.append(link)
+        load.waiting.append((now, circuit_id, create))
+        self._waiting += 1
+        self._schedule()
+
+    def _within_budget(self, link: LinkCircuits, load: _LinkLoad, now: float) -> bool:
+        """Links of clients have a budget; a budget between relays would let one client cut them apart."""
+        if link.port.peer is not None:
+            return True
+        load.tokens = min(CREATE_BURST, load.tokens + (now - load.updated) * CREATE_RATE)
+        load.updated = now
+        if load.tokens < 1.0:
+            return False
+        load.tokens -= 1.0
+        return True
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._answer_creates)
+
+    def _answer_creates(self) -> None:
+        """Answer waiting CREATEs, round robin over links, for one slice of time."""
+        self._is_scheduled = False
+        end = self._clock.now() + CREATE_SLICE_S
+        while self._turns:
+            link = self._turns.popleft()
+            load = self._loads.get(link)
+            if load is None or not load.waiting:
+                continue
+            best = max(range(len(load.waiting)), key=lambda index: load.waiting[index][2].effort)
+            received_at, circuit_id, create = load.waiting[best]
+            del load.waiting[best]
+            self._waiting -= 1
+            if load.waiting:
+                self._turns.append(link)
+            now = self._clock.now()
+            if link.is_closed:
+                continue
+            if now - received_at > CREATE_WAIT_S:
+                self._effort.create_refused()
+                link.destroy(circuit_id, Refusal(DestroyReason.OVERLOAD))
+                continue
+            self._answer_create(link, circuit_id, create)
+            done = self._clock.now()
+            self._effort.handshake_done(done - now)
+            if done >= end and self._turns:
+                self._schedule()
+                return
+        self._effort.queue_emptied()
+
+    def _answer_create(self, link: LinkCircuits, circuit_id: int, create: CheckedCreate) -> None:
+        try:
+            answer = self._handshake.answer(create)
+        except CreateRefusedError as error:
+            link.destroy(circuit_id, Refusal(error.reason))
+            return
+        self._open(link, circuit_id, answer.keys)
+        link.port.send_control(
+            _cell(circuit_id, Command.CREATED, fill_cell(answer.created_body, self._random_bytes))
+        )
+
+    def _open(self, link: LinkCircuits, circuit_id: int, keys: HopKeys) -> None:
+        onion = RelayOnion(keys.suite, keys.forward, keys.backward, self._network)
+        queue = RunQueue(link.port, self._clock.now(), self._wake_in)
+        circuit = RelayCircuit(self, onion, circuit_id, queue)
+        circuit.last_used = self._clock.now()
+        self._places[circuit] = (link, None)
+        link.add(circuit_id, _PreviousSide(self, circuit))
+
+    @staticmethod
+    def _wake_in(queue: RunQueue, delay: float) -> None:
+        asyncio.get_running_loop().call_later(delay, queue.port.activate, queue)
+
+    def relay_extend(self, circuit: RelayCircuit, request: Extend) -> None:
+        """Build the next hop in a task."""
+        self._tasks.start("extend", self._extend(circuit, request))
+
+    async def _extend(self, circuit: RelayCircuit, request: Extend) -> None:
+        previous = circuit.previous.peer
+        refused: DestroyReason | None = None
+        if request.identity in (self._identity, previous):
+            refused = DestroyReason.PROTOCOL
+        else:
+            refused = self._neighbours.may_extend(request.identity, request.least_sequence)
+        if refused is not None:
+            circuit.extend_failed(Refusal(refused))
+            return
+        refusal = Refusal(DestroyReason.TIMEOUT)
+        try:
+            async with asyncio.timeout(EXTEND_TIMEOUT_S):
+                await self._ask_next(circuit, request)
+                return
+        except NextHopRefusedError as error:
+            refusal = error.refusal
+        except TimeoutError:
+            pass
+        except (VigilnetError, OSError):
+            refusal = Refusal(DestroyReason.CONNECT_FAILED)
+        if circuit not in self._places:
+            return
+        if refusal.reason is DestroyReason.PUZZLE:
+            refusals = self._puzzle_refusals[circuit] = self._puzzle_refusals.get(circuit, 0) + 1
+            if refusals > MAX_PUZZLE_REFUSALS:
+                self.drop(circuit, Refusal(DestroyReason.PUZZLE), at_once=False, tell_previous=True)
+                return
+        circuit.extend_failed(refusal)
+
+    async def _ask_next(self, circuit: RelayCircuit, request: Extend) -> None:
+        """Send CREATE to the next hop, wait for its answer and join the two halves."""
+        place = await self._neighbours.link_to(request.identity)
+        if circuit not in self._places:
+            return
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        next_id = place.new_id()
+        place.add(next_id, _NextSide(self, circuit, answer))
+        place.port.send_control(
+            _cell(next_id, Command.CREATE, fill_cell(request.create_body, self._random_bytes))
+        )
+        try:
+            created = await answer
+        except BaseException:
+            place.destroy(next_id, Refusal(DestroyReason.CLOSED))
+            raise
+        if circuit not in self._places or circuit.state is not RelayState.EXTENDING:
+            place.destroy(next_id, Refusal(DestroyReason.CLOSED))
+            return
+        self._places[circuit] = (self._places[circuit][0], (place, next_id))
+        circuit.extended(RunQueue(place.port, self._clock.now(), self._wake_in), next_id, created)
+
+    def relay_record(self, circuit: RelayCircuit, encoded: bytes) -> None:
+        """A client gives us a record; the peer room judges it."""
+        self._neighbours.offer_record(encoded)
+
+    def relay_end(self, circuit: RelayCircuit) -> StreamMux:
+        """Streams begin on a circuit that ends here."""
+        return StreamMux(circuit, self._options, self._clock.now, acceptor=self.acceptor, is_client=False)
+
+    def relay_cut(self, circuit: RelayCircuit, reason: DestroyReason) -> None:
+        """Destroy what lies behind us."""
+        place, next_hop = self._places[circuit]
+        self._places[circuit] = (place, None)
+        if next_hop is not None:
+            next_hop[0].destroy(next_hop[1], Refusal(reason))
+
+    def next_gone(self, circuit: RelayCircuit, refusal: Refusal) -> None:
+        """The next hop destroyed its part, or its link closed."""
+        self._places[circuit] = (self._places[circuit][0], None)
+        circuit.next_hop_gone(refusal)
+
+    def fault(self, circuit: RelayCircuit, error: VigilnetError) -> None:
+        """Something wrong came on a circuit: TRUNCATED to the client, DESTROY to both sides, keys gone."""
+        if circuit not in self._places:
+            return
+        is_bad_record = isinstance(error, BadRecordError)
+        if is_bad_record:
+            self.bad_records += 1
+        reason = DestroyReason.BAD_RECORD if is_bad_record else DestroyReason.PROTOCOL
+        _log.debug("circuit torn down", reason=reason.name)
+        circuit.send_truncated(Refusal(reason))
+        self.drop(circuit, Refusal(DestroyReason.CLOSED), at_once=False, tell_previous=True)
+
+    def drop(
+        self, circuit: RelayCircuit, refusal: Refusal, *, at_once: bool, tell_previous: bool = False
+    ) -> None:
+        """Forget a circuit and tell its neighbours.
+
+        Args:
+            circuit: the circuit; nothing happens if it is already gone.
+            refusal: what the next hop is told.
+            at_once: whether the next hop is told now (we pass a DESTROY on) or after a random time up
+                to 2 s (we start it ourselves), so that times do not tell where it began.
+            tell_previous: whether the previous hop must be told too, behind what is on its way to it.
+        """
+        place = self._places.pop(circuit, None)
+        self._puzzle_refusals.pop(circuit, None)
+        if place is None:
+            return
+        link, next_hop = place
+        if circuit.forward_queue is not None:
+            circuit.forward_queue.clear()
+        circuit.close()
+        link.remove(circuit.previous_id)
+        if tell_previous and not link.is_closed:
+            circuit.backward_queue.push_last(
+                destroy_frame(circuit.previous_id, Refusal(DestroyReason.CLOSED))
+            )
+        if next_hop is None:
+            return
+        next_hop[0].remove(next_hop[1])
+        if at_once:
+            next_hop[0].destroy(next_hop[1], Refusal(DestroyReason.CLOSED))
+        else:
+            dice = int.from_bytes(self._random_bytes(2), "big") / 65_536
+            asyncio.get_running_loop().call_later(
+                dice * MAX_DESTROY_DELAY_S, next_hop[0].destroy, next_hop[1], refusal
+            )
+
+    def link_lost(self, link: LinkCircuits) -> None:
+        """A link closed: forget what it asked for."""
+        load = self._loads.pop(link, None)
+        if load is not None:
+            self._waiting -= len(load.waiting)
+
+    async def _sweep(self) -> None:
+        """Destroy circuits without a record for 600 s; steer the effort."""
+        while True:
+            await asyncio.sleep(max(0.01, min(SWEEP_S, self._effort.deadline - self._clock.now())))
+            now = self._clock.now()
+            if now >= self._effort.deadline:
+                self.gate.set_effort(self._effort.on_deadline(now, self._waiting))
+            for circuit in self.circuits:
+                if now - circuit.last_used > IDLE_S:
+                    self.drop(circuit, Refusal(DestroyReason.CLOSED), at_once=False, tell_previous=True)
+
+    async def close(self) -> None:
+        """Drop every circuit."""
+        await self._tasks.close()
+        for circuit in self.circuits:
+            self.drop(circuit, Refusal(DestroyReason.CLOSED), at_once=True, tell_previous=True)
+
+
+def _cell(circuit_id: int, command: Command, body: bytes) -> memoryview:
+    frame = new_frame(1)
+    pack_run_header(frame, RUN_AT, circuit_id, command, 1)
+    at = RUN_AT + RUN_HEADER_SIZE
+    frame[at : at + len(body)] = body
+    return frame
