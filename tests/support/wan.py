@@ -5,7 +5,7 @@ super-packets stay super-packets and checksums may be left to the other end.
 """
 
 import argparse
-import random  # noqa: TID251  # seeded
+import random  # seeded
 import select
 import socket
 import time
