@@ -1,0 +1,33 @@
+"""The link room's settings (the file's `[link]` table)."""
+
+from dataclasses import dataclass, field
+
+from vigilnet.traffic.link.framing import KeyLimits
+
+
+@dataclass(frozen=True)
+class Options:
+    """How links behave; the defaults are right for a public node."""
+
+    allow_classical: bool = False  # accept suites without ML-KEM: LANs and tests
+    dial_classical: bool = False  # ask for them too
+    allow_private_addresses: bool = False  # dial loopback and private ranges: LANs and tests
+    handshake_timeout_s: float = 10.0
+    ping_after_s: float = 30.0  # of silence
+    probe_after_s: float = 3.0  # of silence after we sent something
+    ping_timeout_s: float = 10.0
+    pings_missed: int = 3  # then the link is dead
+    probe_timeout_s: float = 3.0  # one missed probe is enough after a jump of the clock
+    tick_s: float = 2.0  # how often the clock is looked at for jumps
+    max_age_s: float = 86_400.0  # then a link is replaced by a new one
+    drain_s: float = 3_600.0  # how long a replaced link may still carry its circuits
+    retry_first_s: float = 0.5
+    retry_max_s: float = 60.0
+    stagger_s: float = 0.25  # between dials of one record's addresses
+    max_unfinished: int = 256  # handshakes
+    cookie_above_unfinished: int = 64
+    cookie_above_rate: int = 200  # new handshakes a second
+    max_client_links_per_prefix: int = 64  # /24 or /48
+    batch_octets: int = 256 * 1024  # sealed and written at once
+    batch_frames: int = 64
+    key_limits: KeyLimits = field(default_factory=KeyLimits)  # lower them in tests only
