@@ -4,6 +4,8 @@ import hashlib
 import hmac
 from typing import Final
 
+from vigilnet.base.errors import LocalProtocolError
+
 HASH_SIZE: Final = 32
 
 
@@ -27,6 +29,8 @@ def hkdf_extract(salt: bytes, secret: bytes) -> bytes:
 
 def hkdf_expand(pseudo_random_key: bytes, info: bytes, size: int) -> bytes:
     """HKDF-Expand of RFC 5869; at most 255 * 32 octets."""
+    if size > 255 * HASH_SIZE:
+        raise LocalProtocolError(f"hkdf: {size} octets, at most {255 * HASH_SIZE}")
     out = block = b""
     index = 1
     while len(out) < size:

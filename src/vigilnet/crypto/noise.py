@@ -191,9 +191,16 @@ class NoiseHandshake:
         return self._rs
 
     def write_message(self, payload: bytes = b"") -> bytes:
-        """Return the next message with `payload` inside."""
+        """Return the next message with `payload` inside.
+
+        Raises:
+            RemoteProtocolError: the other side's key is degenerate, as the one in its record may be.
+        """
         self._check_turn(writing=True)
-        out = [self._write_token(token) for token in self._messages[self._next]]
+        try:
+            out = [self._write_token(token) for token in self._messages[self._next]]
+        except ValueError as error:  # all-zero DH result
+            raise RemoteProtocolError("noise message: degenerate key of the other side") from error
         out.append(self._state.encrypt_and_hash(payload))
         self._next += 1
         return b"".join(out)
@@ -211,7 +218,7 @@ class NoiseHandshake:
                 rest = self._read_token(token, rest)
             payload = self._state.decrypt_and_hash(rest)
         except ValueError as error:  # all-zero DH result, malformed ML-KEM key or ciphertext
-            raise RemoteProtocolError(f"noise message: degenerate key ({error})") from error
+            raise RemoteProtocolError("noise message: degenerate key") from error
         self._next += 1
         return payload
 
