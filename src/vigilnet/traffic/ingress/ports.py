@@ -1,0 +1,43 @@
+"""What the proxies need from above: streams, answers and datagrams (served by `routing.circuits`)."""
+
+from typing import Protocol
+
+from vigilnet.base.errors import ErrorKind, VigilnetError
+from vigilnet.traffic.circuit.datagrams import DatagramFlow
+from vigilnet.traffic.circuit.messages import Resolve, Resolved, Target
+from vigilnet.traffic.circuit.stream import Stream
+
+
+class OnionUnavailableError(VigilnetError):
+    """No circuit can be had now: no relays known, none reachable, or no exit for this target."""
+
+    kind = ErrorKind.UNREACHABLE
+
+
+class Dialler(Protocol):
+    """Opens streams on circuits. Requests with different `isolation` keys never share a circuit."""
+
+    async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
+        """Return a stream once the exit has reached `target`; `early` is sent along with the request.
+
+        Raises:
+            StreamEndedError: the exit refused, or did not reach the target.
+            OnionUnavailableError: no circuit.
+        """
+        ...
+
+    async def resolve(self, request: Resolve, isolation: str) -> Resolved:
+        """Return what the exit's resolver says.
+
+        Raises:
+            StreamEndedError, OnionUnavailableError: as above.
+        """
+        ...
+
+    async def open_datagrams(self, isolation: str) -> DatagramFlow:
+        """Return a flow for UDP to any target, once an exit serves it.
+
+        Raises:
+            StreamEndedError, OnionUnavailableError: as above.
+        """
+        ...
