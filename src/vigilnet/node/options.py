@@ -13,6 +13,7 @@ import platformdirs
 
 from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.traffic.link.options import Options as LinkOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 
@@ -63,6 +64,7 @@ class Options:
 
     node: NodeOptions = field(default_factory=NodeOptions)
     relay: RelayOptions = field(default_factory=RelayOptions)
+    link: LinkOptions = field(default_factory=LinkOptions)
     log: LogOptions = field(default_factory=LogOptions)
 
 

@@ -42,8 +42,8 @@ class Keeper:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110  # real sockets: nobody tells us
+        while not condition():  # noqa: ASYNC110  # real sockets: nobody tells us
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
