@@ -4,6 +4,7 @@ Datagrams are never fragmented over records and are dropped, not delayed for lon
 is full. docs/spec/circuit.md section 6.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from vigilnet.traffic.circuit.messages import Datagram
@@ -45,7 +46,7 @@ class FlowOwner(Protocol):
 class DatagramFlow:
     """The datagrams of one association on one circuit."""
 
-    __slots__ = ("_consumer", "_owner", "closed", "dropped", "identifier", "is_connected")
+    __slots__ = ("_consumer", "_owner", "closed", "dropped", "identifier", "is_connected", "on_opened")
 
     def __init__(self, owner: FlowOwner, identifier: int) -> None:
         self._owner = owner
@@ -54,6 +55,7 @@ class DatagramFlow:
         self.is_connected = False
         self.closed: EndReason | None = None
         self.dropped = 0
+        self.on_opened: Callable[[EndReason | None], None] | None = None  # as of a stream
 
     def set_consumer(self, consumer: DatagramConsumer) -> None:
         """Deliver to `consumer` from now on."""
@@ -93,6 +95,8 @@ class DatagramFlow:
     def on_connected(self) -> None:
         """CONNECTED came."""
         self.is_connected = True
+        if self.on_opened is not None:
+            self.on_opened(None)
         if self._consumer is not None:
             self._consumer.flow_connected()
 
@@ -106,5 +110,7 @@ class DatagramFlow:
         """The flow is over."""
         if self.closed is None:
             self.closed = reason
+            if self.on_opened is not None:
+                self.on_opened(reason)
             if self._consumer is not None:
                 self._consumer.flow_closed(reason)

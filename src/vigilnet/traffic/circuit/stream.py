@@ -6,6 +6,7 @@ docs/spec/circuit.md section 6.
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from vigilnet.base.errors import ErrorKind, LocalProtocolError, RemoteProtocolError, VigilnetError
@@ -93,6 +94,7 @@ class Stream:
         "identifier",
         "is_accepted",
         "is_ready",
+        "on_opened",
         "pending_octets",
         "receive_credit",
         "received_octets",
@@ -118,6 +120,8 @@ class Stream:
         self.closed: EndReason | None = None
         self.connected_to: tuple[str, int] | None = None
         self.is_accepted = False
+        # Told once whether the stream opened (None) or ended before (the reason); for who waits to open it.
+        self.on_opened: Callable[[EndReason | None], None] | None = None
         self.is_ready = False  # whether the mux has it in its queue
         self.send_credit = CreditSender(start_credit)
         self.receive_credit = CreditReceiver(now, start_credit, max_credit)
@@ -229,6 +233,8 @@ class Stream:
         if self.connected_to is not None:
             raise RemoteProtocolError("stream: connected twice")
         self.connected_to = (address, ttl)
+        if self.on_opened is not None:
+            self.on_opened(None)
         if self._consumer is not None:
             self._consumer.connected(address, ttl)
 
@@ -256,5 +262,7 @@ class Stream:
             self.closed = reason
             self._pending.clear()
             self.pending_octets = 0
+            if self.on_opened is not None:
+                self.on_opened(reason)
             if self._consumer is not None:
                 self._consumer.stream_closed(reason)

@@ -1,0 +1,1 @@
+"""Circuits on demand: built ahead, reused, isolated, retired; serves the proxies' `Dialler`."""

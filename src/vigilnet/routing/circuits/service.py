@@ -1,0 +1,320 @@
+"""The pool of circuits at work: builds ahead, opens streams for the proxies, retries what may be retried."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.safelog import get_logger
+from vigilnet.base.tasks import TaskGroup
+from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.routing.circuits.pool import Options, Pool, PooledCircuit
+from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequest, choose_path
+from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit, Hop
+from vigilnet.traffic.circuit.datagrams import DatagramFlow
+from vigilnet.traffic.circuit.messages import BeginFlag, Resolve, Resolved, Target
+from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
+from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.ingress.ports import OnionUnavailableError
+
+MAX_TRIES: Final = 3
+WAIT_FOR_CIRCUIT_S: Final = 30.0
+AVOID_S: Final = 60.0
+MAX_PARALLEL_BUILDS: Final = 4
+FIRST_BACKOFF_S: Final = 0.25
+MAX_BACKOFF_S: Final = 15.0
+SWEEP_S: Final = 5.0
+UDP: Final = Target("", 0, 17, BeginFlag.IPV4_OK | BeginFlag.IPV6_OK)
+
+_log = get_logger(__name__)
+
+
+class Circuits(Protocol):
+    """What the pool needs of the circuit room."""
+
+    async def build(self, hops: list[Hop]) -> ClientCircuit:
+        """Build a circuit; raises CircuitClosedError."""
+        ...
+
+
+class Relays(Protocol):
+    """What the pool needs of the peer room."""
+
+    def relays(self) -> Iterable[PeerRecord]:
+        """The relays that are known and current."""
+        ...
+
+
+class CircuitPool:
+    """Circuits on demand; serves `ingress.ports.Dialler`.
+
+    Args:
+        circuits: builds circuits.
+        relays: whom to build through.
+        options: numbers and times.
+        clock: time.
+        random_bytes: chance.
+        guards: our guards so far.
+        is_private_network: see `choose_path`.
+    """
+
+    def __init__(
+        self,
+        circuits: Circuits,
+        relays: Relays,
+        options: Options,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        guards: Guards,
+        *,
+        is_private_network: bool,
+    ) -> None:
+        self._circuits = circuits
+        self._relays = relays
+        self.options = options
+        self._clock = clock
+        self._dice = Dice(random_bytes)
+        self.guards = guards
+        self._is_private_network = is_private_network
+        self.pool = Pool(options, clock.now)
+        self._tasks = TaskGroup("circuit pool")
+        self._changed = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._waiting: dict[int | None, int] = {}  # port -> how many requests wait for a circuit
+        self._avoid: dict[bytes, float] = {}
+        self._backoff_s = 0.0
+        self.last_error = ""
+        self.first_circuit_ms: float | None = None
+        self._started_at = clock.now()
+        self.built = 0
+        self.failed = 0
+
+    def start(self) -> None:
+        """Begin to build ahead."""
+        self._tasks.start("maintain", self._maintain())
+
+    async def close(self) -> None:
+        """Stop building; circuits are closed by their own room."""
+        await self._tasks.close()
+
+    def relays_changed(self) -> None:
+        """New relays are known: try again at once."""
+        self._backoff_s = 0.0
+        self._wake.set()
+
+    def circuit_closed(self, circuit: ClientCircuit, error: CircuitClosedError) -> None:
+        """A circuit is gone (called by the circuit room)."""
+        entry = self.pool.remove(circuit)
+        if entry is not None:
+            self._wake.set()
+            self._notify()
+
+    def new_identity(self) -> None:
+        """Nothing new goes over any circuit of before."""
+        self.pool.retire_all()
+        self._wake.set()
+
+    async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
+        """Return a stream once the exit has reached `target`.
+
+        Raises:
+            StreamEndedError: the exit refused, or did not reach the target.
+            OnionUnavailableError: no circuit can be had.
+        """
+        for attempt in range(MAX_TRIES):
+            entry = await self._acquire(isolation, target.port)
+            stream = entry.circuit.mux.open_stream(target, early)
+            reason = await self._wait_open(stream)
+            if reason is None:
+                return stream
+            if attempt + 1 == MAX_TRIES or not self._may_retry(entry, target.port, reason, early):
+                raise StreamEndedError(reason)
+        raise StreamEndedError(EndReason.CLOSING)
+
+    async def resolve(self, request: Resolve, isolation: str) -> Resolved:
+        """Return what the exit's resolver says; raises as `open_stream`."""
+        entry = await self._acquire(isolation, None)
+        answered: asyncio.Future[Resolved | EndReason] = asyncio.get_running_loop().create_future()
+        entry.circuit.mux.resolve(
+            request, lambda answer: None if answered.done() else answered.set_result(answer)
+        )
+        try:
+            async with asyncio.timeout(self.options.stream_timeout_s):
+                answer = await answered
+        except TimeoutError:
+            raise StreamEndedError(EndReason.TIMEOUT) from None
+        if isinstance(answer, EndReason):
+            raise StreamEndedError(answer)
+        return answer
+
+    async def open_datagrams(self, isolation: str) -> DatagramFlow:
+        """Return a flow for UDP once an exit serves it; raises as `open_stream`."""
+        for attempt in range(MAX_TRIES):
+            entry = await self._acquire(isolation, None)
+            flow = entry.circuit.mux.open_datagrams(UDP)
+            reason = await self._wait_open(flow)
+            if reason is None:
+                return flow
+            if attempt + 1 == MAX_TRIES or not self._may_retry(entry, None, reason, b""):
+                raise StreamEndedError(reason)
+        raise StreamEndedError(EndReason.CLOSING)
+
+    async def _wait_open(self, opening: Stream | DatagramFlow) -> EndReason | None:
+        """Wait until the exit answers; None means open."""
+        answered: asyncio.Future[EndReason | None] = asyncio.get_running_loop().create_future()
+
+        def on_answer(reason: EndReason | None) -> None:
+            if not answered.done():
+                answered.set_result(reason)
+
+        opening.on_opened = on_answer
+        timer = asyncio.get_running_loop().call_later(
+            self.options.stream_timeout_s, on_answer, EndReason.TIMEOUT
+        )
+        try:
+            reason = await answered
+        except asyncio.CancelledError:
+            opening.close(EndReason.RESET)
+            raise
+        finally:
+            timer.cancel()
+            opening.on_opened = None
+        if reason is not None:
+            opening.close(reason)
+        return reason
+
+    def _may_retry(self, entry: PooledCircuit, port: int | None, reason: EndReason, early: bytes) -> bool:
+        """Whether another exit may do better, and nothing can happen twice."""
+        if reason is EndReason.POLICY:
+            if port is None or entry.isolation is None:
+                return False
+            entry.refused_ports.add(port)
+            return True
+        return reason in (EndReason.CLOSING, EndReason.LIMIT) and not early
+
+    async def _acquire(self, isolation: str, port: int | None) -> PooledCircuit:
+        """Return a circuit with room for one more request, waiting for one to be built."""
+        entry = self.pool.take(isolation, port)
+        if entry is not None:
+            if self.pool.wanted():
+                self._wake.set()
+            return entry
+        self._waiting[port] = self._waiting.get(port, 0) + 1
+        self._wake.set()
+        try:
+            async with asyncio.timeout(WAIT_FOR_CIRCUIT_S):
+                while entry is None:
+                    await self._changed.wait()
+                    entry = self.pool.take(isolation, port)
+                    if entry is None and self.last_error and not self.pool.building:
+                        raise OnionUnavailableError(self.last_error)
+        except TimeoutError:
+            raise OnionUnavailableError(
+                self.last_error or f"no circuit within {WAIT_FOR_CIRCUIT_S:.0f} s"
+            ) from None
+        finally:
+            left = self._waiting[port] - 1
+            if left:
+                self._waiting[port] = left
+            else:
+                del self._waiting[port]
+        return entry
+
+    def _notify(self) -> None:
+        """Wake every request that waits; each takes what it can."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _maintain(self) -> None:
+        while True:
+            self._wake.clear()
+            self.pool.sweep()
+            self._start_builds()
+            try:
+                async with asyncio.timeout(self._backoff_s or SWEEP_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _start_builds(self) -> None:
+        """Build for requests that wait, then ahead."""
+        ports = list(self._waiting) if self._waiting else [None]
+        wanted = max(self.pool.wanted(), 0)
+        demanded = len(ports) if self._waiting else 0
+        if demanded and sum(self._waiting.values()) > 1:
+            demanded = max(demanded, MAX_PARALLEL_BUILDS)
+        for index in range(max(wanted, demanded)):
+            if self.pool.building >= MAX_PARALLEL_BUILDS or not self.pool.may_build():
+                return
+            self.pool.building += 1
+            self._tasks.start("build", self._build(ports[index % len(ports)]))
+
+    async def _build(self, port: int | None) -> None:
+        """Build one circuit and put it into the pool."""
+        path: list[PeerRecord] = []
+        try:
+            path = self._choose(port)
+            circuit = await self._circuits.build([_hop(record) for record in path])
+        except (NoPathError, CircuitClosedError) as error:
+            self._build_failed(path, error)
+            return
+        finally:
+            self.pool.building -= 1
+        now = self._clock.now()
+        if self.first_circuit_ms is None:
+            self.first_circuit_ms = (now - self._started_at) * 1000
+            _log.info("first circuit is up", milliseconds=round(self.first_circuit_ms))
+        self.built += 1
+        self.last_error = ""
+        self._backoff_s = 0.0
+        self.guards.worked(path[0].identity)
+        last = path[-1]
+        self.pool.add(PooledCircuit(circuit, last.identity, last.exit_summary, now))
+        self._notify()
+        self._wake.set()
+
+    def _choose(self, port: int | None) -> list[PeerRecord]:
+        now = self._clock.now()
+        self._avoid = {identity: until for identity, until in self._avoid.items() if until > now}
+        request = PathRequest(self.options.hops, port, frozenset(self._avoid))
+        try:
+            return self._choose_with(request, now)
+        except NoPathError:
+            if not self._avoid:
+                raise
+            # Better a relay that failed a moment ago than none.
+            return self._choose_with(PathRequest(self.options.hops, port), now)
+
+    def _choose_with(self, request: PathRequest, now: float) -> list[PeerRecord]:
+        return choose_path(
+            self._relays.relays(),
+            request,
+            self.guards,
+            self._dice,
+            now,
+            is_private_network=self._is_private_network,
+        )
+
+    def _build_failed(self, path: list[PeerRecord], error: NoPathError | CircuitClosedError) -> None:
+        self.failed += 1
+        self.last_error = str(error)
+        if isinstance(error, CircuitClosedError) and path and error.hop:
+            now = self._clock.now()
+            blamed = path[min(error.hop, len(path)) - 1].identity
+            if error.hop == 1 and len(path) > 1:
+                self.guards.failed(blamed, now)
+            else:
+                self._avoid[blamed] = now + AVOID_S
+        self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
+        _log.debug("circuit not built", reason=str(error))
+        self._notify()
+
+
+def _hop(record: PeerRecord) -> Hop:
+    return Hop(
+        record.identity,
+        record.onion_key.public,
+        record.preferred_suite,
+        record.encoded,
+        record.sequence,
+    )

@@ -1,0 +1,1 @@
+"""Which relays make a path: constraints, guards, chance. Later: segments, metrics, disjoint paths."""
