@@ -29,6 +29,7 @@ fuzz: setup  ## every decoder, a million inputs in all (SEED=n repeats a run)
 coverage: setup  ## branch coverage, with the floors of the rooms that matter most
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -m "not netns"
+	$(BIN)/coverage combine -q
 	$(BIN)/python -m tests.coverage_floors
 
 bench: setup  ## our figures for 1, 3 and 10 hops: docs/benchmarks/
@@ -46,4 +47,4 @@ lock:  ## write requirements/*.txt anew from pyproject.toml
 	requirements/lock.sh
 
 clean:  ## remove what was built (state of nodes is kept elsewhere and stays)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* build dist

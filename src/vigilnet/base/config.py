@@ -83,6 +83,8 @@ class Settings(Generic[_T]):
             ) from error
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{name}: {_toml_reason(error)}; correct that line") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+            raise ConfigurationError(f"{name}: too large a number or too deep a list; correct it") from error
         for dotted, value in _flatten(table, ()):
             key = self._keys.get((legacy or {}).get(dotted, dotted))
             origin = f"{name}, line {_line_of(text, dotted)}"

@@ -165,6 +165,11 @@ def test_malformed_toml_says_file_line_and_what_to_do() -> None:
     assert refusal("[room\n").startswith("n.toml: line 1, column 6: expected")
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000])
+def test_a_file_that_exhausts_the_parser_is_refused(value: str) -> None:
+    assert refusal(f"a = {value}") == "n.toml: too large a number or too deep a list; correct it"
+
+
 def test_a_file_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(
         ConfigurationError, match=r"n.toml: octet 1 is not UTF-8; save the file as UTF-8 text"
@@ -187,6 +192,24 @@ def test_as_toml_reads_back_as_the_same_tree() -> None:
     settings.add_file(as_toml(tree).encode(), "n.toml")
     assert settings.build() == tree
     assert settings.warnings == []
+
+
+def test_empty_tables_and_odd_spellings_of_keys_do_no_harm() -> None:
+    _, settings = load('[room]\n[empty]\n["a.b"]\n"c d" = 1')
+    assert settings.warnings == ["n.toml, line ?: unknown key 'a.b.c d'; ignored"]
+
+
+def test_an_optional_value_is_read_as_its_kind() -> None:
+    @dataclass(frozen=True)
+    class Optional:
+        number: int | None = None
+        either: int | str = 1
+
+    settings = Settings(Optional())
+    settings.set_text("number", "5", "command line")
+    assert settings.build() == Optional(5)
+    with pytest.raises(LocalProtocolError):
+        settings.set_text("either", "5", "command line")
 
 
 def test_keys_carry_their_names() -> None:
