@@ -1,0 +1,70 @@
+"""Where a node's control socket is, and how it is reached although such paths are short."""
+
+import os
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from vigilnet.base.errors import ConfigurationError
+from vigilnet.surface.control.schema import SOCKET_NAME
+
+MAX_PATH: Final = 100  # octets; the system takes 107 on Linux, 103 elsewhere
+STATE_VARIABLE: Final = "VIGILNET_NODE_STATE_FOLDER"
+
+
+def default_state_folder() -> Path:
+    """Where a node keeps its state unless told otherwise."""
+    return platformdirs.user_data_path("vigilnet", appauthor=False)
+
+
+def state_folder(
+    given: Path | None = None, config: Path | None = None, environment: Mapping[str, str] = os.environ
+) -> Path:
+    """Return the state folder of the node that is meant: argument, environment, file, default, in this order.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    if given is not None:
+        return given
+    if environment.get(STATE_VARIABLE):
+        return Path(environment[STATE_VARIABLE])
+    named = _named_in(config) if config is not None else ""
+    return Path(named) if named else default_state_folder()
+
+
+def _named_in(config: Path) -> str:
+    try:
+        with config.open("rb") as file:
+            node = tomllib.load(file).get("node")
+    except OSError as error:
+        raise ConfigurationError(f"{config}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"{config}: not a valid TOML file; see `vigilnet run` for the line"
+        ) from error
+    return str(node.get("state_folder", "")) if isinstance(node, dict) else ""
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """Give a name of `path` that is short enough for bind and connect, valid within the `with` block."""
+    text = str(path)
+    if len(os.fsencode(text)) <= MAX_PATH or not hasattr(socket, "SO_PEERCRED"):
+        yield text
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
+
+
+def socket_of(folder: Path) -> Path:
+    """Return the control socket's path in a state folder."""
+    return folder / SOCKET_NAME
