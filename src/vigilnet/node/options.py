@@ -13,6 +13,7 @@ import platformdirs
 
 from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
@@ -20,7 +21,6 @@ NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 # Old names (qnet's config.toml) and what they are called here.
 LEGACY_KEYS = {
     "mesh.max_circuits": "circuits.max_circuits",
-    "mesh.build_circuits": "circuits.build_ahead",
     "mesh.circuit_idle_timeout": "circuits.idle_s",
 }
 
@@ -65,6 +65,7 @@ class Options:
     node: NodeOptions = field(default_factory=NodeOptions)
     relay: RelayOptions = field(default_factory=RelayOptions)
     link: LinkOptions = field(default_factory=LinkOptions)
+    circuits: CircuitsOptions = field(default_factory=CircuitsOptions)
     log: LogOptions = field(default_factory=LogOptions)
 
 
