@@ -13,13 +13,14 @@ Nonces are counters that never repeat under a key: seal in sending order, and af
 in the middle of sealing drop the circuit, never retry.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.crypto.aead import TAG_SIZE, Suite, big_endian_nonce, keystream_heads, new_aead
+from vigilnet.crypto.aead import TAG_SIZE, Suite, big_endian_nonce, keystream_columns, new_aead
 from vigilnet.crypto.kdf import hmac_sha256
 from vigilnet.crypto.labels import Label, label_octets
 from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE, RUN_AT, RUN_HEADER_SIZE
@@ -125,7 +126,7 @@ class RelayOnion:
                 raise BadRecordError("onion record: no tag verifies at this hop") from None
             is_here = not is_last
         lane.step()
-        if is_here and opened[LADDER_SIZE:PREFIX_SIZE] != _ZERO_HEAD:
+        if is_here and opened[LADDER_SIZE:PREFIX_SIZE].tobytes() != _ZERO_HEAD:
             opened[:] = _ZERO_RUN[: len(opened)]
             raise BadRecordError("onion record: stop block is not zero")
         return is_here
@@ -173,7 +174,6 @@ class ClientOnion:
         "_forward_at",
         "_forward_batch",
         "_random_bytes",
-        "_scratch",
     )
 
     def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
@@ -186,7 +186,6 @@ class ClientOnion:
         self._forward_at = 0
         self._backward_batch: list[bytes] = []
         self._backward_at = 0
-        self._scratch: tuple[memoryview, memoryview] | None = None
 
     def add_hop(
         self, suite: Suite, forward_key: bytes, backward_key: bytes, network: str = "", counter: int = 0
@@ -236,19 +235,20 @@ class ClientOnion:
         if fill:
             record[at + 16 * hop : at + LADDER_SIZE] = self._random(fill)
         body = size - TAG_SIZE
+        end = at + size
         tag = b""
         additional = _HERE
         for index in range(hop - 1, -1, -1):
             lane = lanes[index]
-            lane.encrypt_into(
-                big_endian_nonce(lane.counter), record[at : at + body], additional, record[at : at + size]
-            )
-            if additional is _HERE:
-                tag = bytes(record[at + body : at + size])
-                additional = _PASS
-            if record[at : at + 16] != _ZERO_HEAD:
+            layer = record[at:end]
+            lane.encrypt_into(big_endian_nonce(lane.counter), layer[:body], additional, layer)
+            if layer[:16].tobytes() != _ZERO_HEAD:
                 raise LocalProtocolError("onion seal: stale ladder, circuit must be dropped")
+            if additional is _HERE:
+                tag = layer[body:].tobytes()
+                additional = _PASS
             at += 16
+            end += 16
             lane.step()
         return record[16 * (hop - 1) :], tag
 
@@ -277,39 +277,35 @@ class ClientOnion:
         """Open `run` as if hop `hop` had sent it; None if its first layer says no."""
         lanes = self._backward
         size = len(run)
+        scratch = _scratch_views(size)
         source = run
-        scratch = self._scratch
-        if scratch is None:
-            scratch = self._scratch = (
-                memoryview(bytearray(CELL_SIZE * BULK_CELLS)),
-                memoryview(bytearray(CELL_SIZE * BULK_CELLS)),
-            )
-        last = hop - 1
-        for index in range(hop):
+        for index in range(hop - 1):
             lane = lanes[index]
-            target = memoryview(bytearray(size)) if index == last else scratch[index & 1][:size]
+            target, body = scratch[index & 1]
             source[:16] = heads[index]
             try:
-                lane.decrypt_into(
-                    big_endian_nonce(lane.counter), source, _HERE if index == last else _PASS, target[16:]
-                )
+                lane.decrypt_into(big_endian_nonce(lane.counter), source, _PASS, body)
             except InvalidTag:
-                target[:] = _ZERO_RUN[:size]
-                if index:
-                    raise BadRecordError("onion record: an inner layer does not open") from None
+                _refuse(body, index)
                 return None
-            if index == last:
-                tag = bytes(source[size - TAG_SIZE :])
             source = target
-        if source[16 : 16 + PREFIX_SIZE] != _ZERO_PREFIX:
+        lane = lanes[hop - 1]
+        source[:16] = heads[hop - 1]
+        plain = memoryview(bytearray(size - 16))
+        try:
+            lane.decrypt_into(big_endian_nonce(lane.counter), source, _HERE, plain)
+        except InvalidTag:
+            _refuse(plain, hop - 1)
+            return None
+        if plain[:PREFIX_SIZE].tobytes() != _ZERO_PREFIX:
             raise BadRecordError("onion record: prefix is not zero")
-        for index in range(hop):
-            lanes[index].step()
+        for lane in lanes[:hop]:
+            lane.step()
         if hop == len(lanes):
             self._backward_at += 16
         else:
             self._backward_batch = []
-        return source[16 + PREFIX_SIZE :], tag
+        return plain[PREFIX_SIZE:], source[size - TAG_SIZE :].tobytes()
 
     def _random(self, size: int) -> bytes:
         at = self._fill_at
@@ -346,6 +342,23 @@ class ClientOnion:
         return [column[at:end] for column in batch]
 
 
+@functools.cache
+def _scratch_views(size: int) -> tuple[tuple[memoryview, memoryview], tuple[memoryview, memoryview]]:
+    """Two buffers for the layers in between, for runs of `size` octets, each with its part behind the head.
+
+    Shared by all circuits: nothing stays in them from one record to the next.
+    """
+    first, second = memoryview(bytearray(size)), memoryview(bytearray(size))
+    return (first, first[16:]), (second, second[16:])
+
+
+def _refuse(opened: memoryview, index: int) -> None:
+    """Erase what a failed Open wrote; behind the first layer it is a fault, not a wrong guess."""
+    opened[:] = _ZERO_RUN[: len(opened)]
+    if index:
+        raise BadRecordError("onion record: an inner layer does not open")
+
+
 def _ladder_columns(lanes: list[Lane], count: int) -> list[bytes]:
     """What each layer's first 16 ciphertext octets become, for the next records of a circuit.
 
@@ -354,16 +367,16 @@ def _ladder_columns(lanes: list[Lane], count: int) -> list[bytes]:
     hop n down to 1 they are the forward ladder g_n; read singly they are the backward heads.
     Never reaches over a lane's rekey, so there may be fewer records than `count`.
     """
-    count = min(count, *(lane.records_until_rekey() for lane in lanes))
+    for lane in lanes:
+        count = min(count, lane.records_until_rekey())
     streams = [
-        keystream_heads(lane.suite, lane.key, lane.counter, count, 16 * (index + 1))
+        keystream_columns(lane.suite, lane.key, lane.counter, count, index + 1)
         for index, lane in enumerate(lanes)
     ]
     columns = []
     for first in range(len(lanes)):
         column = 0
         for step, stream in enumerate(streams[first:]):
-            block = b"".join([head[16 * step : 16 * step + 16] for head in stream])
-            column ^= int.from_bytes(block, "big")
+            column ^= int.from_bytes(stream[step], "big")
         columns.append(column.to_bytes(16 * count, "big"))
     return columns
