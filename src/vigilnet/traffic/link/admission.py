@@ -4,7 +4,6 @@ One object serves all handshakes that a node answers. It remembers a bounded num
 handshakes and used ephemeral keys, and nothing about whom it answered with a cookie.
 """
 
-import ipaddress
 import struct
 from collections import Counter, deque
 from collections.abc import Callable
@@ -12,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.crypto.kdf import hmac_sha256, is_equal, sha256
+from vigilnet.crypto.kdf import hmac_sha256, is_equal
 from vigilnet.crypto.labels import Label, label_octets
+from vigilnet.peer.address import prefix_of
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.puzzle import is_solved, puzzle_target
 from vigilnet.traffic.link.wire import (
@@ -37,18 +37,6 @@ EFFORT_STEP_S: Final = 1.0
 PROVEN_GRACE_S: Final = 2.0  # an honest handshake is through by then
 
 _COOKIE_HEAD: Final = struct.Struct(">II")
-
-
-def address_prefix(host: str) -> bytes:
-    """Return what `host` shares with its neighbours: /24 of IPv4, /48 of IPv6, else all of it."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return sha256(host.encode())[:6]
-    if isinstance(address, ipaddress.IPv6Address):
-        mapped = address.ipv4_mapped
-        return mapped.packed[:3] if mapped else address.packed[:6]
-    return address.packed[:3]
 
 
 @dataclass(eq=False)
@@ -125,7 +113,7 @@ class Admission:
         self._steer_effort(now)
         if len(self._unfinished) >= self._options.max_unfinished and not self._evict_one(now):
             return None
-        ticket = Ticket(address_prefix(host), now, evict)
+        ticket = Ticket(prefix_of(host).encode(), now, evict)
         self._unfinished[ticket] = None
         self._by_prefix[ticket.prefix] += 1
         return ticket

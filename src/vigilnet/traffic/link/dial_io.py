@@ -7,9 +7,10 @@ before; the first connection wins.
 import asyncio
 import ipaddress
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
+from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.transport.carrier import Carrier, Transport
 
 
@@ -17,25 +18,6 @@ class LinkUnavailableError(VigilnetError):
     """No link can be had now; the text says why and what would help."""
 
     kind = ErrorKind.UNREACHABLE
-
-
-class DialAddress(Protocol):
-    """What we need of a record's address."""
-
-    @property
-    def transport(self) -> int:
-        """Which transport; the key into ours."""
-        ...
-
-    @property
-    def host(self) -> str:
-        """Address or name."""
-        ...
-
-    @property
-    def port(self) -> int:
-        """Port."""
-        ...
 
 
 Starter = Callable[[str, Coroutine[Any, Any, Carrier]], "asyncio.Task[Carrier]"]

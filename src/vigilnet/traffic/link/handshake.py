@@ -12,7 +12,7 @@ Each side takes packets and `now`, gives octets to send, and has a `result` in t
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -22,6 +22,7 @@ from vigilnet.crypto.aead import Suite
 from vigilnet.crypto.kdf import is_equal
 from vigilnet.crypto.noise import DH_SIZE, Ephemerals, NoiseHandshake, Pattern, SessionKeys, SystemEphemerals
 from vigilnet.traffic.link.admission import Admission, Ticket
+from vigilnet.traffic.link.neighbours import LinkRecord
 from vigilnet.traffic.link.puzzle import Solver, puzzle_target
 from vigilnet.traffic.link.wire import (
     SEED_HEAD_SIZE,
@@ -42,20 +43,6 @@ SOLVE_SLICE: Final = 2048  # our choice: tries per turn of the loop, about 2 ms
 _CLOCK: Final = struct.Struct(">Q")
 
 
-class AdmittedRecord(Protocol):
-    """What the link needs of the record a neighbour showed in message 3."""
-
-    @property
-    def identity(self) -> bytes:
-        """The neighbour's identity key."""
-        ...
-
-    @property
-    def link_key(self) -> bytes:
-        """The link key that the record names."""
-        ...
-
-
 @dataclass(frozen=True)
 class Channel:
     """The carrier as the handshake sees it; all of it enters the prologue."""
@@ -73,7 +60,7 @@ class HandshakeResult:
     suite: Suite
     is_initiator: bool
     peer: bytes | None  # None: a client that gave no identity
-    record: AdmittedRecord | None = None  # responder's side: what the initiator showed
+    record: LinkRecord | None = None  # responder's side: what the initiator showed
     clock_ms: int | None = None  # initiator's side: the responder's clock
 
 
@@ -240,7 +227,7 @@ class Responder:
         channel: Channel,
         admission: Admission,
         ticket: Ticket,
-        admit: Callable[[bytes], AdmittedRecord],
+        admit: Callable[[bytes], LinkRecord],
         wall_minus_now: float,
         allow_classical: bool = False,
         ephemerals: Ephemerals | None = None,

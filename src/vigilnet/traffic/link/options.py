@@ -28,6 +28,6 @@ class Options:
     cookie_above_unfinished: int = 64
     cookie_above_rate: int = 200  # new handshakes a second
     max_client_links_per_prefix: int = 64  # /24 or /48
-    batch_octets: int = 256 * 1024  # sealed and written at once
+    batch_octets: int = 128 * 1024  # sealed and written at once; nothing overtakes it then
     batch_frames: int = 64
     key_limits: KeyLimits = field(default_factory=KeyLimits)  # lower them in tests only

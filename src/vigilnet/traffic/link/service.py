@@ -5,10 +5,10 @@ a `LocalNode` (None: an anonymous client), whom we know as a `RecordSource`.
 """
 
 import asyncio
-import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -16,11 +16,9 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.crypto.aead import Suite
 from vigilnet.crypto.noise import Pattern
-from vigilnet.traffic.link.admission import Admission, Ticket, address_prefix
+from vigilnet.traffic.link.admission import Admission, Ticket
 from vigilnet.traffic.link.dial_io import (
-    DialAddress,
     LinkUnavailableError,
     dial_first,
     dial_order,
@@ -29,108 +27,29 @@ from vigilnet.traffic.link.dial_io import (
 from vigilnet.traffic.link.handshake import Channel, HandshakeResult, Initiator, Responder
 from vigilnet.traffic.link.link_io import Link, ReceiveBuffer
 from vigilnet.traffic.link.machine import CloseReason, LinkMachine
+from vigilnet.traffic.link.neighbours import (
+    RELAY_BIT,
+    BackOffs,
+    ClockOffsets,
+    LinkRecord,
+    LinkStatus,
+    LocalNode,
+    RecordSource,
+)
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.ports import LinkPort, RunReceiver
 from vigilnet.traffic.link.wire import LinkSuite
 from vigilnet.traffic.transport.carrier import Carrier, Listener, Transport
 
-RELAY_BIT: Final = 1  # of a record's capabilities
-
 # Our choice.
 AT_ONCE_S: Final = 10.0  # two links of opposite direction this close were dialled at once
 SHORT_LIFE_S: Final = 10.0  # a link that lives less counts as a failed dial
 JUMP_S: Final = 4.0  # of a clock, beyond what a busy loop explains
+MAX_RETIRED: Final = 2  # replaced links to one neighbour
 UNUSED_S: Final = 10.0  # a replaced link that carried nothing
 UNSPOKEN_S: Final = 600.0  # a replaced link on which we sent nothing for so long
-MAX_BACK_OFFS: Final = 4096
-CLOCKS_WANTED: Final = 3
-MAX_CLOCKS: Final = 32
 
 _log = get_logger(__name__)
-
-
-class LinkRecord(Protocol):
-    """What the link room needs of a peer record."""
-
-    @property
-    def identity(self) -> bytes:
-        """Identity key, 32 octets."""
-        ...
-
-    @property
-    def link_key(self) -> bytes:
-        """Link key, 32 octets."""
-        ...
-
-    @property
-    def addresses(self) -> tuple[DialAddress, ...]:
-        """Where the relay listens."""
-        ...
-
-    @property
-    def preferred_suite(self) -> Suite:
-        """Which AEAD the relay wants."""
-        ...
-
-    @property
-    def capabilities(self) -> int:
-        """Bit 0: a relay."""
-        ...
-
-
-class RecordSource(Protocol):
-    """Whom we know."""
-
-    def get(self, identity: bytes) -> LinkRecord | None:
-        """Return the current record of `identity`."""
-        ...
-
-
-class LocalNode(Protocol):
-    """Who we are, on a node that has an identity."""
-
-    @property
-    def identity(self) -> bytes:
-        """Our identity key, 32 octets."""
-        ...
-
-    @property
-    def link_key(self) -> X25519PrivateKey:
-        """Our link key of the present."""
-        ...
-
-    @property
-    def record(self) -> bytes:
-        """Our own encoded record, as we would publish it now."""
-        ...
-
-
-@dataclass(frozen=True)
-class LinkStatus:
-    """One link for the status; `peer` is None for an anonymous client."""
-
-    peer: bytes | None
-    is_initiator: bool
-    age_s: float
-    round_trip_s: float | None
-    octets_sent: int
-    octets_received: int
-    updates: tuple[int, int]
-    is_retired: bool
-
-
-@dataclass
-class _BackOff:
-    failures: int = 0
-    next_at: float = 0.0
-
-
-@dataclass
-class _Accepted:
-    """What we note of a link that a neighbour opened."""
-
-    ticket: Ticket
-    prefix: bytes
 
 
 class _Sink:
@@ -152,7 +71,7 @@ class _Tables:
 
     neighbours: dict[bytes, Link] = field(default_factory=dict)  # the link to use
     others: set[Link] = field(default_factory=set)  # of anonymous clients, and replaced ones
-    accepted: dict[Link, _Accepted] = field(default_factory=dict)  # opened by the other end, also unfinished
+    accepted: dict[Link, Ticket] = field(default_factory=dict)  # opened by the other end, also unfinished
     opening: dict[Link, "asyncio.Future[None]"] = field(default_factory=dict)  # opened by us, unfinished
 
 
@@ -195,9 +114,10 @@ class LinkService:
         self._tables = _Tables()
         self._listeners: list[Listener] = []
         self._dials: dict[bytes, asyncio.Task[Link]] = {}
-        self._back_offs: dict[bytes, _BackOff] = {}
+        self._back_offs = BackOffs(options, random_bytes)
         self._client_keys: dict[bytes, X25519PrivateKey] = {}
-        self._clocks: dict[bytes, float] = {}
+        self._clocks = ClockOffsets()
+        self._clients: Counter[bytes] = Counter()  # open links of anonymous clients, by address prefix
         self._kept: set[bytes] = set()
         self._is_closed = False
         self._tasks = TaskGroup("links")
@@ -257,9 +177,7 @@ class LinkService:
 
     def clock_offset_s(self) -> float | None:
         """What to add to our wall clock, by the median of at least three relays; None while unknown."""
-        if len(self._clocks) < CLOCKS_WANTED:
-            return None
-        return statistics.median(self._clocks.values())
+        return self._clocks.median()
 
     def snapshot(self) -> tuple[LinkStatus, ...]:
         """Return what there is, for the status."""
@@ -303,30 +221,16 @@ class LinkService:
         return dial
 
     def _check_back_off(self, identity: bytes) -> None:
-        back_off = self._back_offs.get(identity)
-        wait = back_off.next_at - self._clock.now() if back_off else 0.0
-        if back_off and wait > 0:
-            raise LinkUnavailableError(f"link: {back_off.failures} failed dials, next one in {wait:.1f} s")
-
-    def _failed(self, identity: bytes) -> None:
-        """Wait before the next dial: doubling from `retry_first_s` to `retry_max_s`, half of it by chance."""
-        back_off = self._back_offs.pop(identity, None) or _BackOff()
-        while len(self._back_offs) >= MAX_BACK_OFFS:
-            del self._back_offs[next(iter(self._back_offs))]
-        self._back_offs[identity] = back_off
-        options = self._options
-        longest = min(options.retry_max_s, options.retry_first_s * 2.0 ** min(back_off.failures, 30))
-        back_off.failures += 1
-        back_off.next_at = self._clock.now() + longest * (0.5 + 0.5 * self._chance())
-
-    def _chance(self) -> float:
-        return int.from_bytes(self._random_bytes(4), "big") / 2**32
+        wait = self._back_offs.wait_s(identity, self._clock.now())
+        if wait > 0:
+            failures = self._back_offs.failures(identity)
+            raise LinkUnavailableError(f"link: {failures} failed dials, next one in {wait:.1f} s")
 
     async def _dial(self, identity: bytes) -> Link:
         try:
             return await self._try_addresses(identity)
         except (VigilnetError, OSError) as error:
-            self._failed(identity)
+            self._back_offs.failed(identity, self._clock.now())
             if isinstance(error, LinkUnavailableError | LocalProtocolError):
                 raise
             raise LinkUnavailableError(f"link: {_reason(error)}") from error
@@ -424,7 +328,7 @@ class LinkService:
         if ticket is None:
             carrier.close()
             return
-        self._tables.accepted[link] = _Accepted(ticket, address_prefix(carrier.remote_host))
+        self._tables.accepted[link] = ticket
         handshake = Responder(
             local.identity,
             local.link_key,
@@ -442,11 +346,13 @@ class LinkService:
     def opened(self, link: Link, result: HandshakeResult) -> RunReceiver:
         """A handshake is through."""
         now = self._clock.now()
-        accepted = self._tables.accepted.get(link)
-        if accepted is not None:
-            self._check_accepted(accepted, result)
+        ticket = self._tables.accepted.get(link)
+        if ticket is not None:
+            self._check_accepted(ticket, result)
         if result.clock_ms is not None and link.peer is not None:
-            self._note_clock(link.peer, result.clock_ms / 1000 - self._clock.wall())
+            self._clocks.note(link.peer, result.clock_ms / 1000 - self._clock.wall())
+        if ticket is not None and result.record is not None:
+            link.is_relay = bool(result.record.capabilities & RELAY_BIT)
         receiver = self.on_link(link)
         self._file(link, now)
         opened = self._tables.opening.get(link)
@@ -454,28 +360,18 @@ class LinkService:
             opened.set_result(None)
         return receiver
 
-    def _check_accepted(self, accepted: _Accepted, result: HandshakeResult) -> None:
+    def _check_accepted(self, ticket: Ticket, result: HandshakeResult) -> None:
         if self._admission is not None:
-            self._admission.leave(accepted.ticket)
-        if result.peer is None:
-            same = sum(
-                self._tables.accepted[link].prefix == accepted.prefix
-                for link in self._tables.others
-                if link.peer is None and link in self._tables.accepted
-            )
-            if same >= self._options.max_client_links_per_prefix:
-                raise RemoteProtocolError(f"link: already {same} clients of one address prefix")
-
-    def _note_clock(self, relay: bytes, offset_s: float) -> None:
-        self._clocks.pop(relay, None)
-        while len(self._clocks) >= MAX_CLOCKS:
-            del self._clocks[next(iter(self._clocks))]
-        self._clocks[relay] = offset_s
+            self._admission.leave(ticket)
+        clients = self._clients[ticket.prefix]
+        if result.peer is None and clients >= self._options.max_client_links_per_prefix:
+            raise RemoteProtocolError(f"link: already {clients} clients of one address prefix")
 
     def _file(self, link: Link, now: float) -> None:
         """Decide which link to this neighbour is used from now on."""
         if link.peer is None:
             self._tables.others.add(link)
+            self._clients[self._tables.accepted[link].prefix] += 1
             return
         present = self._tables.neighbours.get(link.peer)
         loser = None if present is None else self._loser(present, link, now)
@@ -484,6 +380,13 @@ class LinkService:
         if loser is not None:
             self._tables.others.add(loser)
             loser.retire(now)
+            self._close_oldest_retired(link.peer)
+
+    def _close_oldest_retired(self, peer: bytes) -> None:
+        """Bound what a neighbour that dials again and again can make us keep."""
+        retired = [link for link in self._tables.others if link.peer == peer]
+        if len(retired) > MAX_RETIRED:
+            min(retired, key=lambda link: link.retired_at or 0.0).close()
 
     def _loser(self, present: Link, newcomer: Link, now: float) -> Link:
         """Return which of two links to one neighbour is replaced; both ends decide alike.
@@ -506,10 +409,14 @@ class LinkService:
     def closed(self, link: Link, error: Exception) -> None:
         """A link is gone."""
         tables = self._tables
+        ticket = tables.accepted.pop(link, None)
+        if ticket is not None and self._admission is not None:
+            self._admission.leave(ticket)
+            if link.peer is None and link in tables.others:
+                self._clients[ticket.prefix] -= 1
+                if not self._clients[ticket.prefix]:
+                    del self._clients[ticket.prefix]
         tables.others.discard(link)
-        accepted = tables.accepted.pop(link, None)
-        if accepted is not None and self._admission is not None:
-            self._admission.leave(accepted.ticket)
         opened = tables.opening.pop(link, None)
         if opened is not None and not opened.done():
             opened.set_exception(error)
@@ -519,10 +426,11 @@ class LinkService:
 
     def _lost(self, link: Link, peer: bytes) -> None:
         if link.is_initiator and link.opened_at is not None:
-            if self._clock.now() - link.opened_at < SHORT_LIFE_S:
-                self._failed(peer)
+            now = self._clock.now()
+            if now - link.opened_at < SHORT_LIFE_S:
+                self._back_offs.failed(peer, now)
             else:
-                self._back_offs.pop(peer, None)
+                self._back_offs.succeeded(peer)
         if peer in self._kept:
             self._redial(peer)
 
