@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from vigilnet.base.errors import ConfigurationError
 from vigilnet.traffic.link.framing import KeyLimits
 
 
@@ -30,4 +31,22 @@ class Options:
     max_client_links_per_prefix: int = 64  # /24 or /48
     batch_octets: int = 128 * 1024  # sealed and written at once; nothing overtakes it then
     batch_frames: int = 64
-    key_limits: KeyLimits = field(default_factory=KeyLimits)  # lower them in tests only
+    key_limits: KeyLimits = field(default_factory=KeyLimits)  # can only be lowered
+
+    def __post_init__(self) -> None:
+        highest, given = KeyLimits(), self.key_limits
+        for name in ("frames", "octets", "seconds"):
+            if not 2 <= getattr(given, name) <= getattr(highest, name):
+                raise ConfigurationError(
+                    f"key_limits.{name}: got {getattr(given, name)}, 2 to {getattr(highest, name)} expected"
+                )
+        for name in (
+            "batch_octets",
+            "batch_frames",
+            "max_unfinished",
+            "pings_missed",
+            "tick_s",
+            "ping_after_s",
+        ):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(f"{name}: got {getattr(self, name)}, more than 0 expected")
