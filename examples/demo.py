@@ -71,7 +71,9 @@ def fetch(proxy: str, url: str) -> tuple[bytes, float]:
 def path_taken(folder: Path) -> list[str]:
     """The relays of the circuit that carried the page, guard first, as the client's control socket tells."""
     told = subprocess.run(
-        [VIGILNET, "circuits", "--json", "--state", folder / "client"], capture_output=True, check=False
+        [VIGILNET, "circuits", "--json", "--state-folder", folder / "client"],
+        capture_output=True,
+        check=False,
     )
     if told.returncode:
         return []
@@ -102,7 +104,7 @@ try it yourself while this runs:
   curl --proxy http://{proxy} {url}
   a browser: set the SOCKS v5 host to {socks.rpartition(":")[0]}, port {socks.rpartition(":")[2]},
              with "proxy DNS when using SOCKS v5" on (other sites work where this machine reaches them)
-  {command} circuits --state {facts["dir"]}/client
+  {command} circuits --state-folder {facts["dir"]}/client
 
 All relays are on this machine: this shows that it works, it gives no anonymity.""",
         flush=True,

@@ -237,12 +237,36 @@ def prototype_ping(python: str = sys.executable) -> float | None:
         return None
 
 
+def asked(net: Testnet, *words: str) -> Any:  # noqa: ANN401
+    """What the client answers on its control socket."""
+    command = [str(Path(sys.executable).with_name("vigilnet")), *words, "--json"]
+    state = Path(net.facts["dir"]) / "client"
+    done = subprocess.run(
+        [*command, "--state-folder", str(state)], capture_output=True, check=True, timeout=20
+    )
+    return json.loads(done.stdout)
+
+
+def circuit_builds(net: Testnet, sink: Any, rounds: int) -> Figures:  # noqa: ANN401
+    """How long circuits took to build, as the client tells; each new identity uses one up."""
+    taken: dict[int, float] = {}
+    for _ in range(rounds):
+        peerlib.dial(net.socks, ("127.0.0.1", sink.port)).close()
+        asked(net, "new-identity")
+        time.sleep(0.1)
+        for circuit in asked(net, "circuits"):
+            if circuit["build_ms"]:
+                taken[circuit["id"]] = circuit["build_ms"] / 1000
+    figures: Figures = peerlib.stats_ms(list(taken.values()))
+    return figures
+
+
 def memory(net: Testnet) -> Figures:
     """Resident MB of each process."""
     return {name: sum(m["rss_mb"] for m in peerlib.mem([pid]).values()) for name, pid in net.pids.items()}
 
 
-def measure(hops: int, folder: Path, effort: Effort, *, latency_only: bool = False) -> Figures:
+def measure(hops: int, folder: Path, effort: Effort) -> Figures:
     """Everything about a network of so many hops, as one table."""
     relays = max(hops, 3)
     with Testnet(hops, relays, folder) as net:
@@ -256,9 +280,9 @@ def measure(hops: int, folder: Path, effort: Effort, *, latency_only: bool = Fal
             peerlib.dial(net.socks, ("127.0.0.1", sink.port)).close()
             found["rss_idle_mb"] = memory(net)
             found |= latencies(net, sink, effort)
-            if not latency_only:
-                found |= transfers(net, sink, effort)
-                found["echo_beside_bulk_ms"] = echo_beside_bulk(net, sink, effort)
+            found["circuit_build_ms"] = circuit_builds(net, sink, effort.opens // 4)
+            found |= transfers(net, sink, effort)
+            found["echo_beside_bulk_ms"] = echo_beside_bulk(net, sink, effort)
             found["rss_loaded_mb"] = memory(net)
         finally:
             peerlib.kill(sink)

@@ -1,0 +1,39 @@
+"""A name server for tests: `python dns_server.py PORT IPV4 IPV6` knows `site.test` and nothing else."""
+
+import socket
+import sys
+from typing import Any
+
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+
+def answer(query: bytes, addresses: dict[Any, str]) -> bytes:
+    """The reply to one query."""
+    asked = dns.message.from_wire(query)
+    reply = dns.message.make_response(asked)
+    question = asked.question[0]
+    if question.name.to_text().lower() != "site.test.":
+        reply.set_rcode(dns.rcode.NXDOMAIN)
+    elif address := addresses.get(question.rdtype):
+        reply.answer.append(dns.rrset.from_text(question.name, 30, "IN", question.rdtype, address))
+    return reply.to_wire()
+
+
+def main() -> None:
+    """Serve until killed, on both families where there are both."""
+    port, v4, v6 = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    addresses = {dns.rdatatype.A: v4, dns.rdatatype.AAAA: v6}
+    server = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
+    if v6:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    server.bind(("", port))
+    while True:
+        query, asker = server.recvfrom(65536)
+        server.sendto(answer(query, addresses), asker)
+
+
+if __name__ == "__main__":
+    main()
