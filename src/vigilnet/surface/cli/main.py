@@ -1,0 +1,50 @@
+"""Entry point of the `vigilnet` command: finds the command and runs it.
+
+`run` and `keys` need more of the program than a control client may: they become programs of their own.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from vigilnet.surface.cli import node, testnet
+from vigilnet.surface.cli.processes import DAEMON_MODULE
+from vigilnet.surface.exits import OneLineParser, run_guarded
+
+BECOMES: Final = {"run": DAEMON_MODULE, "keys": "vigilnet.surface.keys"}
+
+
+def new_parser() -> argparse.ArgumentParser:
+    """Return the parser with all commands."""
+    parser: argparse.ArgumentParser = OneLineParser(
+        prog="vigilnet",
+        description="A privacy network: your traffic over 1 to 10 onion hops.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 3 no node is running.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands.add_parser("run", help="run a node here until Ctrl-C; arguments of vigilnetd", add_help=False)
+    commands.add_parser(
+        "keys", help="the node's identity key: show, generate, import, export", add_help=False
+    )
+    node.add_commands(commands)
+    testnet.add_commands(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    return run_guarded("vigilnet", lambda: _run(given))
+
+
+def _run(given: list[str]) -> int:
+    if given and given[0] in BECOMES:
+        os.execv(sys.executable, [sys.executable, "-m", BECOMES[given[0]], *given[1:]])  # noqa: S606 our own module
+    arguments = new_parser().parse_args(given)
+    return int(arguments.command(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

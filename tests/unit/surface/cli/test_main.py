@@ -1,0 +1,63 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vigilnet.surface.cli import main as cli
+
+
+def test_run_and_keys_become_programs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[list[str]] = []
+
+    def execv(_: str, arguments: list[str]) -> None:
+        became.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "execv", execv)
+    assert cli.main(["run", "--config", "x.toml", "--help"]) == 130
+    assert cli.main(["keys", "show", "--json"]) == 130
+    assert [arguments[1:] for arguments in became] == [
+        ["-m", "vigilnet.surface.daemon", "--config", "x.toml", "--help"],
+        ["-m", "vigilnet.surface.keys", "show", "--json"],
+    ]
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["status", "--odd"], ["testnet", "--hops", "eleven"]])
+def test_wrong_arguments_are_one_line_and_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("vigilnet: ")
+    assert err.count("\n") == 1
+
+
+def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for command in (
+        "run",
+        "keys",
+        "status",
+        "circuits",
+        "streams",
+        "new-identity",
+        "stop",
+        "version",
+        "testnet",
+    ):
+        assert f"\n    {command}" in text
+    assert "Exit codes" in text
+
+
+def test_output_into_a_closed_pipe_is_no_stack_trace() -> None:
+    program = f"{sys.executable} -m vigilnet.surface.cli.main version; echo $? >&2"
+    shell = subprocess.run(
+        ["/bin/sh", "-c", f"({program}) | true"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Traceback" not in shell.stderr
