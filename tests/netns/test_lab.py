@@ -63,6 +63,16 @@ def test_a_switch_joins_many(lab: Lab) -> None:
 
 
 @needs_programs("ping")
+def test_a_star_joins_many_over_wires_with_delay(lab: Lab) -> None:
+    hosts = [lab.namespace(f"h{number}") for number in range(3)]
+    lab.star(*hosts, wan=Wan(delay_s=0.005))
+    for address in (hosts[2].v4, hosts[1].v6):
+        report = hosts[0].run("ping", "-c3", "-i0.2", "-W5", address).stdout
+        times = sorted(float(time) for time in re.findall(r"time=([\d.]+)", report))
+        assert 20 <= times[0] < 26
+
+
+@needs_programs("ping")
 def test_delay_is_given_each_way(lab: Lab) -> None:
     assert 40 <= median_ping_ms(lab, Wan(delay_s=0.02)) < 48
 

@@ -68,6 +68,8 @@ class Namespace:
         self.interfaces: list[str] = []
         self._lab = lab
         ip("netns", "add", self.name)
+        for which in ("all", "default"):  # no second of waiting for duplicates of addresses that we gave out
+            self.sysctl(f"net.ipv6.conf.{which}.accept_dad", 0)
         ip("-n", self.name, "link", "set", "lo", "up")
 
     def command(self, *arguments: object) -> list[str]:
@@ -188,6 +190,31 @@ class Lab:
                "netns", middle.name)  # fmt: skip
             ip("-n", middle.name, "link", "set", inside, "master", "br0", "up")
             self._address(host, outside, net, place, v4=v4, v6=v6)
+
+    def star(self, *hosts: Namespace, wan: Wan, v4: bool = True, v6: bool = True) -> Namespace:
+        """Join hosts through a router, each by a wire of its own; two hosts are twice the wire apart."""
+        router = self.namespace("router")
+        router.sysctl("net.ipv4.ip_forward", 1)
+        router.sysctl("net.ipv6.conf.all.forwarding", 1)
+        for host in hosts:
+            interface, _ = self.wire(host, router, v4=v4, v6=v6, wan=wan)
+            net = self._wires
+            if v4:
+                ip("-n", host.name, "route", "add", "default", "via", f"10.77.{net}.2")
+            if v6:
+                ip(
+                    "-n",
+                    host.name,
+                    "-6",
+                    "route",
+                    "add",
+                    "default",
+                    "via",
+                    f"fd77:{net:x}::2",
+                    "dev",
+                    interface,
+                )
+        return router
 
     def _address(self, host: Namespace, interface: str, net: int, place: int, *, v4: bool, v6: bool) -> None:
         ip("-n", host.name, "link", "set", interface, "up")

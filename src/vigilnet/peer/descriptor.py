@@ -148,6 +148,11 @@ class PeerRecord:
         return self.published + (REVOCATION_LIFE_S if self.revoked else self.lifetime)
 
 
+def record_digest(encoded: bytes, network: str = "") -> bytes:
+    """Return the 32 octets that name this very record."""
+    return sha256(label_octets(Label.RECORD_DIGEST, network), encoded)
+
+
 def decode_record(encoded: bytes, network: str = "") -> PeerRecord:
     """Return the record of `encoded` after checking form, limits and signature; not times, not work.
 
@@ -180,7 +185,7 @@ def parse_record(encoded: bytes, network: str = "") -> PeerRecord:
         lifetime=read_uint(fields[4], "record lifetime", MIN_LIFETIME_S, MAX_LIFETIME_S),
         revoked=18 in fields and read_uint(fields[18], "record revoked", 1, 1) == 1,
         encoded=encoded,
-        digest=sha256(label_octets(Label.RECORD_DIGEST, network), encoded),
+        digest=record_digest(encoded, network),
     )
     return record if record.revoked else _with_services(record, fields)
 

@@ -16,14 +16,13 @@ from typing import Final
 
 from vigilnet.base.codec import Value
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.crypto.kdf import sha256
-from vigilnet.crypto.labels import Label, label_octets
 from vigilnet.peer.descriptor import (
     DAY_S,
     MAX_RECORD_SIZE,
     PeerRecord,
     is_signature_valid,
     parse_record,
+    record_digest,
 )
 from vigilnet.peer.memory import Memory, memory_values, read_memory
 from vigilnet.peer.sources import Source, WorkBudget
@@ -236,7 +235,7 @@ class PeerView:
         return self._revocations if record.revoked else self._records
 
     def _is_known(self, encoded: bytes, source: Source) -> bool:
-        digest = sha256(label_octets(Label.RECORD_DIGEST, self.network), encoded)
+        digest = record_digest(encoded, self.network)
         identity = self._records.get(digest) or self._revocations.get(digest)
         if identity is None:
             return False

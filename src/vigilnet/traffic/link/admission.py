@@ -221,9 +221,10 @@ class Admission:
 
     def _renew(self, now: float) -> None:
         """Turn over what is too old; used keys live as long as a cookie that could bring them back."""
-        if now - self._current.since >= 2 * SECRET_LIFE_S:
+        age = now - self._current.since
+        if age >= 2 * SECRET_LIFE_S:  # nobody came for so long that both are too old
             self._turn_over(now)
-        if now - self._current.since >= SECRET_LIFE_S:
+        if age >= SECRET_LIFE_S:
             self._turn_over(now)
 
     def _turn_over(self, now: float) -> None:

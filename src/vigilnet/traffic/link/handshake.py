@@ -256,10 +256,10 @@ class Responder:
 
     def packet_received(self, kind: PacketKind, body: bytes, now: float) -> bytes:
         """Take the initiator's next packet; return what to send, maybe nothing."""
-        if kind is PacketKind.HELLO and self._noise is None and self._hellos < 2:
+        if kind is PacketKind.HELLO and self._noise is None and self.result is None and self._hellos < 2:
             self._hellos += 1
             return self._take_hello(body, now)
-        if kind is PacketKind.MESSAGE_3 and self._noise is not None and self.result is None:
+        if kind is PacketKind.MESSAGE_3 and self._noise is not None:
             return self._take_message_3(self._noise, body)
         raise RemoteProtocolError(f"link handshake: packet {kind.name} out of turn")
 

@@ -1,0 +1,308 @@
+"""The exit: dials, resolves and exchanges datagrams for the clients of circuits that end here.
+
+Serves the circuit room's `Acceptor`. Nothing here waits: a literal target is dialled at once, a
+name gets a task. What a client is told of a failure is the END's reason; logs name no target.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import Final
+
+import dns.exception
+import dns.name
+import dns.reversename
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.errors import ConfigurationError
+from vigilnet.base.safelog import get_logger
+from vigilnet.base.tasks import TaskGroup
+from vigilnet.traffic.circuit.datagrams import DatagramFlow
+from vigilnet.traffic.circuit.messages import BeginFlag, Resolve, Resolved, ResourceRecord, Target
+from vigilnet.traffic.circuit.socket_bridge_io import bridge
+from vigilnet.traffic.circuit.stream import Stream
+from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.exit.datagrams_io import ExitFlow
+from vigilnet.traffic.exit.dial_io import Dial, in_dialling_order, is_own_address
+from vigilnet.traffic.exit.options import Options
+from vigilnet.traffic.exit.policy import ExitPolicy, policy_rules
+from vigilnet.traffic.exit.resolver_io import REFUSED, SERVFAIL, Resolver
+from vigilnet.traffic.exit.special_addresses import IpAddress, special_purpose
+from vigilnet.traffic.exit.targets import TargetRefusedError, is_local_name, parse_host, parse_name
+
+SWEEP_S: Final = 1.0
+MAX_RESOLVES: Final = 1024
+
+_log = get_logger(__name__)
+
+
+@dataclass
+class Counters:
+    """What this exit did since it started."""
+
+    accepted: int = 0
+    refused: int = 0
+    failed: int = 0
+    resolved: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What the status shows of the exit."""
+
+    open_streams: int
+    dialling: int
+    datagram_flows: int
+    accepted: int
+    refused: int
+    failed: int
+    resolved: int
+
+
+def _own_addresses(texts: Iterable[str]) -> frozenset[IpAddress]:
+    try:
+        return frozenset(map(ip_address, texts))
+    except ValueError as error:
+        raise ConfigurationError(f"own_addresses: {error}, expected IP addresses") from error
+
+
+class ExitService:
+    """The exit room of one node.
+
+    Args:
+        options: what it may do.
+        clock: time.
+        hosts_file: names of test networks; read only if private targets are allowed.
+
+    Raises:
+        ConfigurationError: a rule, resolver or address in the options is malformed.
+    """
+
+    def __init__(self, options: Options, clock: Clock, hosts_file: Path = Path("/etc/hosts")) -> None:
+        self._options = options
+        self._clock = clock
+        self._more_own = _own_addresses(options.own_addresses)
+        self.policy = ExitPolicy(
+            policy_rules(options.policy, options.rules), options.allow_private_targets, self._is_own
+        )
+        self._resolver = Resolver(
+            options.resolvers,
+            options.resolve_timeout_s,
+            clock,
+            hosts_file if options.allow_private_targets else None,
+        )
+        self._tasks = TaskGroup("exit")
+        self._dials: dict[Stream, Dial | None] = {}  # None while the name is resolved
+        self._flows: set[ExitFlow] = set()
+        self._open = 0
+        self._resolves = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.counters = Counters()
+
+    def _is_own(self, address: IpAddress) -> bool:
+        return address in self._more_own or is_own_address(address)
+
+    def snapshot(self) -> Snapshot:
+        """Return figures for the status."""
+        counted = self.counters
+        return Snapshot(
+            self._open,
+            len(self._dials),
+            len(self._flows),
+            counted.accepted,
+            counted.refused,
+            counted.failed,
+            counted.resolved,
+        )
+
+    async def close(self) -> None:
+        """Stop dialling and end the datagram flows; open streams end with their circuits."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for stream, dial in list(self._dials.items()):
+            if dial is not None:
+                dial.cancel()
+            self._refuse(stream, EndReason.CLOSING)
+        for flow in list(self._flows):
+            flow.close(EndReason.CLOSING)
+        await self._tasks.close()
+        await self._resolver.close()
+
+    # ---- streams
+
+    def begin(self, stream: Stream, target: Target) -> None:
+        """Reach `target` by TCP for a client."""
+        if not self._options.enabled or self._tasks.is_closed:
+            self._refuse(stream, EndReason.POLICY)
+        elif self._open + len(self._dials) >= self._options.max_streams:
+            self._refuse(stream, EndReason.LIMIT)
+        else:
+            self._begin(stream, target)
+
+    def _begin(self, stream: Stream, target: Target) -> None:
+        try:
+            host = parse_host(target.host, allow_local_names=self._options.allow_private_targets)
+        except TargetRefusedError as refusal:
+            self._refuse(stream, refusal.reason)
+            return
+        if not self.policy.may_allow_port(target.port):
+            self._refuse(stream, EndReason.POLICY)
+        elif isinstance(host, str):
+            self._dials[stream] = None
+            self._tasks.start("dial a name", self._dial_name(stream, host, target))
+        else:
+            self._dial(stream, [host], target, 0)
+
+    async def _dial_name(self, stream: Stream, name: str, target: Target) -> None:
+        found, ttl = await self._resolver.addresses(
+            name, ipv4=bool(target.flags & BeginFlag.IPV4_OK), ipv6=bool(target.flags & BeginFlag.IPV6_OK)
+        )
+        if self._dials.pop(stream, self) is self:
+            return  # closed meanwhile
+        if not found:
+            self._fail(stream, EndReason.RESOLVE_FAILED)
+        else:
+            self._dial(stream, list(found), target, ttl)
+
+    def _dial(self, stream: Stream, addresses: list[IpAddress], target: Target, ttl: int) -> None:
+        """Dial those of the addresses that policy and client allow."""
+        if stream.closed is not None:
+            return
+        port = target.port
+        allowed = [address for address in addresses if self.policy.allows(address, port)]
+        candidates = in_dialling_order(allowed, target.flags)
+        if not candidates:
+            self._refuse(stream, EndReason.NO_ROUTE if allowed else EndReason.POLICY)
+            return
+
+        def done(sock: socket.socket | None, address: IpAddress | None, reason: EndReason) -> None:
+            self._dials.pop(stream, None)
+            if sock is None or address is None:
+                self._fail(stream, reason)
+            elif stream.closed is not None:
+                sock.close()
+            else:
+                self._join(stream, sock, address, ttl)
+
+        loop = asyncio.get_running_loop()
+        dial = self._dials[stream] = Dial(loop, candidates, port, self._options.connect_timeout_s, done)
+        dial.start()
+        if self._sweeper is None and self._dials:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+    def _join(self, stream: Stream, sock: socket.socket, address: IpAddress, ttl: int) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._open += 1
+        self.counters.accepted += 1
+        stream.accept(str(address), ttl)
+        bridge(asyncio.get_running_loop(), sock, stream, on_closed=self._closed)
+
+    def _closed(self, reason: EndReason) -> None:
+        self._open -= 1
+
+    def _refuse(self, stream: Stream, reason: EndReason) -> None:
+        self.counters.refused += 1
+        self._dials.pop(stream, None)
+        stream.close(reason)
+
+    def _fail(self, stream: Stream, reason: EndReason) -> None:
+        self.counters.failed += 1
+        stream.close(reason)
+
+    def _sweep(self) -> None:
+        """Give up dials whose client has gone, and flows that nobody uses."""
+        self._sweeper = None
+        for stream, dial in list(self._dials.items()):
+            if stream.closed is not None:
+                del self._dials[stream]
+                if dial is not None:
+                    dial.cancel()
+        idle_since = self._clock.now() - self._options.datagram_idle_s
+        for flow in list(self._flows):
+            if flow.last_used < idle_since:
+                flow.close(EndReason.TIMEOUT)
+        if self._dials or self._flows:
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    # ---- names
+
+    def resolve(self, request: Resolve, answer: Callable[[Resolved], None]) -> None:
+        """Look a name up for a client."""
+        if not self._options.enabled or self._tasks.is_closed or not self._may_resolve(request.name):
+            answer(Resolved(REFUSED))
+        elif self._resolves >= MAX_RESOLVES:
+            answer(Resolved(SERVFAIL))
+        else:
+            self._resolves += 1
+            self._tasks.start("resolve", self._resolve(request, answer))
+
+    def _may_resolve(self, text: str) -> bool:
+        try:
+            name = parse_name(text)
+        except TargetRefusedError:
+            return False
+        if self._options.allow_private_targets:
+            return True
+        if name.endswith((".in-addr.arpa", ".ip6.arpa")):
+            return _may_reverse(name)
+        return not is_local_name(name)
+
+    async def _resolve(self, request: Resolve, answer: Callable[[Resolved], None]) -> None:
+        try:
+            resolved = await self._resolver.lookup(parse_name(request.name), request.qtype)
+        finally:
+            self._resolves -= 1
+        self.counters.resolved += 1
+        answer(self._without_private(resolved))
+
+    def _without_private(self, resolved: Resolved) -> Resolved:
+        """Drop addresses of local networks: they are ours to know, and rebind names to the client's own."""
+        if self._options.allow_private_targets:
+            return resolved
+        kept = tuple(record for record in resolved.records if not _is_private_record(record))
+        return (
+            resolved
+            if len(kept) == len(resolved.records)
+            else Resolved(resolved.rcode, kept, resolved.was_cut)
+        )
+
+    # ---- datagrams
+
+    def open_datagrams(self, flow: DatagramFlow, target: Target) -> None:
+        """Exchange UDP datagrams for a client."""
+        if not self._options.enabled or self._tasks.is_closed or target.flags & BeginFlag.CONNECTED_UDP:
+            self.counters.refused += 1
+            flow.close(EndReason.POLICY)
+            return
+        if len(self._flows) >= self._options.max_datagram_flows:
+            self.counters.refused += 1
+            flow.close(EndReason.LIMIT)
+            return
+        loop = asyncio.get_running_loop()
+        served = ExitFlow(
+            loop, flow, self.policy, self._clock, self._options.datagram_rate, self._flows.discard
+        )
+        self._flows.add(served)
+        self.counters.accepted += 1
+        served.start()
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+
+def _may_reverse(name: str) -> bool:
+    """Whether a name under in-addr.arpa or ip6.arpa stands for one public address."""
+    try:
+        address = ip_address(dns.reversename.to_address(dns.name.from_text(name)))
+    except (dns.exception.DNSException, ValueError):
+        return False
+    return special_purpose(address) is None
+
+
+def _is_private_record(record: ResourceRecord) -> bool:
+    if record.type == 1:
+        return special_purpose(ip_address(record.rdata)) is not None
+    return record.type == 28 and special_purpose(IPv6Address(record.rdata)) is not None
