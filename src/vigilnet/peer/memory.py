@@ -8,7 +8,7 @@ from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.descriptor import MAX_RECORD_SIZE, OnionKey, PeerRecord, parse_record
 from vigilnet.peer.sources import Source
 from vigilnet.peer.wire import read_array, read_map, read_octets, read_uint
-from vigilnet.peer.work import epoch_of
+from vigilnet.peer.work import NONCE_SIZE, epoch_of
 
 MAX_SOURCES_KEPT: Final = 4
 MAX_ONION_DAYS: Final = 4  # days whose onion key is remembered: more than a record lives
@@ -21,14 +21,15 @@ class Memory:
 
     sequence: int  # the highest seen
     digest: bytes  # of the record with that sequence
-    epoch: int  # the last one whose work was checked
+    epoch: int  # of the work that was checked last
+    nonce: bytes  # of that work: another nonce would make us pass on what others blame us for
     heard: int  # Unix seconds of the last record accepted
     record: PeerRecord | None = None  # the one to use, or the revocation
     onion_keys: tuple[OnionKey, ...] = ()  # one per day, also of records that are gone
     sources: tuple[Source, ...] = ()  # of different places that named the record
     is_reached: bool = False
     marked_until: int = 0  # Unix seconds: signed different records, for whatever reason
-    refused_until: int = 0  # Unix seconds: signed different onion keys for one day
+    refused_until: int = 0  # Unix seconds, the same at every node: signed different onion keys for one day
     proof: tuple[bytes, bytes] | None = None
 
     @property
@@ -67,6 +68,7 @@ class Memory:
             sequence=newest[0],
             digest=newest[1],
             epoch=epoch_of(record.published),
+            nonce=record.nonce,
             heard=wall,
             record=record,
             onion_keys=tuple(days[day] for day in sorted(days))[-MAX_ONION_DAYS:],
@@ -87,14 +89,16 @@ def memory_values(identity: bytes, memory: Memory) -> dict[int, Value]:
         7: memory.marked_until,
         8: memory.refused_until,
         9: memory.proof or [],
+        10: memory.nonce,
+        11: memory.is_reached,
     }
 
 
 def read_memory(value: Value, network: str) -> tuple[bytes, Memory]:
     """Return identity and memory of what `memory_values` gave; signatures are not checked again."""
     fields = read_map(value, "memory of a peer")
-    if fields.keys() != set(range(10)):
-        raise RemoteProtocolError("memory of a peer: keys missing or unknown")
+    if fields.keys() != set(range(12)) or type(fields[11]) is not bool:
+        raise RemoteProtocolError("memory of a peer: keys missing, unknown or of a wrong type")
     identity = read_octets(fields[0], "memory of a peer: identity", 32)
     encoded = read_octets(fields[5], "memory of a peer: record", 0, MAX_RECORD_SIZE)
     record = parse_record(encoded, network) if encoded else None
@@ -107,10 +111,12 @@ def read_memory(value: Value, network: str) -> tuple[bytes, Memory]:
         sequence=read_uint(fields[1], "memory of a peer: sequence"),
         digest=read_octets(fields[2], "memory of a peer: digest", 32),
         epoch=read_uint(fields[3], "memory of a peer: epoch"),
+        nonce=read_octets(fields[10], "memory of a peer: nonce", NONCE_SIZE),
         heard=read_uint(fields[4], "memory of a peer: time"),
         record=record,
         onion_keys=tuple(map(_read_onion_key, keys)),
         sources=(OUR_DISK,) if record else (),
+        is_reached=fields[11] is True,
         marked_until=read_uint(fields[7], "memory of a peer: time"),
         refused_until=read_uint(fields[8], "memory of a peer: time"),
         proof=(pair[0], pair[1]) if len(pair) == 2 else None,

@@ -167,14 +167,14 @@ class PeerView:
         ):
             return Verdict(Outcome.MALFORMED, "proof of equivocation: proves nothing")
         memory = self._memories.get(one.identity)
-        if memory is None or int(wall) >= min(one.published, two.published) + MEMORY_S:
+        if memory is None or int(wall) >= max(one.published, two.published) + MEMORY_S:
             return _refuse(Outcome.NOT_CURRENT)
         if memory.refused_until and memory.proof is not None:
             return _refuse(Outcome.KNOWN)
         if not all(is_signature_valid(record, self.network) for record in (one, two)):
             return _refuse(Outcome.BAD_SIGNATURE)
         memory.proof = (bytes(first), bytes(second))
-        memory.refused_until = int(wall) + MEMORY_S
+        memory.refused_until = max(one.published, two.published) + MEMORY_S
         if not memory.is_revoked:
             self._drop_record(memory)
         return _refuse(Outcome.ACCEPTED)
@@ -262,7 +262,9 @@ class PeerView:
         self, record: PeerRecord, memory: Memory | None, source: Source, now: float
     ) -> Outcome | None:
         epoch = epoch_of(record.published)
-        if self.work_bits == 0 or (memory is not None and memory.epoch == epoch):
+        if self.work_bits == 0 or (
+            memory is not None and (memory.epoch, memory.nonce) == (epoch, record.nonce)
+        ):
             return None
         if not self._budget.take(source, now):
             return Outcome.LATER
@@ -275,14 +277,15 @@ class PeerView:
         if not memory.has_other_onion_key(record):
             memory.marked_until = wall + MEMORY_S  # one sequence, two records: the first is kept
             return
-        memory.refused_until = wall + MEMORY_S  # an onion key made for one client
+        memory.refused_until = record.published + MEMORY_S  # an onion key made for one client
         if memory.record is not None:
+            memory.refused_until = max(memory.refused_until, memory.record.published + MEMORY_S)
             memory.proof = (memory.record.encoded, record.encoded)
             self._drop_record(memory)
 
     def _store(self, record: PeerRecord, memory: Memory | None, source: Source, wall: int) -> None:
         if memory is None:
-            memory = Memory(record.sequence, record.digest, 0, wall)
+            memory = Memory(record.sequence, record.digest, epoch_of(record.published), record.nonce, wall)
         else:
             self._drop_record(memory)
             del self._memories[record.identity]

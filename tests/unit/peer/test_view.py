@@ -286,11 +286,20 @@ def test_work_is_asked_once_per_identity_and_epoch() -> None:
     view = new_view(work_bits=4)
     record = WORKED.record(NOW)
     assert offer(view, record) is Outcome.ACCEPTED
-    without = WORKED.record(NOW + 1, nonce=b"\xff" * 8)
-    assert offer(view, without) is Outcome.ACCEPTED, "checked before, in this epoch"
+    view._budget._all.left = view._budget._account(LINK, 0.0).left = 0
+    assert offer(view, WORKED.record(NOW + 1)) is Outcome.ACCEPTED, "checked before, in this epoch"
     next_epoch = (NOW // 7_776_000 + 1) * 7_776_000
-    assert offer(view, WORKED.record(next_epoch, nonce=b"\xfe" * 8), next_epoch) is Outcome.BAD_WORK
-    assert offer(view, WORKED.record(next_epoch), next_epoch) is Outcome.ACCEPTED
+    assert offer(view, WORKED.record(next_epoch, nonce=b"\xfe" * 8), next_epoch, now=9.0) is Outcome.BAD_WORK
+    assert offer(view, WORKED.record(next_epoch), next_epoch, now=9.0) is Outcome.ACCEPTED
+
+
+def test_a_later_record_without_work_is_not_taken_and_so_not_passed_on() -> None:
+    """Else a relay could make us forward what our neighbours mute us for."""
+    view = new_view(work_bits=12)
+    worked = RecordMaker("worked", work_bits=12)
+    assert offer(view, worked.record(NOW)) is Outcome.ACCEPTED
+    assert offer(view, worked.record(NOW + 1, nonce=b"\xff" * 8)) is Outcome.BAD_WORK
+    assert view.get(worked.identity.public) == worked.record(NOW)
 
 
 def unworked(number: int) -> PeerRecord:
@@ -422,7 +431,8 @@ def test_a_table_of_another_network_or_a_damaged_one_is_refused() -> None:
     assert isinstance(row, dict)
     all_damaged: list[Value] = [
         [2, b"", []],
-        [1, b"", [row | {10: 1}]],
+        [1, b"", [row | {12: 1}]],
+        [1, b"", [row | {11: 1}]],
         [1, b"", [row | {0: BOB.identity.public}]],
         [1, b"", [row | {5: b"x"}]],
         [1, b"", [row | {9: [b"x"] * 3}]],
