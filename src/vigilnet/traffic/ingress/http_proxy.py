@@ -53,6 +53,7 @@ _PAGES: Final = {
     EndReason.TIMEOUT: (504, "Time-out", "The site's server did not answer the exit in time."),
     EndReason.RESET: (502, "Connection lost", "The site's server broke the connection."),
     EndReason.LIMIT: (503, "Exit is busy", "The exit has too many connections; try again in a moment."),
+    EndReason.CLOSING: (503, "Circuit lost", "The circuit to the exit ended; try again."),
 }
 _UNAVAILABLE: Final = (503, "No circuit", "No circuit to an exit could be built; see the node's status.")
 
@@ -176,10 +177,7 @@ class HttpProxyMachine:
 
     def open_failed(self, reason: EndReason | None) -> None:
         """The stream asked for could not be opened; None if there is no circuit at all."""
-        status, title, advice = (
-            _UNAVAILABLE if reason is None else _PAGES.get(reason, _PAGES[EndReason.RESET])
-        )
-        self._to_client.append(error_page(status, title, advice))
+        self._to_client.append(failure_page(reason))
         self._end()
 
     def origin_received(self, data: memoryview) -> None:
@@ -351,6 +349,12 @@ class HttpProxyMachine:
         self._state = _State.OVER
         self._origin = None
         self._buffer.clear()
+
+
+def failure_page(reason: EndReason | None) -> bytes:
+    """Return the page for a stream that could not be opened; None: there is no circuit."""
+    page = _UNAVAILABLE if reason is None else _PAGES.get(reason, _PAGES[EndReason.RESET])
+    return error_page(*page)
 
 
 def _fault_page(error: HttpError, cause: HttpError | None) -> bytes:

@@ -132,7 +132,7 @@ def test_socks_on_the_http_port_is_told_so_in_socks(octets: bytes, answer: bytes
         (EndReason.TIMEOUT, 504),
         (EndReason.RESET, 502),
         (EndReason.LIMIT, 503),
-        (EndReason.CLOSING, 502),
+        (EndReason.CLOSING, 503),
         (EndReason.DONE, 502),
         (None, 503),
     ],
