@@ -28,14 +28,20 @@ class Memory:
     onion_keys: tuple[OnionKey, ...] = ()  # one per day, also of records that are gone
     sources: tuple[Source, ...] = ()  # of different places that named the record
     is_reached: bool = False
+    revoked_until: int = 0  # Unix seconds; outlasts the revocation itself when there is no room for it
     marked_until: int = 0  # Unix seconds: signed different records, for whatever reason
     refused_until: int = 0  # Unix seconds, the same at every node: signed different onion keys for one day
     proof: tuple[bytes, bytes] | None = None
 
     @property
-    def is_revoked(self) -> bool:
+    def is_revocation(self) -> bool:
         """Whether the record is a revocation."""
         return self.record is not None and self.record.revoked
+
+    @property
+    def weighty_until(self) -> int:
+        """Until when there is more to remember than a sequence, Unix seconds; 0 if there is not."""
+        return max(self.revoked_until, self.marked_until, self.refused_until)
 
     def has_other_onion_key(self, record: PeerRecord) -> bool:
         """Whether `record` has another onion key for a day than was seen before."""
@@ -73,6 +79,7 @@ class Memory:
             record=record,
             onion_keys=tuple(days[day] for day in sorted(days))[-MAX_ONION_DAYS:],
             sources=(source,),
+            revoked_until=record.end if record.revoked else self.revoked_until,
         )
 
 
@@ -91,13 +98,14 @@ def memory_values(identity: bytes, memory: Memory) -> dict[int, Value]:
         9: memory.proof or [],
         10: memory.nonce,
         11: memory.is_reached,
+        12: memory.revoked_until,
     }
 
 
 def read_memory(value: Value, network: str) -> tuple[bytes, Memory]:
     """Return identity and memory of what `memory_values` gave; signatures are not checked again."""
     fields = read_map(value, "memory of a peer")
-    if fields.keys() != set(range(12)) or type(fields[11]) is not bool:
+    if fields.keys() != set(range(13)) or type(fields[11]) is not bool:
         raise RemoteProtocolError("memory of a peer: keys missing, unknown or of a wrong type")
     identity = read_octets(fields[0], "memory of a peer: identity", 32)
     encoded = read_octets(fields[5], "memory of a peer: record", 0, MAX_RECORD_SIZE)
@@ -117,6 +125,7 @@ def read_memory(value: Value, network: str) -> tuple[bytes, Memory]:
         onion_keys=tuple(map(_read_onion_key, keys)),
         sources=(OUR_DISK,) if record else (),
         is_reached=fields[11] is True,
+        revoked_until=read_uint(fields[12], "memory of a peer: time"),
         marked_until=read_uint(fields[7], "memory of a peer: time"),
         refused_until=read_uint(fields[8], "memory of a peer: time"),
         proof=(pair[0], pair[1]) if len(pair) == 2 else None,

@@ -102,7 +102,7 @@ class PeerView:
     def get(self, identity: bytes) -> PeerRecord | None:
         """Return the record of an identity, unless there is none that may be used."""
         memory = self._memories.get(identity)
-        return None if memory is None or memory.is_revoked else memory.record
+        return None if memory is None or memory.is_revocation else memory.record
 
     def records(self) -> Iterator[PeerRecord]:
         """Give all records that may be used."""
@@ -175,7 +175,7 @@ class PeerView:
             return _refuse(Outcome.BAD_SIGNATURE)
         memory.proof = (bytes(first), bytes(second))
         memory.refused_until = max(one.published, two.published) + MEMORY_S
-        if not memory.is_revoked:
+        if not memory.is_revocation:
             self._drop_record(memory)
         return _refuse(Outcome.ACCEPTED)
 
@@ -187,7 +187,7 @@ class PeerView:
     def forget(self, identity: bytes) -> None:
         """Drop the record of an identity; its sequence, revocation and proof stay remembered."""
         memory = self._memories.get(identity)
-        if memory is not None and not memory.is_revoked:
+        if memory is not None and not memory.is_revocation:
             self._drop_record(memory)
 
     def expire(self, wall: float) -> None:
@@ -199,11 +199,9 @@ class PeerView:
             if now >= memory.marked_until:
                 memory.marked_until = 0
             if now >= memory.refused_until:
-                memory.refused_until = 0
-            if not memory.marked_until and not memory.refused_until:
-                memory.proof = None
-                if memory.record is None and now >= memory.heard + MEMORY_S:
-                    del self._memories[identity]
+                memory.refused_until, memory.proof = 0, None
+            if memory.record is None and now >= max(memory.heard + MEMORY_S, memory.weighty_until):
+                del self._memories[identity]
 
     def to_values(self) -> Value:
         """Return everything as plain values for the disk."""
@@ -250,7 +248,7 @@ class PeerView:
             return Outcome.NOT_CURRENT
         if memory is None:
             return None
-        if memory.record is not None and memory.is_revoked and wall < memory.record.end:
+        if wall < memory.revoked_until:
             return Outcome.REVOKED
         if record.revoked:
             return None  # final: a thief must not outrun it by higher sequences
@@ -310,8 +308,8 @@ class PeerView:
         if len(self._memories) >= 4 * self.max_records:
             # at least half of them have no record
             spare = [identity for identity, memory in self._memories.items() if memory.record is None]
-            unproven = (identity for identity in spare if self._memories[identity].proof is None)
-            del self._memories[next(unproven, spare[0])]
+            light = (identity for identity in spare if not self._memories[identity].weighty_until)
+            del self._memories[next(light, spare[0])]
 
     def _victim(self, table: dict[bytes, bytes]) -> bytes:
         """The record to drop: the oldest of the source that brought most, those of reached peers last."""

@@ -1,6 +1,7 @@
 """Noise handshakes: the public and the project's vectors, and everything an attacker may change in them."""
 
 import json
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,23 +218,24 @@ def test_fresh_handshakes_agree(pattern: Pattern, suite: Suite) -> None:
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["protocol_name"])
 def test_every_flipped_octet_of_every_message_is_refused(vector: dict[str, Any]) -> None:
     """Attack test 9: at the latest by the next message of the one who was lied to."""
-    for number, message in enumerate(vector["messages"]):
+    writer, reader = sides(vector)
+    for message in vector["messages"]:
         original = bytes.fromhex(message["message"])
-        # all octets of the short fields, every 29th of the long ones, whose octets are all under one tag
-        at_most = [
-            index
-            for index in range(len(original))
-            if index < 80 or index > len(original) - 80 or not index % 29
-        ]
-        for index in at_most:
-            pair = sides(vector)
-            for earlier in range(number):
-                sent = pair[earlier % 2].write_message(bytes.fromhex(vector["messages"][earlier]["payload"]))
-                pair[1 - earlier % 2].read_message(sent)
+        for index in range(len(original)):
             broken = bytearray(original)
             broken[index] ^= 1 << index % 8
             with pytest.raises(RemoteProtocolError):
-                pair[1 - number % 2].read_message(bytes(broken))
+                clone(reader).read_message(bytes(broken))
+        writer.write_message(bytes.fromhex(message["payload"]))
+        reader.read_message(original)
+        writer, reader = reader, writer
+
+
+def clone(side: NoiseHandshake) -> NoiseHandshake:
+    """A second handshake in the very same state."""
+    copied = copy(side)
+    copied._state = copy(side._state)
+    return copied
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["protocol_name"])

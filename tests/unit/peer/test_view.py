@@ -1,6 +1,9 @@
 """The rules by which a record enters the table of known peers."""
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.support.records import RecordMaker
 from vigilnet.base.codec import Value, decode, encode
@@ -295,8 +298,8 @@ def test_work_is_asked_once_per_identity_and_epoch() -> None:
 
 def test_a_later_record_without_work_is_not_taken_and_so_not_passed_on() -> None:
     """Else a relay could make us forward what our neighbours mute us for."""
-    view = new_view(work_bits=12)
-    worked = RecordMaker("worked", work_bits=12)
+    view = new_view(work_bits=6)
+    worked = RecordMaker("worked", work_bits=6)
     assert offer(view, worked.record(NOW)) is Outcome.ACCEPTED
     assert offer(view, worked.record(NOW + 1, nonce=b"\xff" * 8)) is Outcome.BAD_WORK
     assert view.get(worked.identity.public) == worked.record(NOW)
@@ -377,6 +380,18 @@ def test_revocations_have_their_own_bound_and_do_not_crowd_out_records() -> None
     assert len(view._memories) <= 32
 
 
+def test_a_revocation_that_had_to_make_room_is_still_known() -> None:
+    view = new_view(max_records=8)
+    revoked = [RecordMaker(f"stolen {number}") for number in range(10)]
+    for maker in revoked:
+        offer(view, maker.record(NOW, revoked=True))
+    view.expire(NOW + 300 * DAY_S)
+    later = NOW + 300 * DAY_S
+    assert [offer(view, maker.record(later), later) for maker in revoked] == [Outcome.REVOKED] * 10
+    view.expire(NOW + REVOCATION_LIFE_S)
+    assert len(view._memories) == 0
+
+
 def test_memories_with_proofs_are_bounded_too() -> None:
     view = new_view(max_records=2)
     for number in range(20):
@@ -431,7 +446,7 @@ def test_a_table_of_another_network_or_a_damaged_one_is_refused() -> None:
     assert isinstance(row, dict)
     all_damaged: list[Value] = [
         [2, b"", []],
-        [1, b"", [row | {12: 1}]],
+        [1, b"", [row | {13: 1}]],
         [1, b"", [row | {11: 1}]],
         [1, b"", [row | {0: BOB.identity.public}]],
         [1, b"", [row | {5: b"x"}]],
@@ -442,3 +457,86 @@ def test_a_table_of_another_network_or_a_damaged_one_is_refused() -> None:
         with pytest.raises(RemoteProtocolError):
             view.load(damaged, NOW)
     assert len(view) == 1
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever comes in whatever order, nothing rolls back and no table or index goes wrong."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.view = new_view(max_records=2)
+        self.wall = NOW
+        self.highest: dict[bytes, int] = {}
+        self.revoked_until: dict[bytes, int] = {}
+
+    @rule(
+        maker=st.sampled_from([RecordMaker(name) for name in "abcd"]),
+        age=st.integers(-700, 90_000),
+        skew=st.sampled_from([-600_000, 0, 1, 600_000]),
+        variant=st.sampled_from(["", "", "", "b"]),
+        country=st.sampled_from(["", "DE"]),
+        revoked=st.sampled_from([False] * 9 + [True]),
+        source=st.sampled_from([LINK, OTHER]),
+    )
+    def offer(
+        self,
+        maker: RecordMaker,
+        age: int,
+        skew: int,
+        variant: str,
+        country: str,
+        revoked: bool,
+        source: Source,
+    ) -> None:
+        published = self.wall - age
+        record = maker.record(
+            published, sequence=published * 1000 + skew, variant=variant, country=country, revoked=revoked
+        )
+        before = self.view.get(record.identity)
+        outcome = offer(self.view, record, self.wall, source)
+        if outcome is not Outcome.ACCEPTED:
+            assert self.view.get(record.identity) in (before, None)
+            return
+        assert record.published <= self.wall + 600
+        assert self.wall < record.end
+        assert self.wall >= self.revoked_until.get(record.identity, 0)
+        if revoked:
+            self.revoked_until[record.identity] = record.end
+        else:
+            assert record.sequence >= self.highest.get(record.identity, 0)
+            self.highest[record.identity] = record.sequence
+
+    @rule(seconds=st.integers(1, 90_000))
+    def wait(self, seconds: int) -> None:
+        self.wall += seconds
+
+    @rule()
+    def expire(self) -> None:
+        self.view.expire(self.wall)
+        assert all(record.end > self.wall for record in self.view.records())
+
+    @rule(maker=st.sampled_from([RecordMaker(name) for name in "abcd"]))
+    def forget(self, maker: RecordMaker) -> None:
+        self.view.forget(maker.identity.public)
+        assert self.view.get(maker.identity.public) is None
+
+    @rule()
+    def restart(self) -> None:
+        values = decode(encode(self.view.to_values()), "view")
+        self.view = new_view(max_records=2)
+        self.view.load(values, self.wall)
+
+    @invariant()
+    def tables_are_bounded_and_agree(self) -> None:
+        view = self.view
+        assert len(view._records) <= 2
+        assert len(view._revocations) <= 1
+        assert len(view._memories) <= 8
+        indexed = {**view._records, **view._revocations}
+        held = {m.record.digest: identity for identity, m in view._memories.items() if m.record is not None}
+        assert indexed == held
+        assert all(view._memories[identity].sources for identity in held.values())
+
+
+AnyOrder.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
