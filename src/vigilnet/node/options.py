@@ -14,6 +14,9 @@ import platformdirs
 from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
+from vigilnet.traffic.circuit.mux import MuxOptions
+from vigilnet.traffic.exit.options import Options as ExitOptions
+from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
@@ -31,6 +34,7 @@ class NodeOptions:
 
     state_folder: Path | None = None  # "": the platform's data folder
     network: str = ""  # the name of a private network; "" is the public one
+    work_bits: int = 12  # identity work asked of relays; lower only in a private network
     peers_folder: Path | None = None  # NAME.record files of peers; a relay puts its own there too
     peer_files: tuple[Path, ...] = ()  # single record files
 
@@ -66,6 +70,9 @@ class Options:
     relay: RelayOptions = field(default_factory=RelayOptions)
     link: LinkOptions = field(default_factory=LinkOptions)
     circuits: CircuitsOptions = field(default_factory=CircuitsOptions)
+    streams: MuxOptions = field(default_factory=MuxOptions)
+    ingress: IngressOptions = field(default_factory=IngressOptions)
+    exit: ExitOptions = field(default_factory=ExitOptions)
     log: LogOptions = field(default_factory=LogOptions)
 
 

@@ -207,6 +207,7 @@ class StreamMux:
     def open_stream(self, target: Target, early: bytes = b"") -> Stream:
         """Send BEGIN for `target`, with `early` data right behind it."""
         stream = self._new_stream(self._take_id())
+        stream.target = target
         self.streams[stream.identifier] = stream
         self._queue(MessageType.BEGIN, stream.identifier, target.encode())
         stream.write(early)

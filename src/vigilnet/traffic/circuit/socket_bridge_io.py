@@ -16,13 +16,11 @@ from typing import Final
 from vigilnet.traffic.circuit.stream import Stream
 from vigilnet.traffic.circuit.wire import EndReason
 
-READ_SIZE: Final = 256 * 1024
+READ_SIZE: Final = 64 * 1024
 MAX_BUFFERS: Final = 64  # of one sendmsg
 _SMALL: Final = 4096  # octets; smaller pieces are copied, so that they do not pin their records
 
 _RESET: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN})
-
-_read_buffer = memoryview(bytearray(READ_SIZE))
 
 
 class SocketBridge:
@@ -121,14 +119,14 @@ class SocketBridge:
             self._pause()
             return
         try:
-            count = self._socket.recv_into(_read_buffer, min(room, READ_SIZE))
+            data = self._socket.recv(min(room, READ_SIZE))
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._broken(error)
             return
-        if count:
-            self._stream.write(bytes(_read_buffer[:count]))
+        if data:
+            self._stream.write(data)
             return
         self._pause()
         self._sent_eof = True

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import ErrorKind, LocalProtocolError, RemoteProtocolError, VigilnetError
 from vigilnet.traffic.circuit.flow_control import CreditReceiver, CreditSender
+from vigilnet.traffic.circuit.messages import Target
 from vigilnet.traffic.circuit.wire import EndReason
 
 # Our choice.
@@ -88,6 +89,7 @@ class Stream:
         "_wants_refill",
         "closed",
         "connected_to",
+        "created_at",
         "fin_queued",
         "fin_received",
         "fin_sent",
@@ -100,6 +102,7 @@ class Stream:
         "received_octets",
         "send_credit",
         "sent_octets",
+        "target",
     )
 
     def __init__(
@@ -107,6 +110,8 @@ class Stream:
     ) -> None:
         self._owner = owner
         self.identifier = identifier
+        self.created_at = now
+        self.target: Target | None = None  # what was asked for; sensitive
         self._consumer: StreamConsumer | None = None
         self._early: list[memoryview] = []
         self._pending: deque[memoryview] = deque()

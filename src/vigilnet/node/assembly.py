@@ -1,0 +1,346 @@
+"""One running node: builds all rooms from options and plugs them together.
+
+The only place that knows every room. Start order is bottom up (state, links, relay, circuits,
+proxies), stop order the reverse; a start that fails undoes what it had started.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version as package_version
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from vigilnet.base.clock import Clock, SystemClock
+from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
+from vigilnet.base.safelog import get_logger
+from vigilnet.base.store_io import Store
+from vigilnet.base.tasks import TaskGroup
+from vigilnet.node.known_relays import KnownRelays
+from vigilnet.node.options import Options
+from vigilnet.node.own_record import OwnRecord
+from vigilnet.node.status import CircuitStatus, HopStatus, NodeState, NodeStatus, StreamStatus
+from vigilnet.peer.address import PeerAddress, TransportKind
+from vigilnet.peer.descriptor import Capability, ExitSummary
+from vigilnet.peer.identity import peer_id_text
+from vigilnet.peer.records_io import RecordFolder
+from vigilnet.peer.state_io import load_view, save_view
+from vigilnet.peer.view import PeerView
+from vigilnet.routing.circuits.service import CircuitPool
+from vigilnet.routing.paths.selection import Guards
+from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
+from vigilnet.traffic.circuit.service import CircuitService
+from vigilnet.traffic.exit.service import ExitService
+from vigilnet.traffic.ingress.service import IngressService
+from vigilnet.traffic.link.service import LinkService
+from vigilnet.traffic.transport.tcp_io import TcpTransport
+
+LOOK_S: Final = 1.0  # between two looks at the folder of records
+KEEP_S: Final = 60.0  # between two looks at our own keys and record
+
+_log = get_logger(__name__)
+
+
+class Node:
+    """A client, relay or exit, as its options say.
+
+    Args:
+        options: all settings.
+        clock: time.
+        random_bytes: source of secrets.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        clock: Clock | None = None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.options = options
+        self._clock: Clock = clock or SystemClock()
+        self._random_bytes = random_bytes
+        self._started_at = self._clock.now()
+        self._state = NodeState.STARTING
+        self._undo = AsyncExitStack()
+        self._tasks = TaskGroup("node")
+        self._store: Store | None = None
+        self._own: OwnRecord | None = None
+        self._known: KnownRelays | None = None
+        self._links: LinkService | None = None
+        self._circuits: CircuitService | None = None
+        self._pool: CircuitPool | None = None
+        self._exit: ExitService | None = None
+        self._ingress: IngressService | None = None
+        self._listen: list[str] = []
+
+    @property
+    def state_folder(self) -> Path:
+        """Where this node keeps its state."""
+        return self.options.node.state_folder or platformdirs.user_data_path("vigilnet", appauthor=False)
+
+    async def start(self) -> None:
+        """Start every room.
+
+        Raises:
+            ConfigurationError: a setting cannot be used.
+            EnvironmentRefusedError: this machine refuses (second instance, port in use, no rights).
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        options = self.options
+        self._undo.push_async_callback(self._tasks.close)
+        store = self._store = Store(self.state_folder)
+        self._undo.callback(store.close)
+        store.lock()
+        store.unlock(None)
+        if options.relay.enabled:
+            self._own = OwnRecord(
+                store, self._clock, self._random_bytes, options.node.network, options.node.work_bits
+            )
+        known = self._known = self._open_records(store)
+        links = self._links = LinkService(
+            options.link,
+            self._clock,
+            {TransportKind.TCP: TcpTransport()},
+            known,
+            local=self._own,
+            admit=known.admit,
+            network=options.node.network,
+            random_bytes=self._random_bytes,
+        )
+        self._undo.push_async_callback(links.close)
+        circuits = self._circuits = CircuitService(
+            links, options.streams, self._clock, self._random_bytes, options.node.network
+        )
+        self._undo.push_async_callback(circuits.close)
+        links.on_link = circuits.attach
+        if self._own is not None:
+            await self._start_relay(self._own, known, links, circuits)
+        known.load_files()
+        known.look()
+        if options.ingress.socks_enabled or options.ingress.http_enabled:
+            self._start_client(known, circuits)
+        self._tasks.start("look", self._look())
+        self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
+
+    def _open_records(self, store: Store) -> KnownRelays:
+        settings = self.options.node
+        own = self._own.identity if self._own is not None else None
+        view = PeerView(settings.network, settings.work_bits, own)
+        load_view(store, view, self._clock.wall())
+        self._undo.callback(self._save_view, store, view)
+        folder = RecordFolder(settings.peers_folder) if settings.peers_folder is not None else None
+        return KnownRelays(view, self._clock, folder, settings.peer_files)
+
+    @staticmethod
+    def _save_view(store: Store, view: PeerView) -> None:
+        try:
+            save_view(store, view)
+        except EnvironmentRefusedError as error:  # a full disk must not stop the rest of the way down
+            _log.warning("known peers could not be saved", reason=str(error))
+
+    async def _start_relay(
+        self, own: OwnRecord, known: KnownRelays, links: LinkService, circuits: CircuitService
+    ) -> None:
+        options = self.options
+        await asyncio.to_thread(own.prepare)
+        capabilities = Capability.RELAY | Capability.GUARD
+        summary = None
+        if options.exit.enabled:
+            exits = self._exit = ExitService(options.exit, self._clock)
+            self._undo.push_async_callback(exits.close)
+            capabilities |= Capability.EXIT
+            ports = exits.policy.summary()
+            summary = ExitSummary(ports.kind == 0, ports.ranges)
+        circuits.enable_relay(own.identity, own, known, self._exit)
+        bound = [await self._listen_at(links, text) for text in options.relay.listen]
+        advertised = [_host_and_port(text, "relay.advertise") for text in options.relay.advertise] or bound
+        addresses = [PeerAddress.tcp(host, port) for host, port in advertised if not _is_unspecified(host)]
+        if not addresses:
+            raise ConfigurationError(
+                "relay.advertise: missing; say under which host:port others reach this relay"
+            )
+        own.describe(addresses, capabilities, summary, f"vigilnet {package_version('vigilnet')}"[:24])
+        own.refresh()
+        self._publish(own)
+        self._tasks.start("keep record", self._keep_record(own))
+
+    async def _listen_at(self, links: LinkService, text: str) -> tuple[str, int]:
+        host, port = _host_and_port(text, "relay.listen", least_port=0)
+        try:
+            listener = await links.listen(host, port)
+        except OSError as error:
+            raise EnvironmentRefusedError(
+                f"relay.listen {text}: cannot listen ({error.strerror or error}); "
+                "stop what uses the port, or choose another"
+            ) from error
+        self._listen.append(_join(host, listener.port))
+        return host, listener.port
+
+    def _start_client(self, known: KnownRelays, circuits: CircuitService) -> None:
+        options = self.options
+        pool = self._pool = CircuitPool(
+            circuits,
+            known,
+            options.circuits,
+            self._clock,
+            self._random_bytes,
+            Guards(),
+            is_private_network=options.link.allow_private_addresses,
+        )
+        self._undo.push_async_callback(pool.close)
+        circuits.client.on_closed = pool.circuit_closed
+        known.on_change = pool.relays_changed
+        ingress = self._ingress = IngressService(options.ingress, pool)
+        self._undo.push_async_callback(ingress.close)
+        ingress.start()
+        pool.start()
+
+    def _publish(self, own: OwnRecord) -> None:
+        """Put our record where the others look for it."""
+        folder = self.options.node.peers_folder
+        if folder is not None:
+            RecordFolder(folder).publish(peer_id_text(own.identity), own.record)
+
+    async def _keep_record(self, own: OwnRecord) -> None:
+        """Rotate keys and issue records when they are due."""
+        while True:
+            await asyncio.sleep(KEEP_S)
+            try:
+                if own.refresh():
+                    self._publish(own)
+            except EnvironmentRefusedError as error:
+                _log.warning("own record could not be renewed, trying again", reason=str(error))
+
+    async def _look(self) -> None:
+        """Look at the folder of records again and again."""
+        while self._known is not None:
+            await asyncio.sleep(LOOK_S)
+            self._known.look()
+
+    async def stop(self) -> None:
+        """Stop every room, top down; safe to call twice."""
+        self._state = NodeState.STOPPING
+        await self._undo.aclose()
+
+    async def new_identity(self) -> int:
+        """Let no circuit that exists take new streams; return how many those are."""
+        if self._pool is None or self._links is None:
+            return 0
+        retired = len(list(self._pool.pool.entries))
+        self._pool.new_identity()
+        self._links.new_session()
+        return retired
+
+    def status(self) -> NodeStatus:
+        """Return a snapshot of the node."""
+        ours = self._our_circuits()
+        is_open = any(circuit.state is CircuitState.OPEN for circuit in ours)
+        state = self._state
+        if state is NodeState.CONNECTING and is_open:
+            state = NodeState.CONNECTED
+        return NodeStatus(
+            version=package_version("vigilnet"),
+            pid=os.getpid(),
+            state=state,
+            uptime_s=round(self._clock.now() - self._started_at, 3),
+            network=self.options.node.network,
+            roles=self._roles(),
+            peer_id=peer_id_text(self._own.identity) if self._own is not None else "",
+            socks=self._address_of("socks"),
+            http_proxy=self._address_of("http"),
+            listen=tuple(self._listen),
+            peers=len(self._known.view) if self._known is not None else 0,
+            links=len(self._links.snapshot()) if self._links is not None else 0,
+            circuits=sum(circuit.state is CircuitState.OPEN for circuit in ours),
+            relayed_circuits=self._relayed(),
+            streams=sum(len(circuit.mux.streams) for circuit in ours),
+            first_circuit_ms=self._pool.first_circuit_ms if self._pool is not None else None,
+        )
+
+    def _address_of(self, proxy: str) -> str:
+        """Return where a proxy listens as host:port; empty when it is off."""
+        if self._ingress is None:
+            return ""
+        found = self._ingress.socks_address if proxy == "socks" else self._ingress.http_address
+        return _join(*found) if found is not None else ""
+
+    def _roles(self) -> tuple[str, ...]:
+        roles = [("client", self._pool), ("relay", self._own), ("exit", self._exit)]
+        return tuple(name for name, room in roles if room is not None)
+
+    def _relayed(self) -> int:
+        relay = self._circuits.relay if self._circuits is not None else None
+        return len(relay.circuits) if relay is not None else 0
+
+    def _our_circuits(self) -> Sequence[ClientCircuit]:
+        return self._circuits.client.circuits if self._circuits is not None else ()
+
+    def circuits(self) -> list[CircuitStatus]:
+        """Return snapshots of our own circuits."""
+        now = self._clock.now()
+        isolation = (
+            {entry.circuit: entry.isolation for entry in self._pool.pool.entries} if self._pool else {}
+        )
+        return [
+            CircuitStatus(
+                id=circuit.circuit_id,
+                state=circuit.state.value,
+                hops=tuple(
+                    HopStatus(peer_id_text(hop.identity), hop.suite.name.lower()) for hop in circuit.hops
+                ),
+                age_s=round(now - circuit.created_at, 3),
+                streams=len(circuit.mux.streams),
+                build_ms=round((circuit.opened_at - circuit.created_at) * 1000, 3)
+                if circuit.opened_at
+                else None,
+                isolation=isolation.get(circuit) or "",
+            )
+            for circuit in self._our_circuits()
+        ]
+
+    def streams(self) -> list[StreamStatus]:
+        """Return snapshots of our own streams; targets are for the node's own user alone."""
+        now = self._clock.now()
+        return [
+            StreamStatus(
+                id=stream.identifier,
+                circuit=circuit.circuit_id,
+                target=_join(stream.target.host, stream.target.port) if stream.target else "",
+                state="open" if stream.connected_to is not None else "opening",
+                age_s=round(now - stream.created_at, 3),
+                sent=stream.sent_octets,
+                received=stream.received_octets,
+            )
+            for circuit in self._our_circuits()
+            for stream in circuit.mux.streams.values()
+        ]
+
+
+def _is_unspecified(host: str) -> bool:
+    """Whether `host` stands for all addresses of this machine, which nobody can dial."""
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _host_and_port(text: str, key: str, least_port: int = 1) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or not least_port <= int(port) <= 65535:
+        raise ConfigurationError(f"{key}: got {text!r}, expected host:port like 192.0.2.1:4001")
+    return host, int(port)

@@ -1,0 +1,106 @@
+"""Whom this node knows: the peer table, fed by record files, as the other rooms want to see it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
+from vigilnet.base.safelog import get_logger
+from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
+from vigilnet.peer.records_io import RecordFolder
+from vigilnet.peer.sources import Source
+from vigilnet.peer.view import PeerView
+from vigilnet.traffic.circuit.wire import DestroyReason
+
+_FILES = Source("record file", is_limited=False)
+_log = get_logger(__name__)
+
+
+class KnownRelays:
+    """The peer table as links (`get`), circuits (`may_extend`) and the pool (`relays`) ask for it.
+
+    Args:
+        view: the table.
+        clock: time.
+        folder: record files that are looked at again and again, or None.
+        files: single record files, read once.
+    """
+
+    def __init__(
+        self, view: PeerView, clock: Clock, folder: RecordFolder | None, files: Sequence[Path]
+    ) -> None:
+        self.view = view
+        self._clock = clock
+        self._folder = folder
+        self._files = files
+        self.on_change: Callable[[], None] = lambda: None
+
+    def load_files(self) -> None:
+        """Read the single record files.
+
+        Raises:
+            ConfigurationError: one is missing or is not a usable record; the message names it.
+        """
+        for path in self._files:
+            try:
+                encoded = path.read_bytes()
+            except OSError as error:
+                raise ConfigurationError(f"record file {path}: cannot be read: {error.strerror}") from error
+            verdict = self.view.offer(encoded, _FILES, self._clock.wall(), self._clock.now())
+            if verdict.is_fault:
+                raise ConfigurationError(f"record file {path}: {verdict.reason}")
+
+    def look(self) -> None:
+        """Look at the folder once more and drop what is over."""
+        if self._folder is None:
+            return
+        wall, now = self._clock.wall(), self._clock.now()
+        is_new = False
+        for name, verdict in self._folder.offer_changes(self.view, wall, now):
+            is_new = is_new or verdict.is_accepted
+            if verdict.is_fault:
+                _log.warning("record file is not usable", file=name, reason=verdict.reason)
+        self.view.expire(wall)
+        if is_new:
+            self.on_change()
+
+    def get(self, identity: bytes) -> PeerRecord | None:
+        """Return the current record of `identity`."""
+        record = self.view.get(identity)
+        return record if record is not None and self._is_current(record) else None
+
+    def relays(self) -> list[PeerRecord]:
+        """Return every relay whose record is current."""
+        return [
+            record
+            for record in self.view.records()
+            if Capability.RELAY in record.capabilities and record.onion_keys and self._is_current(record)
+        ]
+
+    def _is_current(self, record: PeerRecord) -> bool:
+        return record.published + record.lifetime > self._clock.wall()
+
+    def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
+        """Say why no circuit is extended to `identity`: we hold no record, or an older one."""
+        record = self.get(identity)
+        if record is None or record.sequence < least_sequence:
+            return DestroyReason.NEED_RECORD
+        return None if Capability.RELAY in record.capabilities else DestroyReason.POLICY
+
+    def offer_record(self, encoded: bytes) -> None:
+        """A client gave us a record for its next EXTEND; refused ones are ignored."""
+        self.view.offer(encoded, Source("circuits"), self._clock.wall(), self._clock.now())
+
+    def admit(self, encoded: bytes) -> PeerRecord:
+        """Judge the record that a neighbour shows in its link handshake.
+
+        Raises:
+            RemoteProtocolError: the record is not usable.
+        """
+        verdict = self.view.offer(encoded, Source("links"), self._clock.wall(), self._clock.now())
+        if verdict.record is not None:
+            return verdict.record
+        known = self.get(parse_record(encoded, self.view.network).identity)
+        if known is None or known.encoded != encoded:
+            raise RemoteProtocolError(f"link: the neighbour's record is {verdict.reason}")
+        return known

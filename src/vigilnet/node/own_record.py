@@ -1,0 +1,87 @@
+"""Who we are on a relay: keys from disk, and the record that says so, kept fresh."""
+
+from collections.abc import Callable, Sequence
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.store_io import Store
+from vigilnet.peer.address import PeerAddress
+from vigilnet.peer.descriptor import Capability, ExitSummary, PeerRecord
+from vigilnet.peer.issuing import Offer, RecordIssuer
+from vigilnet.peer.state_io import load_issuer, load_key_ring, save_issuer, save_key_ring
+
+
+class OwnRecord:
+    """Serves the link room's `LocalNode` and the circuit room's `OnionSecrets`.
+
+    Args:
+        store: the state folder, locked.
+        clock: time.
+        random_bytes: source of keys.
+        network: name of the private network, if any.
+        work_bits: identity work that the network asks for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        network: str,
+        work_bits: int,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self.ring = load_key_ring(store, clock.wall(), random_bytes, network)
+        self._issuer = RecordIssuer(self.ring, random_bytes, work_bits)
+        load_issuer(store, self._issuer)
+        self._offer = Offer()
+        self._record: PeerRecord | None = None
+
+    @property
+    def identity(self) -> bytes:
+        """Our identity key, 32 octets."""
+        return self.ring.identity.public
+
+    @property
+    def link_key(self) -> X25519PrivateKey:
+        """Our link key of the present."""
+        return self.ring.link_key
+
+    @property
+    def record(self) -> bytes:
+        """Our own encoded record; empty before the first `refresh`."""
+        return b"" if self._record is None else self._record.encoded
+
+    def onion_secret(self, key_id: bytes) -> X25519PrivateKey | None:
+        """Return the onion key of this id while it is accepted."""
+        return self.ring.onion_secret(key_id)
+
+    def describe(
+        self,
+        addresses: Sequence[PeerAddress],
+        capabilities: Capability,
+        exits: ExitSummary | None,
+        software: str,
+    ) -> None:
+        """Say what our records offer from now on."""
+        self._offer = Offer(
+            addresses=tuple(addresses), capabilities=capabilities, exit_summary=exits, software=software
+        )
+
+    def prepare(self) -> None:
+        """Do the identity work that is still missing; may take seconds: call it beside the event loop."""
+        self._issuer.prepare(self._clock.wall())
+
+    def refresh(self) -> bool:
+        """Rotate keys and issue a record where one is due; return whether there is a new record."""
+        wall = self._clock.wall()
+        is_rotated = self.ring.rotate(wall)
+        if is_rotated:
+            save_key_ring(self._store, self.ring)
+        if not is_rotated and wall < self._issuer.next_issue(wall, self._offer.addresses):
+            return False
+        self._record = self._issuer.issue(self._offer, wall)
+        save_issuer(self._store, self._issuer)
+        return True
