@@ -125,13 +125,10 @@ class Plan:
         }
         if is_client:
             tables["circuits"] = {"hops": self.hops}
-            tables["ingress"] = {
-                "socks_listen": [f"127.0.0.1:{self.socks_port}"],
-                "http_listen": [f"127.0.0.1:{self.http_port}"],
-            }
+            tables["ingress"] = {"socks_port": self.socks_port, "http_port": self.http_port}
         else:
             tables["relay"] = {"enabled": True, "listen": ["127.0.0.1:0"]}
-            tables["ingress"] = {"socks_listen": [], "http_listen": []}
+            tables["ingress"] = {"socks_enabled": False, "http_enabled": False}
         if not is_client and self.is_exit(name):
             tables["exit"] = {
                 "enabled": True,
@@ -194,7 +191,7 @@ class Testnet:
         }
 
     def _knows_the_others(self, status: Status) -> bool:
-        """Whether a relay can extend circuits to every other; a client's first one then needs no second try."""
+        """Whether a relay can extend circuits to all others: the first one then needs no second try."""
         return bool(status.listen) and status.peers >= self.plan.relays - 1
 
     def watch(self, ending: "Ending", until: float) -> ExitCode:
@@ -227,8 +224,9 @@ class Testnet:
 
     def _wait_for(self, daemon: Daemon, is_ready: Any, give_up: float, ending: "Ending") -> bool:  # noqa: ANN401
         while not ending.is_asked:
-            if daemon.exit_code is not None:
-                raise EnvironmentRefusedError(f"testnet: {daemon.name} ended: {daemon.last_line()}")
+            for other in self._all():
+                if other.exit_code is not None:
+                    raise EnvironmentRefusedError(f"testnet: {other.name} ended: {other.last_line()}")
             if (status := self._status_of(daemon)) is not None and is_ready(status):
                 return True
             if _now() > give_up:

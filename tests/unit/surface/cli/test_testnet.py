@@ -82,7 +82,7 @@ def test_settings_of_each_role() -> None:
     assert client["node"]["network"] == "testnet-1"
     assert client["node"]["work_bits"] == 0
     assert client["circuits"]["hops"] == 3
-    assert client["ingress"] == {"socks_listen": ["127.0.0.1:0"], "http_listen": ["127.0.0.1:8080"]}
+    assert client["ingress"] == {"socks_port": 0, "http_port": 8080}
     assert "relay" not in client
     middle = tomllib.loads(plan().config_of("relay1"))
     assert middle["relay"]["enabled"] is True
