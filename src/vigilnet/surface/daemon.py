@@ -1,0 +1,164 @@
+"""`vigilnetd`: runs one node until a signal, the control socket or a closed pipe ends it.
+
+Errors of the start are one line on standard error and an exit code; see docs/cli.md. No stack trace.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, TextIO
+
+from vigilnet.base import safelog
+from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError
+from vigilnet.base.version import program_version
+from vigilnet.node.assembly import Node
+from vigilnet.node.options import Options, load_options
+from vigilnet.surface.control.server import ControlServer
+from vigilnet.surface.control.socket_path import default_state_folder, socket_of
+from vigilnet.surface.exits import ExitCode, OneLineParser, fail, run_guarded
+from vigilnet.surface.process_guard import end_with_parent, forbid_core_dumps, lock_memory
+
+STOP_S: Final = 8.0
+"""How long an orderly end may take before the process ends anyhow."""
+
+_log = safelog.get_logger("vigilnet.surface.daemon")  # not __main__, which it is when run
+
+
+def new_parser() -> argparse.ArgumentParser:
+    """Return the parser of vigilnetd's arguments."""
+    parser = OneLineParser(
+        prog="vigilnetd",
+        description="Runs one VigilNet node until Ctrl-C. Settings: defaults < file < environment < --set.",
+        epilog="Exit codes: 0 ended in good order, 1 failed, 2 wrong arguments or settings.",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings (docs/vigilnet.example.toml)")
+    parser.add_argument("--state-folder", metavar="DIR", help="short for --set node.state_folder=DIR")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="one setting; may be repeated"
+    )
+    parser.add_argument("--log-level", metavar="LEVEL", help="short for --set log.level=LEVEL")
+    parser.add_argument("--guarded", action="store_true", help=argparse.SUPPRESS)  # end when stdin closes
+    parser.add_argument("--version", action="version", version=f"vigilnetd {program_version()}")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one node; return the exit code."""
+    arguments = new_parser().parse_args(argv)
+    forbid_core_dumps()
+    return run_guarded("vigilnetd", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    loaded = load_options(arguments.config, assignments=_assignments(arguments))
+    for warning in loaded.warnings:
+        fail(f"warning: {warning}", "vigilnetd")
+    options = _with_state_folder(loaded.options)
+    safelog.set_up(options.log.level, stream=_log_stream(options), show_sensitive=options.log.show_sensitive)
+    if not lock_memory():
+        _log.debug("memory is not locked: the system does not allow it")
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(options, is_guarded=arguments.guarded))
+    return ExitCode.OK
+
+
+def _assignments(arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    pairs = []
+    for assignment in arguments.set:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            new_parser().error(f"--set {assignment}: expected TABLE.KEY=VALUE")
+        pairs.append((key.strip(), value))
+    if arguments.state_folder is not None:
+        pairs.append(("node.state_folder", arguments.state_folder))
+    if arguments.log_level is not None:
+        pairs.append(("log.level", arguments.log_level))
+    return pairs
+
+
+def _with_state_folder(options: Options) -> Options:
+    folder = options.node.state_folder or default_state_folder()
+    return replace(options, node=replace(options.node, state_folder=folder.absolute()))
+
+
+def _log_stream(options: Options) -> TextIO:
+    """Where log lines go; open to the very end of the process, since the last net logs too."""
+    if options.log.file is None:
+        return sys.stderr
+    try:
+        handle = os.open(options.log.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EnvironmentRefusedError(
+            f"log.file {options.log.file}: cannot be written: {error.strerror}; choose another file"
+        ) from error
+    return os.fdopen(handle, "w", buffering=1)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(options: Options, *, is_guarded: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ending = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ending.set)
+    loop.add_signal_handler(signal.SIGINT, _interrupted, ending)
+    if is_guarded:
+        end_with_parent()
+        _watch_standard_input(loop, ending)
+    folder = options.node.state_folder
+    if folder is None:
+        raise LocalProtocolError("state folder: not set")
+    node = Node(options)
+    control = ControlServer(socket_of(folder), node, program_version(), ending.set)
+    try:
+        await node.start()
+        await control.start()
+        _log.info("node is up", version=program_version())
+        await ending.wait()
+        _log.info("node is ending")
+    finally:
+        deadline = _end_anyhow_later()
+        await control.close()
+        await node.stop()
+        deadline.cancel()
+
+
+def _interrupted(ending: asyncio.Event) -> None:
+    if ending.is_set():  # Ctrl-C twice: at once
+        os._exit(ExitCode.INTERRUPTED)
+    ending.set()
+
+
+def _watch_standard_input(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
+    """End when the pipe on standard input closes: then whoever started us is gone."""
+
+    def readable() -> None:
+        if not os.read(0, 1024):
+            loop.remove_reader(0)
+            ending.set()
+
+    os.set_blocking(0, False)
+    loop.add_reader(0, readable)
+
+
+def _end_anyhow_later() -> threading.Timer:
+    """End the process even if something does not let go; a thread, for the loop may be what hangs."""
+    timer = threading.Timer(STOP_S, os._exit, (ExitCode.FAILED,))
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

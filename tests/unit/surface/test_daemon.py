@@ -1,0 +1,207 @@
+"""vigilnetd as a real process: what it says about bad input, and how it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from vigilnet.surface.control.client import ControlClient, NotRunningError
+
+ROOT = Path(__file__).parents[3]
+RELAY = "[node]\nnetwork = 'lab'\nwork_bits = 0\n"
+RELAY += "state_folder = '{folder}/state'\npeers_folder = '{folder}/records'\n"
+RELAY += "[relay]\nenabled = true\nlisten = ['127.0.0.1:{port}']\n"
+RELAY += "[ingress]\nsocks_enabled = false\nhttp_enabled = false\n"
+
+
+def environment() -> dict[str, str]:
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("VIGILNET_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def daemon(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vigilnet.surface.daemon", *arguments],
+        env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def refused(*arguments: str) -> tuple[int, str]:
+    """Start a daemon that must not come up; give its exit code and the one line it said."""
+    with daemon(*arguments) as process:
+        _, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    assert err.count("\n") == 1, err
+    return process.returncode, err
+
+
+def config_of(folder: Path, port: int = 0) -> Path:
+    config = folder / "vigilnet.toml"
+    config.write_text(RELAY.format(folder=folder, port=port))
+    return config
+
+
+@contextmanager
+def running(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    with daemon("--config", str(config_of(folder)), *more) as process:
+        try:
+            give_up = time.monotonic() + 30
+            while time.monotonic() < give_up:
+                with suppress(NotRunningError), ControlClient(folder / "state") as control:
+                    assert control.status().pid == process.pid
+                    break
+                assert process.poll() is None, process.stderr
+                time.sleep(0.02)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_relay_comes_up_and_ends_by_sigterm(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        with ControlClient(tmp_path / "state") as control:
+            status = control.status()
+        assert status.roles == ("relay",)
+        assert status.state == "serving"
+        assert status.peer_id.startswith("12D3KooW")
+        assert status.listen[0].startswith("127.0.0.1:")
+        assert (
+            "Max core file size        0                    0"
+            in Path(f"/proc/{process.pid}/limits").read_text()
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert not (tmp_path / "state" / "control.sock").exists()
+
+
+def test_control_socket_ends_it(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        with ControlClient(tmp_path / "state") as control:
+            control.stop()
+        assert process.wait(20) == 0
+
+
+def test_guarded_daemon_ends_when_its_pipe_closes(tmp_path: Path) -> None:
+    with running(tmp_path, "--guarded") as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
+def test_second_instance_is_told_so_and_the_first_loses_nothing(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        code, line = refused("--config", str(config_of(tmp_path)))
+        assert code == 1
+        assert f"in use by process {process.pid}" in line
+        with ControlClient(tmp_path / "state") as control:
+            assert control.status().pid == process.pid
+
+
+def test_identity_survives_a_restart(tmp_path: Path) -> None:
+    seen = []
+    for _ in range(2):
+        with running(tmp_path) as process:
+            with ControlClient(tmp_path / "state") as control:
+                seen.append(control.status().peer_id)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+    assert seen[0] == seen[1]
+
+
+def test_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, line = refused("--config", str(config_of(tmp_path, port)))
+    assert code == 1
+    assert f"127.0.0.1:{port}" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [(b"[node\n", "line 1"), (b"[log]\nlevel = 'loud'\n", "log.level"),
+     (b"[relay]\nenabled = 'maybe'\n", "relay.enabled"),
+     (b"\xff\xfe", "not UTF-8"), (b"[relay]\nenabled = true\nlisten = ['nowhere']\n", "relay.listen")],
+)  # fmt: skip
+def test_malformed_settings_are_named(tmp_path: Path, content: bytes, names: str) -> None:
+    config = tmp_path / "vigilnet.toml"
+    config.write_bytes(content)
+    code, line = refused("--config", str(config), "--state-folder", str(tmp_path / "state"))
+    assert code == 2
+    assert names in line
+
+
+def test_missing_settings_file_is_named(tmp_path: Path) -> None:
+    code, line = refused("--config", str(tmp_path / "none.toml"))
+    assert code == 2
+    assert "none.toml: no such file" in line
+
+
+@pytest.mark.parametrize("arguments", [("--set", "log.level"), ("--odd",), ("--set", "log.loudness=1")])
+def test_wrong_arguments_are_one_line(arguments: tuple[str, ...]) -> None:
+    assert refused(*arguments)[0] == 2
+
+
+def test_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, line = refused("--set", "relay.enabled=true", "--state-folder", str(tmp_path / "file" / "state"))
+    assert code == 1
+    assert f"{tmp_path}/file/state" in line
+
+
+def test_folder_with_other_things_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("dear diary")
+    code, line = refused("--state-folder", str(tmp_path))
+    assert code == 1
+    assert "holds other files" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
+
+
+def test_log_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    code, line = refused("--set", f"log.file={tmp_path}/none/log", "--state-folder", str(tmp_path / "state"))
+    assert code == 1
+    assert f"log.file {tmp_path}/none/log" in line
+
+
+def test_damaged_key_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    keys = tmp_path / "state" / "keys"
+    keys.write_bytes(keys.read_bytes()[:-1])
+    before = keys.read_bytes()
+    code, line = refused("--config", str(config_of(tmp_path)))
+    assert code == 2
+    assert "state file keys: damaged" in line
+    assert keys.read_bytes() == before
+
+
+def test_unknown_key_in_the_file_is_a_warning_and_settings_go_to_the_log_file(tmp_path: Path) -> None:
+    config_of(tmp_path)
+    config = tmp_path / "more.toml"
+    config.write_text(
+        (tmp_path / "vigilnet.toml").read_text() + f"[log]\nfile = '{tmp_path}/log'\nlouder = 1\n"
+    )
+    with daemon("--config", str(config), "--guarded") as process:
+        give_up = time.monotonic() + 30
+        log = tmp_path / "log"
+        while not (log.exists() and "node is up" in log.read_text()) and time.monotonic() < give_up:
+            time.sleep(0.02)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert "warning" in (said := process.stderr.read())
+        assert "louder" in said
+    assert oct(log.stat().st_mode & 0o777) == "0o600"
+    assert json.dumps(str(tmp_path)) not in log.read_text()
