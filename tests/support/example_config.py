@@ -24,12 +24,12 @@ HEAD = """\
 def remarks(kind: type) -> dict[str, str]:
     """What the source says beside each field of a dataclass."""
     found: dict[str, str] = {}
-    lines: dict[int, str] = {}
+    name = ""
     for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(kind)).readline):
         if token.type == tokenize.NAME and token.start[1] == 4:
-            lines[token.start[0]] = token.string
-        elif token.type == tokenize.COMMENT and token.start[0] in lines:
-            found[lines[token.start[0]]] = token.string.removeprefix("#").strip()
+            name = token.string
+        elif token.type == tokenize.COMMENT:
+            found.setdefault(name, token.string.removeprefix("#").strip())
     return found
 
 

@@ -73,7 +73,7 @@ class Settings(Generic[_T]):
         self._values: dict[str, object] = {}
 
     def add_file(self, content: bytes, name: str, legacy: Mapping[str, str] | None = None) -> None:
-        """Read a TOML file's content; `legacy` maps old dotted keys to what they are called now."""
+        """Read a TOML file's content; `legacy` maps old dotted keys to what they are called now, or to ""."""
         try:
             text = content.decode()
             table = tomllib.loads(text)
@@ -86,12 +86,16 @@ class Settings(Generic[_T]):
         except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
             raise ConfigurationError(f"{name}: too large a number or too deep a list; correct it") from error
         for dotted, value in _flatten(table, ()):
-            key = self._keys.get((legacy or {}).get(dotted, dotted))
             origin = f"{name}, line {_line_of(text, dotted)}"
-            if key is None:
-                self._unknown(dotted, origin)
+            current = (legacy or {}).get(dotted, dotted)
+            if current in self._keys:
+                self._set(self._keys[current], _from_toml, value, origin)
+            elif not current:
+                self.warnings.append(f"{origin}: old key {dotted!r} has no effect in this version")
             else:
-                self._set(key, _from_toml, value, origin)
+                self.warnings.append(
+                    f"{origin}: unknown key {dotted!r}{_did_you_mean(self._near(dotted))}; ignored"
+                )
 
     def add_environment(self, environment: Mapping[str, str], ignored: Iterable[str] = ()) -> None:
         """Read `VIGILNET_SECTION_KEY` variables; names starting with one of `ignored` are someone else's."""
@@ -145,12 +149,13 @@ class Settings(Generic[_T]):
         self.origins[key.dotted] = origin
 
     def _near(self, dotted: str) -> list[str]:
-        leaves = {key.path[-1]: name for name, key in self._keys.items()}
-        same_leaf = difflib.get_close_matches(dotted.rpartition(".")[2], leaves, 1, 0.8)
-        return difflib.get_close_matches(dotted, self._keys, 1) or [leaves[leaf] for leaf in same_leaf]
-
-    def _unknown(self, dotted: str, origin: str) -> None:
-        self.warnings.append(f"{origin}: unknown key {dotted!r}{_did_you_mean(self._near(dotted))}; ignored")
+        """The key probably meant: alike as a whole, or by a last word that no other table has."""
+        leaves = [key.path[-1] for key in self._keys.values()]
+        unique = {key.path[-1]: name for name, key in self._keys.items() if leaves.count(key.path[-1]) == 1}
+        alike = difflib.get_close_matches(dotted, self._keys, 1, 0.8)
+        return alike or [
+            unique[leaf] for leaf in difflib.get_close_matches(dotted.rpartition(".")[2], unique, 1, 0.8)
+        ]
 
 
 class _WrongKindError(Exception):

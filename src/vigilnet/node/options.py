@@ -13,6 +13,7 @@ import platformdirs
 
 from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.node import legacy
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.traffic.circuit.mux import MuxOptions
 from vigilnet.traffic.exit.options import Options as ExitOptions
@@ -20,12 +21,6 @@ from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
-
-# Old names (qnet's config.toml) and what they are called here.
-LEGACY_KEYS = {
-    "mesh.max_circuits": "circuits.max_circuits",
-    "mesh.circuit_idle_timeout": "circuits.idle_s",
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ def load_options(
 
     Args:
         file: the file named by the user, who is told if it is missing; None looks for `default_file()`.
-        environment: variables by name.
+        environment: variables by name; old names (legacy.py) count less than new ones.
         assignments: (dotted key, text) pairs of the command line.
 
     Raises:
@@ -108,11 +103,14 @@ def load_options(
     settings = Settings(Options())
     content = _read(file)
     if content is not None:
-        settings.add_file(content, str(file or default_file()), LEGACY_KEYS)
+        settings.add_file(content, str(file or default_file()), legacy.KEYS)
+    old_names, warnings = legacy.from_environment(environment)
+    for dotted, text, origin in old_names:
+        settings.set_text(dotted, text, origin)
     settings.add_environment(environment, NOT_SETTINGS)
     for dotted, text in assignments:
         settings.set_text(dotted, text, "command line")
-    return Loaded(settings.build(), tuple(settings.warnings), dict(settings.origins))
+    return Loaded(settings.build(), (*settings.warnings, *warnings), dict(settings.origins))
 
 
 def _read(file: Path | None) -> bytes | None:

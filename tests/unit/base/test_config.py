@@ -112,6 +112,24 @@ def test_unknown_keys_are_named_with_line_and_a_guess() -> None:
     ]
 
 
+def test_a_guess_never_leads_to_one_of_several_tables() -> None:
+    @dataclass(frozen=True)
+    class Switch:
+        enabled: bool = False
+
+    @dataclass(frozen=True)
+    class Two:
+        exit: Switch = field(default_factory=Switch)
+        relay: Switch = field(default_factory=Switch)
+
+    settings = Settings(Two())
+    settings.add_file(b"[other]\nenabled = true\n[old]\nkey = 1", "n.toml", {"old.key": ""})
+    assert settings.warnings == [
+        "n.toml, line 2: unknown key 'other.enabled'; ignored",
+        "n.toml, line 4: old key 'old.key' has no effect in this version",
+    ]
+
+
 def test_unknown_environment_names_are_named() -> None:
     _, settings = load("", {"VIGILNET_ROOM_PORT": "1", "VIGILNET_TEST_X": "1", "HOME": "/"})
     assert settings.warnings == [
