@@ -68,18 +68,21 @@ def fetch(proxy: str, url: str) -> tuple[bytes, float]:
     return page, time.perf_counter() - started
 
 
-def path_taken(folder: Path) -> list[str]:
-    """The relays of the circuit that carried the page, guard first, as the client's control socket tells."""
+def asked(folder: Path, name: str, word: str) -> Any:  # noqa: ANN401  # JSON
+    """What a node of the network answers on its control socket."""
     told = subprocess.run(
-        [VIGILNET, "circuits", "--json", "--state-folder", folder / "client"],
-        capture_output=True,
-        check=False,
+        [VIGILNET, word, "--json", "--state-folder", folder / name / "state"], capture_output=True, check=True
     )
-    if told.returncode:
-        return []
-    circuits = json.loads(told.stdout)
+    return json.loads(told.stdout)
+
+
+def path_taken(facts: dict[str, Any]) -> list[str]:
+    """The relays of the circuit that carried the page, guard first, as the client tells."""
+    folder = Path(facts["dir"])
+    names = {asked(folder, name, "status")["peer_id"]: name for name in facts["pids"]["relays"]}
+    circuits = asked(folder, "client", "circuits")
     used = [circuit for circuit in circuits if circuit["streams"] or circuit["isolation"]] or circuits
-    return [hop["peer_id"] for hop in used[0]["hops"]] if used else []
+    return [f"{names.get(hop['peer_id'], '?')} {hop['peer_id']}" for hop in used[0]["hops"]] if used else []
 
 
 def show(facts: dict[str, Any], url: str) -> None:
@@ -90,11 +93,10 @@ def show(facts: dict[str, Any], url: str) -> None:
     print(
         f"\nprocesses: client {facts['pids']['client']}, " + ", ".join(f"{n} {p}" for p, n in names.items())
     )
-    print(f"first circuit after {facts['first_circuit_ms']:.0f} ms; path taken:")
-    print("  you")
-    for place, hop in enumerate(path_taken(Path(facts["dir"])), 1):
-        print(f"   └─ hop {place}: {hop}")
-    print(f"       └─ {url}")
+    print(f"first circuit after {facts['first_circuit_ms']:.0f} ms; path taken:\n  client")
+    for place, hop in enumerate(path_taken(facts), 1):
+        print(f"  └▶ hop {place}: {hop}")
+    print(f"  └▶ {url}")
     socks, proxy = facts["socks"], facts["http_proxy"]
     command = VIGILNET.relative_to(Path.cwd()) if VIGILNET.is_relative_to(Path.cwd()) else VIGILNET
     print(
@@ -104,7 +106,7 @@ try it yourself while this runs:
   curl --proxy http://{proxy} {url}
   a browser: set the SOCKS v5 host to {socks.rpartition(":")[0]}, port {socks.rpartition(":")[2]},
              with "proxy DNS when using SOCKS v5" on (other sites work where this machine reaches them)
-  {command} circuits --state-folder {facts["dir"]}/client
+  {command} circuits --state-folder {facts["dir"]}/client/state
 
 All relays are on this machine: this shows that it works, it gives no anonymity.""",
         flush=True,
