@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     config = parser.parse_args().config
     role, _, behaviour = os.environ.get("VIGILNET_TEST_FAKE", "").partition(":")
-    behaviour = behaviour if config.parent.name == role else ""
+    behaviour = behaviour if config.stem == role else ""
     if behaviour == "fail":
         sys.exit("vigilnetd: port 4001 is in use, choose another")
     settings = tomllib.loads(config.read_text())

@@ -7,6 +7,7 @@ first circuit is up (a stable interface), and stops everything when it ends, how
 
 import argparse
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, VigilnetError
+from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.surface.cli.output import paint, write
 from vigilnet.surface.cli.processes import Daemon, end_all
 from vigilnet.surface.control.client import ControlClient, NotRunningError
@@ -35,6 +36,7 @@ START_TIMEOUT_S: Final = 60.0
 MAX_RELAYS: Final = 200
 POLL_S: Final = 0.02
 MARKER: Final = "testnet.json"
+LOCK: Final = "testnet.lock"
 TRANSPORTS: Final = ("tcp",)
 
 _now = time.monotonic  # noqa: TID251 a command, not a machine
@@ -139,7 +141,7 @@ class Plan:
 
     def state_of(self, name: str) -> Path:
         """The state folder of one process."""
-        return self.folder / name / "state"
+        return self.folder / name
 
 
 def _as_toml(tables: dict[str, dict[str, object]]) -> str:
@@ -216,11 +218,9 @@ class Testnet:
         return [*self.relays, *([self.client] if self.client else [])]
 
     def _spawn(self, name: str) -> Daemon:
-        folder = self.plan.folder / name
-        folder.mkdir(mode=0o700)
-        config = folder / "vigilnet.toml"
+        config = self.plan.folder / f"{name}.toml"
         config.write_text(self.plan.config_of(name))
-        return Daemon(name, config, folder / "log")
+        return Daemon(name, config, self.plan.folder / f"{name}.log")
 
     def _wait_for(self, daemon: Daemon, is_ready: Any, give_up: float, ending: "Ending") -> bool:  # noqa: ANN401
         while not ending.is_asked:
@@ -337,33 +337,39 @@ def _folder(given: Path | None) -> Iterator[Path]:
             shutil.rmtree(passing, ignore_errors=True)
         return
     folder = given.absolute()
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_contents(folder)
+            _take(folder, stack)
+            _clear(folder)
+            (folder / "records").mkdir()
+        except OSError as error:
+            raise EnvironmentRefusedError(f"{folder}: cannot be used: {error.strerror}") from error
+        yield folder
+
+
+def _check_contents(folder: Path) -> None:
+    """Refuse a folder that holds anything but what an earlier testnet left."""
+    names = {"client", *(f"relay{number}" for number in range(1, MAX_RELAYS + 1))}
+    ours = {MARKER, LOCK, "records"} | {name + suffix for name in names for suffix in ("", ".toml", ".log")}
+    if any(path.name not in ours for path in folder.iterdir()):
+        raise ConfigurationError(f"--dir {folder}: holds other files; name an empty or a new folder")
+
+
+def _take(folder: Path, stack: contextlib.ExitStack) -> None:
+    """Take the folder for this process, until the stack closes or the process ends."""
+    lock = stack.enter_context((folder / LOCK).open("w"))
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
-        (folder / "records").mkdir()
-    except OSError as error:
-        raise EnvironmentRefusedError(f"{folder}: cannot be used: {error.strerror}") from error
-    yield folder
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise EnvironmentRefusedError(f"--dir {folder}: another testnet is running there") from error
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier testnet left; refuse a folder that holds anything else."""
-    left = list(folder.iterdir())
-    ours = {MARKER, "client", "records", *(f"relay{number}" for number in range(1, MAX_RELAYS + 1))}
-    if any(path.name not in ours for path in left):
-        raise ConfigurationError(f"--dir {folder}: holds other files; name an empty or a new folder")
-    if (folder / MARKER).exists() and _is_running(folder):
-        raise VigilnetError(f"--dir {folder}: another testnet is running there", EnvironmentRefusedError.kind)
-    for path in left:
+    """Remove what an earlier testnet left."""
+    for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
-        else:
+        elif path.name != LOCK:
             path.unlink()
-
-
-def _is_running(folder: Path) -> bool:
-    try:
-        with ControlClient(folder / "client" / "state"):
-            return True
-    except NotRunningError:
-        return False

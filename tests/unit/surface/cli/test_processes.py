@@ -37,10 +37,8 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Daemon:
     monkeypatch.setattr(processes, "DAEMON_MODULE", "tests.support.fake_daemon")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("VIGILNET_LINK_PING_AFTER_S", "junk of the user's own")
-    folder = tmp_path / "client"
-    folder.mkdir()
-    (folder / "vigilnet.toml").write_text(f'[node]\nstate_folder = "{folder}/state"\n')
-    return Daemon("client", folder / "vigilnet.toml", folder / "log")
+    (tmp_path / "client.toml").write_text(f'[node]\nstate_folder = "{tmp_path}/client"\n')
+    return Daemon("client", tmp_path / "client.toml", tmp_path / "client.log")
 
 
 def test_daemon_is_ended_politely(daemon: Daemon) -> None:
@@ -72,7 +70,7 @@ def test_stubborn_daemon_is_killed(
     monkeypatch.setattr(processes, "GRACE_S", 0.3)
     monkeypatch.setenv("VIGILNET_TEST_FAKE", "client:stubborn")
     daemon: Daemon = request.getfixturevalue("daemon")
-    socket = tmp_path / "client" / "state" / "control.sock"
+    socket = tmp_path / "client" / "control.sock"
     give_up = time.monotonic() + 20
     while not socket.exists() and time.monotonic() < give_up:
         time.sleep(0.02)

@@ -1,10 +1,14 @@
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import Any
 import pytest
 
 from vigilnet.surface.cli.testnet import Plan
+from vigilnet.surface.control.client import ControlClient
 
 ROOT = Path(__file__).parents[4]
 PROGRAM = (
@@ -169,7 +174,7 @@ def test_named_folder_is_used_again_but_never_another_ones(tmp_path: Path) -> No
     arguments = ("--relays", "1", "--hops", "1", "--exits", "1", "--duration", "0.1", "--dir")
     for _ in range(2):
         assert run(*arguments, str(tmp_path / "net")).returncode == 0
-        assert (tmp_path / "net" / "client" / "log").exists()
+        assert (tmp_path / "net" / "client.log").exists()
     home = tmp_path / "home"
     home.mkdir()
     (home / "diary.txt").write_text("dear diary")
@@ -208,3 +213,88 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
+
+
+@contextmanager
+def real(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    with subprocess.Popen(
+        [sys.executable, "-m", "vigilnet.surface.cli.main", "testnet", "--json", *arguments],
+        env=environment(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as net:  # fmt: skip
+        assert net.stdout is not None
+        assert net.stderr is not None
+        try:
+            line = net.stdout.readline()
+            assert line, net.stderr.read()
+            yield net, json.loads(line)
+        finally:
+            net.kill()
+
+
+@contextmanager
+def site(page: bytes) -> Iterator[str]:
+    """A small web site on this machine; gives its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+def fetch(proxy: str, url: str) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://{proxy}"}))
+    with opener.open(url, timeout=30) as response:
+        octets: bytes = response.read()
+    return octets
+
+
+@pytest.mark.slow
+def test_real_network_carries_a_page_over_its_hops_and_dies_with_its_parent(tmp_path: Path) -> None:
+    page = os.urandom(300_000)
+    with site(page) as url, real("--dir", str(tmp_path / "net"), "--allow-private-targets") as (net, facts):
+        assert fetch(facts["http_proxy"], url) == page
+        relays = set()
+        for name in facts["pids"]["relays"]:
+            with ControlClient(tmp_path / "net" / name) as control:
+                status = control.status()
+            relays.add(status.peer_id)
+            assert status.pid == facts["pids"]["relays"][name]
+            assert ("exit" in status.roles) == (name != "relay1")
+        with ControlClient(tmp_path / "net" / "client") as control:
+            used = [circuit for circuit in control.circuits() if circuit.state == "open"]
+            assert control.new_identity().retired >= 1
+        assert used
+        for circuit in used:
+            path = [hop.peer_id for hop in circuit.hops]
+            assert len(set(path)) == 3
+            assert set(path) <= relays
+        second = run("--dir", str(tmp_path / "net"))
+        assert second.returncode == 1
+        assert "another testnet is running" in second.stderr
+        assert fetch(facts["http_proxy"], url) == page  # nothing lost
+        net.kill()
+        assert all_gone(pids(facts))
+
+
+@pytest.mark.slow
+def test_real_exits_refuse_this_machine_unless_told_otherwise() -> None:
+    with site(b"private") as url, real("--hops", "1", "--relays", "1", "--exits", "1") as (net, facts):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            fetch(facts["http_proxy"], url)
+        caught.value.close()
+        assert caught.value.code == 403
+        net.send_signal(signal.SIGTERM)
+        assert net.wait(20) == 0
+        assert all_gone(pids(facts))
