@@ -36,6 +36,9 @@ from vigilnet.traffic.link.service import LinkService
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.memory import MemoryCarrier, MemoryHub
 
+CHUNK = 16 * 1024  # delivered at once
+UNSENT = 128 * 1024  # octets that a carrier takes ahead of its line
+
 _T = TypeVar("_T")
 
 
@@ -61,15 +64,33 @@ class Settings(TypedDict, total=False):
 
 
 class SlowCarrier(MemoryCarrier):
-    """A memory carrier with a rate: octets arrive one after the other, then travel `delay_s`."""
+    """A memory carrier with a rate: octets leave one after the other, then travel `delay_s`.
 
-    rate = 0.0  # octets a second; 0: no limit
-    _line_free = 0.0
+    As a kernel does it takes `UNSENT` octets ahead of the line and as many as are on their way.
+    """
 
-    def __init__(self, loop: VirtualLoop, remote_host: str) -> None:
+    def __init__(self, loop: VirtualLoop, remote_host: str, delay_s: float, rate: float) -> None:
         super().__init__(loop, remote_host, CarrierKind.PLAIN, bytes(32), has_tls_records=False)
+        self.rate = rate  # octets a second; 0: no limit
+        self.outgoing.delay_s = delay_s
+        self.outgoing.chunk = CHUNK
+        if rate or delay_s:
+            self.outgoing.capacity = 1 << 40
         self._time = loop.time
         self._line: deque[bytes | None] = deque()
+        self._line_free = 0.0
+
+    def write(self, parts: Sequence[memoryview | bytes]) -> bool:
+        is_writable = super().write(parts)
+        ahead = self._line_free - self._time()
+        if not self.rate or ahead * self.rate < UNSENT:
+            return is_writable
+        self._loop.call_later(ahead - UNSENT / 2 / self.rate, self._line_drained)
+        return False
+
+    def _line_drained(self) -> None:
+        if self._user is not None and not self.is_closed:
+            self._user.carrier_writable()
 
     def _later(self, chunk: bytes | None) -> None:
         now = self._time()
@@ -105,13 +126,8 @@ class OnionHub(MemoryHub):
         accept = self._accepts.get((host, port))
         if accept is None or host in self.unreachable:
             raise ConnectionRefusedError(f"memory: nobody listens at port {port}")
-        ends = []
         delay, rate = self.wires.get(frozenset((source, host)), self.default)
-        for remote in (host, source):
-            end = SlowCarrier(self._virtual_loop, remote)
-            end.outgoing.delay_s, end.rate = delay, rate
-            end.outgoing.chunk = 16 * 1024
-            ends.append(end)
+        ends = [SlowCarrier(self._virtual_loop, remote, delay, rate) for remote in (host, source)]
         ends[0]._join(ends[1])
         ends[1]._join(ends[0])
         self.pairs.append((ends[0], ends[1]))

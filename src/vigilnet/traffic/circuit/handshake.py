@@ -383,7 +383,7 @@ class RelayHandshake:
         agreed = HopParameters(congestion=asked.congestion)
         try:
             message2 = noise.write_message(agreed.encode())
-        except ValueError as error:  # an all-zero DH result
+        except RemoteProtocolError as error:  # an all-zero DH result
             raise CreateRefusedError(DestroyReason.PROTOCOL, "create: degenerate key") from error
         keys = noise.finish()
         hop = HopKeys(

@@ -13,7 +13,7 @@ from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit.messages import Extend, Refusal, check_empty, decode_record
 from vigilnet.traffic.circuit.mux import STREAM_TYPES, StreamMux
-from vigilnet.traffic.circuit.onion import AREA_AT, RelayOnion
+from vigilnet.traffic.circuit.onion import AREA_AT, BadRecordError, RelayOnion
 from vigilnet.traffic.circuit.run_queue import QueueFullError, RunQueue
 from vigilnet.traffic.circuit.wire import DestroyReason, MessageType, encode_message, split_area
 from vigilnet.traffic.link.ports import LinkPort
@@ -211,7 +211,7 @@ class RelayCircuit:
         """A PASS record although we are the last hop: allowed only behind a truncation."""
         self.drain_cells -= cells
         if self.drain_cells < 0:
-            raise RemoteProtocolError("circuit: a record for a hop behind the last one")
+            raise BadRecordError("circuit: a record for a hop behind the last one")
 
     def _receive(self, area: memoryview, tag: bytes, cells: int, now: float) -> None:
         messages = split_area(area)

@@ -24,7 +24,7 @@ from vigilnet.traffic.circuit.mux import Acceptor, MuxOptions, StreamMux
 from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
 from vigilnet.traffic.circuit.puzzle import CreateRefusedError, EffortControl, PuzzleGate
 from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
-from vigilnet.traffic.circuit.run_queue import RunQueue
+from vigilnet.traffic.circuit.run_queue import QueueFullError, RunQueue
 from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
 from vigilnet.traffic.circuit.wire import DestroyReason
 
@@ -67,7 +67,9 @@ class Neighbours(Protocol):
 class _LinkLoad:
     """What one link asked for."""
 
-    waiting: deque[tuple[float, int, CheckedCreate]] = field(default_factory=deque)
+    waiting: dict[int, tuple[float, CheckedCreate]] = field(
+        default_factory=dict
+    )  # by circuit id, oldest first
     tokens: float = CREATE_BURST
     updated: float = 0.0
 
@@ -98,22 +100,25 @@ class _PreviousSide:
 class _NextSide:
     """A circuit as the link towards its next hop sees it, from CREATE on."""
 
-    __slots__ = ("answer", "circuit", "relay", "role")
+    __slots__ = ("answer", "circuit", "gone", "relay", "role")
 
-    def __init__(self, role: "RelayRole", circuit: RelayCircuit, answer: asyncio.Future[bytes]) -> None:
+    def __init__(self, role: "RelayRole", circuit: RelayCircuit) -> None:
         self.role = role
         self.circuit = circuit
-        self.answer: asyncio.Future[bytes] | None = answer
+        self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.gone: Refusal | None = None  # destroyed before we had our turn to go on
         self.relay = circuit.backward
 
     def created(self, body: memoryview) -> None:
-        if self.answer is not None and not self.answer.done():
+        if not self.answer.done():
             self.answer.set_result(created_head(body))
 
     def destroyed(self, refusal: Refusal) -> None:
-        if self.answer is not None and not self.answer.done():
+        if not self.answer.done():
             self.answer.set_exception(NextHopRefusedError(refusal))
-        elif self.role.is_known(self.circuit):
+            return
+        self.gone = refusal
+        if self.role.is_known(self.circuit):
             self.role.next_gone(self.circuit, refusal)
 
     def fault(self, error: VigilnetError) -> None:
@@ -196,7 +201,7 @@ class RelayRole:
             return
         if not load.waiting:
             self._turns.append(link)
-        load.waiting.append((now, circuit_id, create))
+        load.waiting[circuit_id] = (now, create)
         self._waiting += 1
         self._schedule()
 
@@ -225,10 +230,7 @@ class RelayRole:
             load = self._loads.get(link)
             if load is None or not load.waiting:
                 continue
-            best = max(range(len(load.waiting)), key=lambda index: load.waiting[index][2].effort)
-            received_at, circuit_id, create = load.waiting[best]
-            del load.waiting[best]
-            self._waiting -= 1
+            circuit_id, received_at, create = self._take_best(load)
             if load.waiting:
                 self._turns.append(link)
             now = self._clock.now()
@@ -245,6 +247,22 @@ class RelayRole:
                 self._schedule()
                 return
         self._effort.queue_emptied()
+
+    def _take_best(self, load: _LinkLoad) -> tuple[int, float, CheckedCreate]:
+        """The highest effort first, then the oldest."""
+        waiting = load.waiting
+        best = next(iter(waiting))
+        if self.gate.effort:
+            best = max(waiting, key=lambda circuit_id: waiting[circuit_id][1].effort)
+        self._waiting -= 1
+        received_at, create = waiting.pop(best)
+        return best, received_at, create
+
+    def create_cancelled(self, link: LinkCircuits, circuit_id: int) -> None:
+        """The neighbour gave a circuit up: do not answer its CREATE any more."""
+        load = self._loads.get(link)
+        if load is not None and load.waiting.pop(circuit_id, None) is not None:
+            self._waiting -= 1
 
     def _answer_create(self, link: LinkCircuits, circuit_id: int, create: CheckedCreate) -> None:
         try:
@@ -274,56 +292,66 @@ class RelayRole:
         self._tasks.start("extend", self._extend(circuit, request))
 
     async def _extend(self, circuit: RelayCircuit, request: Extend) -> None:
-        previous = circuit.previous.peer
-        refused: DestroyReason | None = None
-        if request.identity in (self._identity, previous):
-            refused = DestroyReason.PROTOCOL
-        else:
-            refused = self._neighbours.may_extend(request.identity, request.least_sequence)
+        try:
+            refusal = await self._try_extend(circuit, request)
+            if refusal is not None and circuit in self._places:
+                circuit.extend_failed(refusal)
+        except QueueFullError as error:
+            self.fault(circuit, error)
+
+    async def _try_extend(self, circuit: RelayCircuit, request: Extend) -> Refusal | None:
+        """Return why the next hop was not reached, None if it was or the circuit is gone."""
+        if request.identity in (self._identity, circuit.previous.peer):
+            return Refusal(DestroyReason.PROTOCOL)
+        refused = self._neighbours.may_extend(request.identity, request.least_sequence)
         if refused is not None:
-            circuit.extend_failed(Refusal(refused))
-            return
-        refusal = Refusal(DestroyReason.TIMEOUT)
+            return Refusal(refused)
         try:
             async with asyncio.timeout(EXTEND_TIMEOUT_S):
                 await self._ask_next(circuit, request)
-                return
+                return None
+        except QueueFullError:
+            raise
         except NextHopRefusedError as error:
-            refusal = error.refusal
+            self._note_refusal(circuit, error.refusal)
+            return error.refusal
         except TimeoutError:
-            pass
+            return Refusal(DestroyReason.TIMEOUT)
         except (VigilnetError, OSError):
-            refusal = Refusal(DestroyReason.CONNECT_FAILED)
-        if circuit not in self._places:
-            return
-        if refusal.reason is DestroyReason.PUZZLE:
-            refusals = self._puzzle_refusals[circuit] = self._puzzle_refusals.get(circuit, 0) + 1
-            if refusals > MAX_PUZZLE_REFUSALS:
-                self.drop(circuit, Refusal(DestroyReason.PUZZLE), at_once=False, tell_previous=True)
-                return
-        circuit.extend_failed(refusal)
+            return Refusal(DestroyReason.CONNECT_FAILED)
 
     async def _ask_next(self, circuit: RelayCircuit, request: Extend) -> None:
         """Send CREATE to the next hop, wait for its answer and join the two halves."""
         place = await self._neighbours.link_to(request.identity)
         if circuit not in self._places:
             return
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         next_id = place.new_id()
-        place.add(next_id, _NextSide(self, circuit, answer))
+        side = _NextSide(self, circuit)
+        place.add(next_id, side)
         place.port.send_control(
             _cell(next_id, Command.CREATE, fill_cell(request.create_body, self._random_bytes))
         )
         try:
-            created = await answer
+            created = await side.answer
         except BaseException:
             place.destroy(next_id, Refusal(DestroyReason.CLOSED))
             raise
+        if side.gone is not None:
+            raise NextHopRefusedError(side.gone)
         if circuit not in self._places or circuit.state is not RelayState.EXTENDING:
             place.destroy(next_id, Refusal(DestroyReason.CLOSED))
             return
         self._places[circuit] = (self._places[circuit][0], (place, next_id))
         circuit.extended(RunQueue(place.port, self._clock.now(), self._wake_in), next_id, created)
+
+    def _note_refusal(self, circuit: RelayCircuit, refusal: Refusal) -> None:
+        """The third junk puzzle from one circuit ends that circuit, and never a link."""
+        if refusal.reason is not DestroyReason.PUZZLE:
+            return
+        refusals = self._puzzle_refusals[circuit] = self._puzzle_refusals.get(circuit, 0) + 1
+        if refusals >= MAX_PUZZLE_REFUSALS and circuit in self._places:
+            circuit.send_truncated(refusal)
+            self.drop(circuit, Refusal(DestroyReason.CLOSED), at_once=False, tell_previous=True)
 
     def relay_record(self, circuit: RelayCircuit, encoded: bytes) -> None:
         """A client gives us a record; the peer room judges it."""
@@ -376,6 +404,8 @@ class RelayRole:
         link, next_hop = place
         if circuit.forward_queue is not None:
             circuit.forward_queue.clear()
+        if not tell_previous:  # nobody wants any more what is on its way back
+            circuit.backward_queue.clear()
         circuit.close()
         link.remove(circuit.previous_id)
         if tell_previous and not link.is_closed:

@@ -112,6 +112,11 @@ class CircuitService:
         else:
             self.relay.create_received(link, circuit_id, body)
 
+    def create_cancelled(self, link: LinkCircuits, circuit_id: int) -> None:
+        """A neighbour gave up a circuit before it was answered."""
+        if self.relay is not None:
+            self.relay.create_cancelled(link, circuit_id)
+
     def link_lost(self, link: LinkCircuits) -> None:
         """A link closed."""
         self._places.pop(link.port, None)

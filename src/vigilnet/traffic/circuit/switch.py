@@ -8,6 +8,7 @@ from struct import Struct
 from typing import Final, Protocol
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError, VigilnetError
+from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.cell import (
     CELL_SIZE,
     INITIATOR_BIT,
@@ -18,10 +19,12 @@ from vigilnet.traffic.cell import (
     pack_run_header,
 )
 from vigilnet.traffic.circuit.messages import Refusal
+from vigilnet.traffic.circuit.wire import DestroyReason
 from vigilnet.traffic.link.ports import LinkPort
 
 MAX_USED_IDS: Final = 65_536  # remembered so that no id is used twice; older ones may collide, harmlessly
 
+_log = get_logger(__name__)
 _READ_HEADER: Final = Struct(">IBB10s").unpack_from
 _RESERVED: Final = bytes(10)
 _RELAY: Final = int(Command.RELAY)
@@ -58,6 +61,10 @@ class SwitchHost(Protocol):
         """A neighbour wants a circuit."""
         ...
 
+    def create_cancelled(self, link: "LinkCircuits", circuit_id: int) -> None:
+        """The neighbour gave up a circuit that we may not have answered yet."""
+        ...
+
     def link_lost(self, link: "LinkCircuits") -> None:
         """The link closed; every side was told."""
         ...
@@ -92,7 +99,7 @@ class LinkCircuits:
         top = INITIATOR_BIT if self.port.is_initiator else 0
         for _ in range(64):
             circuit_id = int.from_bytes(self._random_bytes(4), "big") & (INITIATOR_BIT - 1) | top
-            if circuit_id and circuit_id not in self._used:
+            if circuit_id and circuit_id not in self._used and circuit_id not in self._sides:
                 return circuit_id
         raise LocalProtocolError("circuit id: no unused one found")
 
@@ -127,8 +134,8 @@ class LinkCircuits:
             if handler is not None:
                 try:
                     handler(buffer[at : at + CELL_SIZE * cells], cells, self._clock())
-                except VigilnetError as error:
-                    self._sides[circuit_id].fault(error)
+                except Exception as error:  # noqa: BLE001 what a remote client can cause ends a circuit, not the link
+                    _blame(self._sides.get(circuit_id), error)
             return
         if cells != 1:
             raise RemoteProtocolError("run header: only RELAY may have 7 cells")
@@ -142,35 +149,43 @@ class LinkCircuits:
             if side is not None:
                 try:
                     side.created(body)
-                except VigilnetError as error:
-                    side.fault(error)
+                except Exception as error:  # noqa: BLE001 as above
+                    _blame(side, error)
         elif command == Command.DESTROY:
-            side = self._sides.get(circuit_id)
-            if side is not None:
-                self.remove(circuit_id)
-                side.destroyed(Refusal.from_cell(body))
+            self._destroyed(circuit_id, body)
         elif command != Command.PADDING:
             raise RemoteProtocolError(f"run header: unknown command {command}")
+
+    def _destroyed(self, circuit_id: int, body: memoryview) -> None:
+        side = self._sides.get(circuit_id)
+        if side is None:
+            self._host.create_cancelled(self, circuit_id)
+            return
+        self.remove(circuit_id)
+        try:
+            side.destroyed(Refusal.from_cell(body))
+        except Exception as error:  # noqa: BLE001 as above
+            _blame(side, error)
 
     def _create(self, circuit_id: int, body: memoryview) -> None:
         theirs_has_top_bit = not self.port.is_initiator
         if not circuit_id or bool(circuit_id & INITIATOR_BIT) != theirs_has_top_bit:
             raise RemoteProtocolError("create: circuit id from the wrong half")
+        side = self._sides.get(circuit_id)
+        if side is not None:
+            side.fault(RemoteProtocolError("create: on a used circuit id"))
+            return
         if circuit_id in self._used:
-            side = self._sides.get(circuit_id)
-            if side is not None:
-                side.fault(RemoteProtocolError("create: on a used circuit id"))
+            self._host.create_cancelled(self, circuit_id)
+            self.destroy(circuit_id, Refusal(DestroyReason.PROTOCOL))
             return
         self._mark_used(circuit_id)
         self._host.create_received(self, circuit_id, bytes(body))
 
     def _mark_used(self, circuit_id: int) -> None:
         self._used[circuit_id] = None
-        while len(self._used) > MAX_USED_IDS:
-            oldest = next(iter(self._used))
-            del self._used[oldest]
-            if oldest in self._sides:
-                self._used[oldest] = None
+        if len(self._used) > MAX_USED_IDS:
+            del self._used[next(iter(self._used))]
 
     def batch_ended(self, now: float) -> None:
         """Nothing is gathered here: the link pulls."""
@@ -182,8 +197,20 @@ class LinkCircuits:
         self._sides.clear()
         self._handlers.clear()
         for side in sides:
-            side.link_closed()
+            try:
+                side.link_closed()
+            except Exception as error:  # noqa: BLE001 the others must hear of it too
+                _blame(side, error)
         self._host.link_lost(self)
+
+
+def _blame(side: Side | None, error: Exception) -> None:
+    """Tear a circuit down for an error in handling it, unless it is gone already."""
+    if not isinstance(error, VigilnetError):
+        _log.failure("circuit failed, this is a bug: please report it", error)
+        error = LocalProtocolError("circuit: failed by a bug of ours")
+    if side is not None:
+        side.fault(error)
 
 
 def destroy_frame(circuit_id: int, refusal: Refusal) -> memoryview:
