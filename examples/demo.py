@@ -71,7 +71,7 @@ def fetch(proxy: str, url: str) -> tuple[bytes, float]:
 def asked(folder: Path, name: str, word: str) -> Any:  # noqa: ANN401  # JSON
     """What a node of the network answers on its control socket."""
     told = subprocess.run(
-        [VIGILNET, word, "--json", "--state-folder", folder / name / "state"], capture_output=True, check=True
+        [VIGILNET, word, "--json", "--state-folder", folder / name], capture_output=True, check=True
     )
     return json.loads(told.stdout)
 
@@ -106,7 +106,7 @@ try it yourself while this runs:
   curl --proxy http://{proxy} {url}
   a browser: set the SOCKS v5 host to {socks.rpartition(":")[0]}, port {socks.rpartition(":")[2]},
              with "proxy DNS when using SOCKS v5" on (other sites work where this machine reaches them)
-  {command} circuits --state-folder {facts["dir"]}/client/state
+  {command} circuits --state-folder {facts["dir"]}/client
 
 All relays are on this machine: this shows that it works, it gives no anonymity.""",
         flush=True,

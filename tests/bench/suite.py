@@ -240,7 +240,7 @@ def prototype_ping(python: str = sys.executable) -> float | None:
 def asked(net: Testnet, *words: str) -> Any:  # noqa: ANN401
     """What the client answers on its control socket."""
     command = [str(Path(sys.executable).with_name("vigilnet")), *words, "--json"]
-    state = Path(net.facts["dir"]) / "client" / "state"
+    state = Path(net.facts["dir"]) / "client"
     done = subprocess.run(
         [*command, "--state-folder", str(state)], capture_output=True, check=True, timeout=20
     )
