@@ -126,7 +126,9 @@ class DirectNetwork:
 
     async def resolve(self, request: Resolve, isolation: str) -> Resolved:
         answered: asyncio.Future[Resolved | EndReason] = asyncio.get_running_loop().create_future()
-        self.circuit(isolation).client.resolve(request, answered.set_result)
+        self.circuit(isolation).client.resolve(
+            request, lambda answer: None if answered.done() else answered.set_result(answer)
+        )
         answer = await answered
         if isinstance(answer, EndReason):
             raise StreamEndedError(answer)

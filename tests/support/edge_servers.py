@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -33,14 +33,22 @@ async def echo_server(host: str = "127.0.0.1") -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def tcp_server(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object], host: str = "127.0.0.1"
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
 ) -> AsyncIterator[int]:
-    """A TCP server on a free port."""
-    server = await asyncio.start_server(serve, host, 0)  # type: ignore[arg-type]  # sync callbacks are fine, too
+    """A TCP server on a free port; whatever is still open at the end is aborted."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def track(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await serve(reader, writer)
+
+    server = await asyncio.start_server(track, host, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+        for writer in writers:
+            writer.transport.abort()
 
 
 @asynccontextmanager

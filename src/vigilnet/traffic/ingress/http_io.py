@@ -162,6 +162,11 @@ class HttpConnection:
         except VigilnetError as error:
             _log.debug("no stream", error=error)
             self._machine.open_failed(None)
+        except asyncio.CancelledError:
+            self._task = None
+            if not self._is_closed:
+                self.close()  # the service closes
+            raise
         else:
             self._stream = stream
             self._machine.opened()

@@ -95,7 +95,7 @@ class IngressService:
         except EnvironmentRefusedError:
             self._stop_listening()
             raise
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        self._sweep_later(loop)
 
     def _listen(self, host: str, port: int, what: str, setting: str) -> "_Listener":
         if self._loop is None:
@@ -159,7 +159,10 @@ class IngressService:
             if since > late:
                 break
             connection.time_out()
-        self._sweeper = self._loop.call_later(min(SWEEP_S, self._options.handshake_timeout_s), self._sweep)
+        self._sweep_later(self._loop)
+
+    def _sweep_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = loop.call_later(min(SWEEP_S, self._options.handshake_timeout_s), self._sweep)
 
 
 class _Listener:
