@@ -64,7 +64,7 @@ async def dial_first(
     """Dial `addresses` in order, `stagger_s` apart; return the first carrier and its address.
 
     Raises:
-        OSError: none could be reached; the first address's error.
+        OSError: none could be reached; the error that came first.
     """
     waiting = list(addresses)
     running: dict[asyncio.Task[Carrier], DialAddress] = {}

@@ -25,6 +25,7 @@ MAX_PINGS_PER_S: Final = 4
 
 # Our choice.
 MAX_GOSSIP_WAITING: Final = 64  # frames; more are dropped, gossip repeats itself
+RESPONDER_PATIENCE: Final = 1.2  # times the silence after which it asks
 PROBE_SPACING_S: Final = 0.5  # keeps us below 4 PING a second
 
 
@@ -101,6 +102,8 @@ class LinkMachine:
         self._spoke_at = -math.inf  # runs or gossip sent: something that should draw an answer, or an ACK
         self._ping: bytes | None = None  # the one under way
         self._ping_due = 0.0
+        # one side asks first, so that an idle link costs one exchange; the dialler: its NAT forgets
+        self._patience = 1.0 if isinstance(handshake, Initiator) else RESPONDER_PATIENCE
         self._ping_sent_at = -math.inf
         self._pings_missed = 0
         self._is_probing = False  # since then only a PONG counts: older octets may lie in the kernel
@@ -274,7 +277,7 @@ class LinkMachine:
 
     def _next_ping_at(self) -> float:
         options = self._options
-        quiet = self._received_at + options.ping_after_s
+        quiet = self._received_at + options.ping_after_s * self._patience
         if self._spoke_at > self._received_at:
             return min(quiet, self._spoke_at + options.probe_after_s)
         return quiet

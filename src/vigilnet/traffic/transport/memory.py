@@ -64,6 +64,7 @@ class MemoryCarrier:
         self._other: MemoryCarrier | None = None
         self._under_way = 0
         self._is_full = False
+        self._under_way_here: deque[bytes | None] = deque()  # None: the end
         self._arrived: deque[bytes] = deque()
         self._has_ended = False  # the other end closed
         self._has_told = False
@@ -93,10 +94,15 @@ class MemoryCarrier:
         other = self._other
         if other is None:
             return
+        other._under_way_here.append(chunk)  # noqa: SLF001 the pair is one
         if self.outgoing.delay_s > 0:
-            self._loop.call_later(self.outgoing.delay_s, other._arrive, chunk)  # noqa: SLF001 the pair is one
+            self._loop.call_later(self.outgoing.delay_s, other._arrive_oldest)  # noqa: SLF001
         else:
-            self._loop.call_soon(other._arrive, chunk)  # noqa: SLF001
+            self._loop.call_soon(other._arrive_oldest)  # noqa: SLF001
+
+    def _arrive_oldest(self) -> None:
+        """One chunk is due: the oldest, for timers of the same moment fire in any order."""
+        self._arrive(self._under_way_here.popleft())
 
     def _arrive(self, chunk: bytes | None) -> None:
         if chunk is None:

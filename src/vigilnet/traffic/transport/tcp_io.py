@@ -53,8 +53,8 @@ class TcpCarrier:
     has_tls_records: Final = False
 
     def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        _tune(sock)
         self._sock = sock
+        _tune(sock)
         self._fd = sock.fileno()
         self._loop = loop
         self._user: CarrierUser | None = None
@@ -64,6 +64,9 @@ class TcpCarrier:
         self._linger: asyncio.TimerHandle | None = None
         self._local_host = _host_of(sock.getsockname())
         self._remote_host = _host_of(sock.getpeername())
+
+    def __del__(self) -> None:
+        self._sock.close()  # the loop ended before our linger did
 
     @property
     def remote_host(self) -> str:

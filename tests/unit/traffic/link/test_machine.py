@@ -282,7 +282,7 @@ def test_a_pong_does_not_make_its_sender_probe() -> None:
     joined.client.machine.on_deadline(30.0)
     joined.now = 30.0
     joined.run()
-    assert joined.relay.machine.deadline() == 60.0
+    assert joined.relay.machine.deadline() == 66.0
 
 
 def test_a_probe_has_one_short_chance_and_only_a_pong_counts() -> None:
