@@ -22,7 +22,7 @@ from vigilnet.node.options import Options, load_options
 from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.socket_path import default_state_folder, socket_of
 from vigilnet.surface.exits import ExitCode, OneLineParser, fail, run_guarded
-from vigilnet.surface.process_guard import end_with_parent, forbid_core_dumps, lock_memory
+from vigilnet.surface.process_guard import end_with_parent, forbid_core_dumps, keep_freed_memory, lock_memory
 
 STOP_S: Final = 8.0
 """How long an orderly end may take before the process ends anyhow."""
@@ -61,6 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
         fail(f"warning: {warning}", "vigilnetd")
     options = _with_state_folder(loaded.options)
     safelog.set_up(options.log.level, stream=_log_stream(options), show_sensitive=options.log.show_sensitive)
+    keep_freed_memory()
     if not lock_memory():
         _log.debug("memory is not locked: the system does not allow it")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

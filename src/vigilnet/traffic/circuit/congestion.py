@@ -28,7 +28,7 @@ class CongestionParameters:
     full_min_percent: int = 25  # and as not full again when less is in flight
     ewma_max: int = 10  # round trips averaged, at most
     ewma_slow_start: int = 2
-    tolerated_queue_ns: int = 0  # a queue that drains within this time counts as empty
+    tolerated_queue_ns: int = 1_500_000  # a queue that drains within this time counts as empty
 
 
 class Vegas:
