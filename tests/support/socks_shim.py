@@ -73,6 +73,7 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 def serve_tcp(port: int, proxy: tuple[str, int], host: str, target_port: int) -> None:
     """Each connection to the local port becomes one through the proxy."""
     listener = socket.create_server(("127.0.0.1", port), backlog=128)
+    print("ready", flush=True)  # noqa: T201  # the test waits for it
     while True:
         local, _ = listener.accept()
         try:
@@ -103,6 +104,7 @@ def serve_udp(port: int, proxy: tuple[str, int], host: str, target_port: int) ->
                 local.sendto(packet[skip:], asker[-1])
 
     threading.Thread(target=answers, daemon=True).start()
+    print("ready", flush=True)  # noqa: T201  # the test waits for it
     while True:
         data, source = local.recvfrom(65536)
         asker[:] = [source]

@@ -1,0 +1,49 @@
+"""Three hops over a delayed and lossy Internet (PRF-01, PRF-02): each host behind a wire of its own.
+
+client ── 5 ms ── router ── 5 ms ── relay1, relay2, exit, target      any two hosts: 20 ms there and back
+"""
+
+import hashlib
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from tests.support.needs import needs_programs
+from tests.support.netns import Lab, Wan
+from tests.support.nodes import SOCKS, start_network
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("curl")]
+
+
+def first_octet_ms(said: str) -> list[float]:
+    return [float(value) * 1000 for value in re.findall(r"start=([\d.]+)", said)]
+
+
+def test_three_hops_add_little_to_the_wires_own_delay(tmp_path: Path) -> None:
+    with Lab() as lab:
+        network = start_network(lab, tmp_path, wan=Wan(delay_s=0.005))
+        url = f"http://{network.in_url}/page.txt"
+        times = []
+        for _ in range(9):
+            said = network.curl(
+                "-o", "/dev/null", "-w", "start=%{time_starttransfer}", "--socks5-hostname", SOCKS, url
+            )
+            times += first_octet_ms(said)
+    # Four legs of 20 ms; a request is a round trip for the stream's opening and one for the page itself.
+    assert statistics.median(times) < 2 * 80 + 60
+
+
+@pytest.mark.parametrize("wan", [Wan(delay_s=0.005), Wan(delay_s=0.005, loss=0.002)], ids=["clean", "lossy"])
+def test_bulk_over_a_wan_arrives_intact_at_several_mbit(tmp_path: Path, wan: Wan) -> None:
+    with Lab() as lab:
+        network = start_network(lab, tmp_path, wan=wan)
+        file = tmp_path / "fetched"
+        said = network.curl(
+            "--max-time", "60", "-o", file, "-w", "speed=%{speed_download}", "--socks5-hostname", SOCKS,
+            f"http://{network.in_url}/bulk",
+        )  # fmt: skip
+        sent = (tmp_path / "site" / "bulk").read_bytes()
+    assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(sent).digest()
+    assert float(said.removeprefix("speed=")) * 8 > 5e6
