@@ -113,6 +113,8 @@ async def _serve(options: Options, *, is_guarded: bool) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to stay
+        loop.add_signal_handler(signal.SIGHUP, ending.set)
     loop.add_signal_handler(signal.SIGINT, _interrupted, ending)
     if is_guarded:
         end_with_parent()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from vigilnet.surface import wipe
 from vigilnet.surface.control.client import ControlClient, NotRunningError
 
 ROOT = Path(__file__).parents[3]
@@ -205,3 +206,10 @@ def test_unknown_key_in_the_file_is_a_warning_and_settings_go_to_the_log_file(tm
         assert "louder" in said
     assert oct(log.stat().st_mode & 0o777) == "0o600"
     assert json.dumps(str(tmp_path)) not in log.read_text()
+
+
+def test_wipe_stops_the_node_and_destroys_its_state(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        assert wipe.main(["--state-folder", str(tmp_path / "state"), "--yes"]) == 0
+        assert process.wait(20) == 0
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["vigilnet.lock"]

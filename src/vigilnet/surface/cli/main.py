@@ -1,6 +1,7 @@
 """Entry point of the `vigilnet` command: finds the command and runs it.
 
-`run` and `keys` need more of the program than a control client may: they become programs of their own.
+`run`, `keys` and `wipe` need more of the program than a control client may: they become
+programs of their own.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from vigilnet.surface.cli import node, testnet
 from vigilnet.surface.cli.processes import DAEMON_MODULE
 from vigilnet.surface.exits import OneLineParser, run_guarded
 
-BECOMES: Final = {"run": DAEMON_MODULE, "keys": "vigilnet.surface.keys"}
+BECOMES: Final = {"run": DAEMON_MODULE, "keys": "vigilnet.surface.keys", "wipe": "vigilnet.surface.wipe"}
 
 
 def new_parser() -> argparse.ArgumentParser:
@@ -28,6 +29,7 @@ def new_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "keys", help="the node's identity key: show, generate, import, export", add_help=False
     )
+    commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
     node.add_commands(commands)
     testnet.add_commands(commands)
     return parser

@@ -49,6 +49,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "new-identity",
         "stop",
         "version",
+        "wipe",
         "testnet",
     ):
         assert f"\n    {command}" in text
