@@ -5,7 +5,6 @@ file in that time means that it gave up, unless it had sent something, which may
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -155,13 +154,14 @@ class LastWords:
         self._timer = around.loop.call_later(LINGER_S, self._close)
 
     def _discard(self) -> None:
-        with contextlib.suppress(BlockingIOError, InterruptedError):
-            try:
-                if self._socket.recv(MAX_EARLY):
-                    return
-            except ConnectionError:
-                pass
-            self._close()
+        try:
+            if self._socket.recv(MAX_EARLY):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self._close()
 
     def _close(self) -> None:
         if self._timer is not None:
