@@ -30,7 +30,8 @@ from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, Lo
 MAX_FILE_SIZE: Final = 64 << 20  # our choice
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _LOCK: Final = "vigilnet.lock"  # marks the folder as ours, too
-_HEADER: Final = "passphrase"
+SEAL_NAME: Final = "passphrase"  # there in a sealed folder
+_HEADER: Final = SEAL_NAME
 _PARTIAL: Final = ".partial-"
 
 _SEALED: Final = b"VIGILNET SEALED 1\n"

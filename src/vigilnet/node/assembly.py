@@ -52,6 +52,7 @@ class Node:
         options: all settings.
         clock: time.
         random_bytes: source of secrets.
+        passphrase: of a sealed state folder.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class Node:
         options: Options,
         clock: Clock | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
+        passphrase: str | None = None,
     ) -> None:
         self.options = options
         self._clock: Clock = clock or SystemClock()
         self._random_bytes = random_bytes
+        self._passphrase = passphrase
         self._started_at = self._clock.now()
         self._state = NodeState.STARTING
         self._undo = AsyncExitStack()
@@ -101,7 +104,8 @@ class Node:
         store = self._store = Store(self.state_folder)
         self._undo.callback(store.close)
         store.lock()
-        store.unlock(None)
+        store.unlock(self._passphrase)
+        self._passphrase = None
         if options.relay.enabled:
             self._own = OwnRecord(
                 store, self._clock, self._random_bytes, options.node.network, options.node.work_bits

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from vigilnet.base import safelog
-from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError
+from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.version import program_version
 from vigilnet.node.assembly import Node
 from vigilnet.node.options import Options, load_options
 from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.socket_path import default_state_folder, socket_of
 from vigilnet.surface.exits import ExitCode, OneLineParser, fail, run_guarded
+from vigilnet.surface.passphrase import is_sealed, passphrase_from
 from vigilnet.surface.process_guard import end_with_parent, forbid_core_dumps, keep_freed_memory, lock_memory
 
 STOP_S: Final = 8.0
@@ -43,6 +44,12 @@ def new_parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="one setting; may be repeated"
     )
     parser.add_argument("--log-level", metavar="LEVEL", help="short for --set log.level=LEVEL")
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="passphrase of a sealed state folder (else asked for)",
+    )
     parser.add_argument("--guarded", action="store_true", help=argparse.SUPPRESS)  # end when stdin closes
     parser.add_argument("--version", action="version", version=f"vigilnetd {program_version()}")
     return parser
@@ -59,13 +66,17 @@ def _run(arguments: argparse.Namespace) -> int:
     loaded = load_options(arguments.config, assignments=_assignments(arguments))
     for warning in loaded.warnings:
         fail(f"warning: {warning}", "vigilnetd")
-    options = _with_state_folder(loaded.options)
+    options = loaded.options
+    options = replace(options, node=replace(options.node, state_folder=_state_folder(options)))
     safelog.set_up(options.log.level, stream=_log_stream(options), show_sensitive=options.log.show_sensitive)
     keep_freed_memory()
     if not lock_memory():
         _log.debug("memory is not locked: the system does not allow it")
+    passphrase = None
+    if arguments.passphrase_file is not None or is_sealed(_state_folder(options)):
+        passphrase = passphrase_from(arguments.passphrase_file)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options, is_guarded=arguments.guarded))
+        runner.run(_serve(options, passphrase, is_guarded=arguments.guarded))
     return ExitCode.OK
 
 
@@ -83,9 +94,8 @@ def _assignments(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     return pairs
 
 
-def _with_state_folder(options: Options) -> Options:
-    folder = options.node.state_folder or default_state_folder()
-    return replace(options, node=replace(options.node, state_folder=folder.absolute()))
+def _state_folder(options: Options) -> Path:
+    return (options.node.state_folder or default_state_folder()).absolute()
 
 
 def _log_stream(options: Options) -> TextIO:
@@ -109,7 +119,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options, *, is_guarded: bool) -> None:
+async def _serve(options: Options, passphrase: str | None, *, is_guarded: bool) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
@@ -119,11 +129,8 @@ async def _serve(options: Options, *, is_guarded: bool) -> None:
     if is_guarded:
         end_with_parent()
         _watch_standard_input(loop, ending)
-    folder = options.node.state_folder
-    if folder is None:
-        raise LocalProtocolError("state folder: not set")
-    node = Node(options)
-    control = ControlServer(socket_of(folder), node, program_version(), ending.set)
+    node = Node(options, passphrase=passphrase)
+    control = ControlServer(socket_of(_state_folder(options)), node, program_version(), ending.set)
     try:
         await node.start()
         await control.start()

@@ -25,9 +25,9 @@ from vigilnet.surface.cli.output import write, write_json
 from vigilnet.surface.control.client import ControlClient, NotRunningError
 from vigilnet.surface.control.socket_path import state_folder
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
+from vigilnet.surface.passphrase import new_passphrase, passphrase_from
 from vigilnet.surface.process_guard import forbid_core_dumps
 
-PASSPHRASE_VARIABLE: Final = "VIGILNET_PASSPHRASE"  # noqa: S105 its name
 MAX_KEY_FILE: Final = 1024
 
 
@@ -46,13 +46,26 @@ def new_parser() -> argparse.ArgumentParser:
         command.add_argument(
             "file", type=Path, nargs="?" if is_optional else None, metavar="FILE", help="key file"
         )
-        command.add_argument("--state-folder", type=Path, metavar="DIR", help="the node's state folder")
-        command.add_argument(
-            "--config", type=Path, metavar="FILE", help="read the state folder from this file"
-        )
-        command.add_argument("--json", action="store_true", help="JSON for programs")
+        _add_common_arguments(command)
         command.set_defaults(action=action)
+    text = "seal the node's state under a passphrase, or change the one it has"
+    command = actions.add_parser("protect", help=text, description=text)
+    command.add_argument(
+        "--new-passphrase-file", type=Path, metavar="FILE", help="its first line (else asked for)"
+    )
+    _add_common_arguments(command)
+    command.set_defaults(action=protect, file=None)
     return parser
+
+
+def _add_common_arguments(command: argparse.ArgumentParser) -> None:
+    argument = command.add_argument
+    argument("--state-folder", type=Path, metavar="DIR", help="the node's state folder")
+    argument("--config", type=Path, metavar="FILE", help="read the state folder from this file")
+    argument(
+        "--passphrase-file", type=Path, metavar="FILE", help="passphrase of a sealed folder (else asked for)"
+    )
+    argument("--json", action="store_true", help="JSON for programs")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,7 +84,7 @@ def show(arguments: argparse.Namespace) -> ExitCode:
         with ControlClient(folder) as control:
             peer_id = control.status().peer_id
     except NotRunningError:
-        peer_id = _stored(folder).peer_id
+        peer_id = _stored(arguments).peer_id
     if not peer_id:
         raise ConfigurationError(f"state folder {folder}: the node is a client and has no identity")
     return _tell(arguments, peer_id)
@@ -80,7 +93,7 @@ def show(arguments: argparse.Namespace) -> ExitCode:
 def generate(arguments: argparse.Namespace) -> ExitCode:
     """Make a new identity."""
     if arguments.file is None:
-        return _tell(arguments, _store(_folder(arguments), None).peer_id)
+        return _tell(arguments, _store(arguments, None).peer_id)
     identity = Identity.generate()
     _write_key(arguments.file, identity)
     return _tell(arguments, identity.peer_id)
@@ -88,14 +101,28 @@ def generate(arguments: argparse.Namespace) -> ExitCode:
 
 def import_key(arguments: argparse.Namespace) -> ExitCode:
     """Take the identity from a key file into the state folder."""
-    return _tell(arguments, _store(_folder(arguments), _read_key(arguments.file)).peer_id)
+    return _tell(arguments, _store(arguments, _read_key(arguments.file)).peer_id)
 
 
 def export_key(arguments: argparse.Namespace) -> ExitCode:
     """Write the identity to a key file."""
-    identity = _stored(_folder(arguments))
+    identity = _stored(arguments)
     _write_key(arguments.file, identity)
     return _tell(arguments, identity.peer_id)
+
+
+def protect(arguments: argparse.Namespace) -> ExitCode:
+    """Seal the state folder under a new passphrase."""
+    store = _open(arguments)
+    try:
+        store.set_passphrase(new_passphrase(arguments.new_passphrase_file))
+    finally:
+        store.close()
+    if arguments.json:
+        write_json({"sealed": True})
+    else:
+        write("sealed: the passphrase is asked for at every start; without it all is lost")
+    return ExitCode.OK
 
 
 def _folder(arguments: argparse.Namespace) -> Path:
@@ -110,21 +137,26 @@ def _tell(arguments: argparse.Namespace, peer_id: str) -> ExitCode:
     return ExitCode.OK
 
 
-def _open(folder: Path) -> Store:
-    store = Store(folder)
+def _open(arguments: argparse.Namespace) -> Store:
+    store = Store(_folder(arguments))
     store.lock()
-    store.unlock(os.environ.get(PASSPHRASE_VARIABLE))
+    try:
+        store.unlock(passphrase_from(arguments.passphrase_file) if store.is_sealed else None)
+    except VigilnetError:
+        store.close()
+        raise
     return store
 
 
-def _stored(folder: Path) -> Identity:
-    """The identity in a state folder; nothing is made where there is none."""
+def _stored(arguments: argparse.Namespace) -> Identity:
+    """The identity in the state folder; nothing is made where there is none."""
+    folder = _folder(arguments)
     missing = ConfigurationError(
         f"state folder {folder}: holds no identity; make one: vigilnet keys generate"
     )
     if not folder.is_dir():
         raise missing
-    store = _open(folder)
+    store = _open(arguments)
     try:
         if store.read(KEYS) is None:
             raise missing
@@ -133,13 +165,13 @@ def _stored(folder: Path) -> Identity:
         store.close()
 
 
-def _store(folder: Path, identity: Identity | None) -> Identity:
+def _store(arguments: argparse.Namespace, identity: Identity | None) -> Identity:
     """Put an identity (a new one if None) into a state folder that has none."""
-    store = _open(folder)
+    store = _open(arguments)
     try:
         if store.read(KEYS) is not None:
             raise VigilnetError(
-                f"state folder {folder}: holds an identity already, which is never overwritten",
+                f"state folder {store.folder}: holds an identity already, which is never overwritten",
                 EnvironmentRefusedError.kind,
             )
         return load_key_ring(store, time.time(), os.urandom, identity=identity).identity  # noqa: TID251

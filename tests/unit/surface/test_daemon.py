@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vigilnet.surface import wipe
+from vigilnet.surface import keys, wipe
 from vigilnet.surface.control.client import ControlClient, NotRunningError
 
 ROOT = Path(__file__).parents[3]
@@ -178,13 +178,13 @@ def test_damaged_key_is_named_and_left_as_it_is(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    keys = tmp_path / "state" / "keys"
-    keys.write_bytes(keys.read_bytes()[:-1])
-    before = keys.read_bytes()
+    file = tmp_path / "state" / "keys"
+    file.write_bytes(file.read_bytes()[:-1])
+    before = file.read_bytes()
     code, line = refused("--config", str(config_of(tmp_path)))
     assert code == 2
     assert "state file keys: damaged" in line
-    assert keys.read_bytes() == before
+    assert file.read_bytes() == before
 
 
 def test_unknown_key_in_the_file_is_a_warning_and_settings_go_to_the_log_file(tmp_path: Path) -> None:
@@ -213,3 +213,19 @@ def test_wipe_stops_the_node_and_destroys_its_state(tmp_path: Path) -> None:
         assert wipe.main(["--state-folder", str(tmp_path / "state"), "--yes"]) == 0
         assert process.wait(20) == 0
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["vigilnet.lock"]
+
+
+def test_sealed_state_needs_its_passphrase_and_keeps_the_identity(tmp_path: Path) -> None:
+    file, wrong = tmp_path / "passphrase", tmp_path / "wrong"
+    file.write_text("correct horse\n")
+    wrong.write_text("battery staple\n")
+    folder = ["--state-folder", str(tmp_path / "state")]
+    assert keys.main(["generate", *folder]) == 0
+    assert keys.main(["protect", *folder, "--new-passphrase-file", str(file)]) == 0
+    config = str(config_of(tmp_path))
+    assert refused("--config", config) == (
+        2, f"vigilnetd: state folder {tmp_path}/state: is sealed, a passphrase is needed\n"
+    )  # fmt: skip
+    assert "wrong passphrase" in refused("--config", config, "--passphrase-file", str(wrong))[1]
+    with running(tmp_path, "--passphrase-file", str(file)), ControlClient(tmp_path / "state") as control:
+        assert control.status().roles == ("relay",)

@@ -85,3 +85,32 @@ def test_running_node_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with served(tmp_path):  # a client: it has no identity
         assert keys.main(["show", "--state-folder", str(tmp_path)]) == 2
     assert "has no identity" in capsys.readouterr().err
+
+
+def test_sealed_folder_opens_with_its_passphrase_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, old, new = str(tmp_path / "a"), tmp_path / "old", tmp_path / "new"
+    old.write_text("old one\n")
+    new.write_text("new one\n")
+    keys.main(["generate", "--state-folder", folder])
+    peer_id = capsys.readouterr().out
+    assert keys.main(["protect", "--state-folder", folder, "--new-passphrase-file", str(old)]) == 0
+    assert (tmp_path / "a" / "keys").read_bytes().startswith(b"VIGILNET SEALED")
+    change = [
+        "protect",
+        "--state-folder",
+        folder,
+        "--passphrase-file",
+        str(old),
+        "--new-passphrase-file",
+        str(new),
+    ]
+    assert keys.main([*change, "--json"]) == 0
+    assert '{"sealed":true}' in capsys.readouterr().out
+    assert keys.main(["show", "--state-folder", folder, "--passphrase-file", str(old)]) == 2
+    assert "wrong passphrase" in capsys.readouterr().err
+    assert keys.main(["show", "--state-folder", folder]) == 2
+    assert "a passphrase is needed" in capsys.readouterr().err
+    assert keys.main(["show", "--state-folder", folder, "--passphrase-file", str(new)]) == 0
+    assert capsys.readouterr().out == peer_id
