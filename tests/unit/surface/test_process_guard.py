@@ -67,7 +67,7 @@ def test_freed_memory_is_kept_and_used_again() -> None:
             "from vigilnet.surface.process_guard import keep_freed_memory as f; import resource; f();"
             "use = lambda: bytearray(b'x' * 400_000); use();"
             "before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt;"
-            "[use() for _ in range(20)];"
+            "all(use() for _ in range(20));"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)"
         )
     )
