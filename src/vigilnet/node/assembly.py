@@ -20,6 +20,7 @@ from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.node.guards_state import load_guards, save_guards
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
@@ -31,7 +32,6 @@ from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.state_io import load_view, save_view
 from vigilnet.peer.view import PeerView
 from vigilnet.routing.circuits.service import CircuitPool
-from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.exit.service import ExitService
@@ -132,7 +132,7 @@ class Node:
         known.load_files()
         known.look()
         if options.ingress.socks_enabled or options.ingress.http_enabled:
-            self._start_client(known, circuits)
+            self._start_client(store, known, circuits)
         self._tasks.start("look", self._look())
         self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
 
@@ -141,16 +141,9 @@ class Node:
         own = self._own.identity if self._own is not None else None
         view = PeerView(settings.network, settings.work_bits, own)
         load_view(store, view, self._clock.wall())
-        self._undo.callback(self._save_view, store, view)
+        self._undo.callback(_save_view, store, view)
         folder = RecordFolder(settings.peers_folder) if settings.peers_folder is not None else None
         return KnownRelays(view, self._clock, folder, settings.peer_files)
-
-    @staticmethod
-    def _save_view(store: Store, view: PeerView) -> None:
-        try:
-            save_view(store, view)
-        except EnvironmentRefusedError as error:  # a full disk must not stop the rest of the way down
-            _log.warning("known peers could not be saved", reason=str(error))
 
     async def _start_relay(
         self, own: OwnRecord, known: KnownRelays, links: LinkService, circuits: CircuitService
@@ -190,15 +183,17 @@ class Node:
         self._listen.append(_join(host, listener.port))
         return host, listener.port
 
-    def _start_client(self, known: KnownRelays, circuits: CircuitService) -> None:
+    def _start_client(self, store: Store, known: KnownRelays, circuits: CircuitService) -> None:
         options = self.options
+        guards = load_guards(store)
+        self._tasks.start("keep guards", self._keep_guards(store, guards))
         pool = self._pool = CircuitPool(
             circuits,
             known,
             options.circuits,
             self._clock,
             self._random_bytes,
-            Guards(),
+            guards,
             is_private_network=options.link.allow_private_addresses,
         )
         self._undo.push_async_callback(pool.close)
@@ -224,6 +219,15 @@ class Node:
                     self._publish(own)
             except EnvironmentRefusedError as error:
                 _log.warning("own record could not be renewed, trying again", reason=str(error))
+
+    async def _keep_guards(self, store: Store, guards: Guards) -> None:
+        """Write our guards down whenever they changed, so that not even a crash makes us pick others."""
+        saved = list(guards.kept)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if guards.kept != saved:
+                saved = list(guards.kept)
+                save_guards(store, guards)
 
     async def _look(self) -> None:
         """Look at the folder of records again and again."""
@@ -328,6 +332,13 @@ class Node:
             for circuit in self._our_circuits()
             for stream in circuit.mux.streams.values()
         ]
+
+
+def _save_view(store: Store, view: PeerView) -> None:
+    try:
+        save_view(store, view)
+    except EnvironmentRefusedError as error:  # a full disk must not stop the rest of the way down
+        _log.warning("known peers could not be saved", reason=str(error))
 
 
 def _is_unspecified(host: str) -> bool:

@@ -14,6 +14,7 @@ from vigilnet.peer.descriptor import Capability, PeerRecord
 
 MAX_HOPS: Final = 10
 SAMPLED_GUARDS: Final = 2
+MAX_REMEMBERED_GUARDS: Final = 64  # also those that are gone now and may come back
 
 
 class NoPathError(VigilnetError):
@@ -62,6 +63,7 @@ class Guards:
             usable.append(picked)
             if picked not in self.kept:
                 self.kept.append(picked)
+                del self.kept[:-MAX_REMEMBERED_GUARDS]
         working = [identity for identity in usable if self.failed_until.get(identity, 0.0) <= now]
         return by_identity[(working or usable)[0]]
 
