@@ -32,6 +32,7 @@ from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.state_io import load_view, save_view
 from vigilnet.peer.view import PeerView
 from vigilnet.routing.circuits.service import CircuitPool
+from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.exit.service import ExitService
