@@ -95,6 +95,7 @@ class DirectNetwork:
         self.exit = ExitService(options, self.clock, hosts_file)
         self.circuits: dict[str, list[DirectCircuit]] = {}
         self.is_down = False
+        self.down_reason: EndReason | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -111,7 +112,7 @@ class DirectNetwork:
     def circuit(self, isolation: str) -> DirectCircuit:
         """The circuit that requests of this key get."""
         if self.is_down:
-            raise OnionUnavailableError("no circuit")
+            raise OnionUnavailableError("no circuit", self.down_reason)
         circuits = self.circuits.setdefault(isolation, [])
         for circuit in circuits:
             if circuit.client.can_open:

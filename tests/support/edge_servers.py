@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 import dns.flags
@@ -188,6 +188,23 @@ async def counting_listener(hosts: list[str]) -> AsyncIterator[CountingListener]
         for sock in listener.sockets:
             loop.remove_reader(sock.fileno())
             sock.close()
+
+
+@contextmanager
+def dead_port(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """A port that swallows connects: its backlog is full."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family, backlog=0) as listener:
+        port = listener.getsockname()[1]
+        fillers = [socket.socket(family) for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex((host, port))
+        try:
+            yield port
+        finally:
+            for filler in fillers:
+                filler.close()
 
 
 def closed_port(host: str = "127.0.0.1") -> int:

@@ -196,6 +196,7 @@ class ExitService:
 
     def _join(self, stream: Stream, sock: socket.socket, address: IpAddress, ttl: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # or a target that vanished stays for ever
         self._open += 1
         self.counters.accepted += 1
         stream.accept(str(address), ttl)

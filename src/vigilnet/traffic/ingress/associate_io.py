@@ -15,6 +15,7 @@ from vigilnet.traffic.circuit.datagrams import DatagramFlow
 from vigilnet.traffic.circuit.messages import Resolve
 from vigilnet.traffic.circuit.stream import StreamEndedError
 from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.ingress.socks5 import SocksReply, SocksRequest, encode_reply, reply_for_end
 from vigilnet.traffic.ingress.socks5_udp import Datagram, decode_datagram, encode_datagram
 from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings
@@ -51,7 +52,7 @@ class Association:
         reply = SocksReply.GENERAL_FAILURE
         try:
             flow = await self._around.dialler.open_datagrams(self._request.isolation)
-        except StreamEndedError as error:
+        except (StreamEndedError, OnionUnavailableError) as error:
             reply = reply_for_end(error.reason)
         except VigilnetError as error:
             _log.debug("no datagram flow", error=error)

@@ -19,6 +19,7 @@ from vigilnet.traffic.circuit.messages import Target
 from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
 from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.http_proxy import TUNNEL_OPEN, HttpProxyMachine, OpenRequest, failure_page
+from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings, Tunnel
 
 _READ: Final = 64 * 1024
@@ -157,7 +158,7 @@ class HttpConnection:
         isolation = self._around.isolation(wanted.isolation, wanted.host)
         try:
             stream = await self._around.dialler.open_stream(Target(wanted.host, wanted.port), isolation)
-        except StreamEndedError as error:
+        except (StreamEndedError, OnionUnavailableError) as error:
             self._machine.open_failed(error.reason)
         except VigilnetError as error:
             _log.debug("no stream", error=error)
@@ -204,7 +205,9 @@ class HttpConnection:
         stream, self._stream = self._stream, None
         self._uncredited = 0
         if stream is not None:
-            stream.close()
+            # With octets still queued, an orderly close would wait for them, and what the old site still
+            # says would come here meanwhile and be taken for the answer of the next one.
+            stream.close(EndReason.RESET if stream.pending_octets else EndReason.DONE)
 
     # ---- the end
 

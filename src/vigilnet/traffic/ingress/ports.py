@@ -6,12 +6,22 @@ from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.traffic.circuit.datagrams import DatagramFlow
 from vigilnet.traffic.circuit.messages import Resolve, Resolved, Target
 from vigilnet.traffic.circuit.stream import Stream
+from vigilnet.traffic.circuit.wire import EndReason
 
 
 class OnionUnavailableError(VigilnetError):
-    """No circuit can be had now: no relays known, none reachable, or no exit for this target."""
+    """No circuit can be had now: no relays known, none reachable, or no exit for this target.
+
+    Args:
+        message: why.
+        reason: what the application is told; None: a general failure, POLICY: no exit serves the target.
+    """
 
     kind = ErrorKind.UNREACHABLE
+
+    def __init__(self, message: str, reason: EndReason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Dialler(Protocol):

@@ -68,11 +68,12 @@ _REPLY_FOR_END: Final = {
     EndReason.NO_ROUTE: SocksReply.NETWORK_UNREACHABLE,
     EndReason.TIMEOUT: SocksReply.TTL_EXPIRED,
 }
+_OTHERWISE: Final = SocksReply.GENERAL_FAILURE
 
 
-def reply_for_end(reason: EndReason) -> SocksReply:
-    """Return the reply that tells the application why the exit ended its stream."""
-    return _REPLY_FOR_END.get(reason, SocksReply.GENERAL_FAILURE)
+def reply_for_end(reason: EndReason | None) -> SocksReply:
+    """Return the reply that tells the application why its stream ended; None: there is no circuit."""
+    return SocksReply.GENERAL_FAILURE if reason is None else _REPLY_FOR_END.get(reason, _OTHERWISE)
 
 
 def encode_reply(reply: SocksReply, host: str = "0.0.0.0", port: int = 0) -> bytes:  # noqa: S104 - "no address"

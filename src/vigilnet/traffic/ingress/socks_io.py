@@ -12,7 +12,6 @@ from vigilnet.traffic.ingress.socks5 import (
     CONNECTED,
     Socks5Machine,
     SocksCommand,
-    SocksReply,
     SocksRequest,
     encode_reply,
     reply_for_end,
@@ -24,7 +23,7 @@ _READ: Final = 16 * 1024
 
 def failure_reply(reason: EndReason | None) -> bytes:
     """Return the reply for a stream that could not be opened; None: there is no circuit."""
-    return encode_reply(SocksReply.GENERAL_FAILURE if reason is None else reply_for_end(reason))
+    return encode_reply(reply_for_end(reason))
 
 
 class SocksConnection:

@@ -17,7 +17,7 @@ from vigilnet.traffic.circuit.messages import Target
 from vigilnet.traffic.circuit.socket_bridge_io import bridge
 from vigilnet.traffic.circuit.stream import StreamEndedError
 from vigilnet.traffic.circuit.wire import EndReason
-from vigilnet.traffic.ingress.ports import Dialler
+from vigilnet.traffic.ingress.ports import Dialler, OnionUnavailableError
 
 MAX_EARLY: Final = 64 * 1024
 LINGER_S: Final = 2.0
@@ -81,7 +81,7 @@ class Tunnel:
         reason: EndReason | None = None
         try:
             stream = await self._around.dialler.open_stream(target, isolation, early)
-        except StreamEndedError as error:
+        except (StreamEndedError, OnionUnavailableError) as error:
             reason = error.reason
         except VigilnetError as error:
             _log.debug("no stream", error=error)

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 import uvloop
 
-from tests.support.edge_servers import closed_port
+from tests.support.edge_servers import closed_port, dead_port
 from vigilnet.traffic.circuit.messages import ANY_FAMILY, BeginFlag
 from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit import dial_io
@@ -102,22 +102,6 @@ def listening(*hosts: IpAddress) -> Iterator[int]:
             sock.close()
 
 
-@contextmanager
-def dead(host: IpAddress, port: int = 0) -> Iterator[int]:
-    """A port that swallows connects: its backlog is full."""
-    with socket.create_server((str(host), port), backlog=0) as listener:
-        port = listener.getsockname()[1]
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex((str(host), port))
-        try:
-            yield port
-        finally:
-            for filler in fillers:
-                filler.close()
-
-
 def run_on(loop: asyncio.AbstractEventLoop, outcome: Callable[[], Outcome]) -> Outcome:
     async def scenario() -> Outcome:
         made = outcome()
@@ -151,7 +135,7 @@ def test_after_a_refusal_the_next_is_tried_at_once(
 
 @pytest.mark.parametrize("new_loop", LOOPS)
 def test_a_dead_address_costs_one_stagger(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    with listening(B) as port, dead(A, port):
+    with listening(B) as port, dead_port(str(A), port):
         outcome = run_on(new_loop(), lambda: Outcome([A, B], port))
     assert outcome.done.result() == (B, EndReason.DONE)
     assert STAGGER_S * 0.9 < outcome.took < STAGGER_S + 1.5
@@ -192,14 +176,14 @@ def test_of_several_failures_the_telling_one_is_reported() -> None:
 
 @pytest.mark.parametrize("new_loop", LOOPS)
 def test_silence_times_out(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    with dead(A) as port:
+    with dead_port(str(A)) as port:
         outcome = run_on(new_loop(), lambda: Outcome([A], port, timeout_s=0.1))
     assert outcome.done.result() == (None, EndReason.TIMEOUT)
 
 
 def test_a_cancelled_dial_says_nothing_and_leaves_no_socket() -> None:
     async def scenario() -> None:
-        with dead(A) as port:
+        with dead_port(str(A)) as port:
             outcome = Outcome([A, B], port)
             (sock, _) = next(iter(outcome.dial._pending.values()))
             outcome.dial.cancel()

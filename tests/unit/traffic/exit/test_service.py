@@ -13,6 +13,7 @@ from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import (
     closed_port,
     counting_listener,
+    dead_port,
     dns_server,
     echo_server,
     tcp_server,
@@ -305,6 +306,27 @@ def test_of_several_addresses_only_the_allowed_one_is_dialled() -> None:
     run(scenario())
 
 
+@pytest.mark.skipif(not HAS_IPV6, reason="no IPv6 on loopback")
+def test_a_name_with_dead_ipv6_is_reached_over_ipv4_soon() -> None:
+    async def scenario() -> None:
+        answers = {("both.example", "A"): [["127.0.0.1"]], ("both.example", "AAAA"): [["::1"]]}
+        async with echo_server() as port, dns_server(answers=answers) as dns_:
+            options = Options(
+                enabled=True, policy="open", allow_private_targets=True, resolvers=(f"127.0.0.1:{dns_.port}",)
+            )
+            with dead_port("::1", port):
+                async with DirectNetwork(options) as network:
+                    start = asyncio.get_running_loop().time()
+                    flags = ANY_FAMILY | BeginFlag.PREFER_IPV6
+                    stream = await network.open_stream(Target("both.example", port, flags=flags), "")
+                    assert asyncio.get_running_loop().time() - start < 2
+                    reader = Reader(stream)
+                    assert reader.address == "127.0.0.1"
+                    stream.close()
+
+    run(scenario())
+
+
 def test_dead_dns_is_told_after_its_timeout() -> None:
     async def scenario() -> None:
         async with dns_server(is_silent=True) as dns_:
@@ -339,45 +361,23 @@ def test_hosts_file_and_localhost_are_names_in_test_networks_only(tmp_path: Path
 def test_a_dial_is_given_up_when_its_client_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         monkeypatch.setattr(service, "SWEEP_S", 0.01)
-        listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-        port = listener.getsockname()[1]
-        fillers = []
-        for _ in range(3):  # fill the backlog: further connects get no answer
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-            fillers.append(filler)
-        async with DirectNetwork() as network:
-            opening = asyncio.get_running_loop().create_task(
-                network.open_stream(Target("127.0.0.1", port), "")
-            )
-            await until(lambda: network.exit.snapshot().dialling)
-            opening.cancel()
-            async with asyncio.timeout(5):
+        with dead_port() as port:
+            async with DirectNetwork() as network:
+                loop = asyncio.get_running_loop()
+                opening = loop.create_task(network.open_stream(Target("127.0.0.1", port), ""))
+                await until(lambda: network.exit.snapshot().dialling)
+                opening.cancel()
                 await until(lambda: not network.exit.snapshot().dialling)
-        for filler in fillers:
-            filler.close()
-        listener.close()
 
     run(scenario())
 
 
 def test_a_target_that_does_not_answer_times_out() -> None:
     async def scenario() -> None:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-        port = listener.getsockname()[1]
-        fillers = []
-        for _ in range(3):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", port))
-            fillers.append(filler)
         options = Options(enabled=True, policy="open", allow_private_targets=True, connect_timeout_s=0.2)
-        async with DirectNetwork(options) as network:
-            assert await end_of(network, "127.0.0.1", port) is EndReason.TIMEOUT
-        for filler in fillers:
-            filler.close()
-        listener.close()
+        with dead_port() as port:
+            async with DirectNetwork(options) as network:
+                assert await end_of(network, "127.0.0.1", port) is EndReason.TIMEOUT
 
     run(scenario())
 

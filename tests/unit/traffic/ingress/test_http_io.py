@@ -181,6 +181,45 @@ def test_half_closed_client_gets_its_response() -> None:
     run(scenario())
 
 
+def test_a_site_that_answers_early_is_not_heard_in_the_next_sites_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        body_is_stuck = asyncio.Event()
+
+        async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            await body_is_stuck.wait()
+            writer.write(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            await asyncio.sleep(0.05)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
+
+        async with (
+            tcp_server(hasty) as port,
+            http_server() as (other, _),
+            DirectNetwork() as network,
+            proxies(network) as service,
+        ):
+            reader, writer = await connect(service.http_address)
+            writer.write(b"POST http://127.0.0.1:%d/ HTTP/1.1\r\nContent-Length: 10\r\n\r\nfirst" % port)
+            await until(lambda: network.exit.snapshot().open_streams == 1)
+            mux = network.circuits[""][0].client
+            (stream,) = mux.streams.values()
+            with monkeypatch.context() as patch:
+                patch.setattr(mux, "_has_window", lambda: False)
+                writer.write(b"later")
+                await until(lambda: stream.pending_octets == 5)
+                body_is_stuck.set()
+                assert (await response(reader))[0].startswith(b"HTTP/1.1 413 ")
+                writer.write(get(other))
+                await asyncio.sleep(0.1)
+            mux._carriage.wake()
+            assert (await response(reader))[1] == b"you sent "
+            writer.close()
+
+    run(scenario())
+
+
 def test_each_failure_has_its_status() -> None:
     async def scenario() -> None:
         async with echo_server() as port, DirectNetwork(OPEN_EXIT) as network, proxies(network) as service:

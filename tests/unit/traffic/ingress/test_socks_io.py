@@ -1,7 +1,6 @@
 import asyncio
 import hashlib
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable
 
@@ -9,7 +8,14 @@ import pytest
 
 from tests.support.edge_clients import LOOPS, connect, proxies, run, socks_open, socks_request, until
 from tests.support.edge_network import OPEN_EXIT, DirectNetwork
-from tests.support.edge_servers import closed_port, dns_server, echo_server, http_server, tcp_server
+from tests.support.edge_servers import (
+    closed_port,
+    dead_port,
+    dns_server,
+    echo_server,
+    http_server,
+    tcp_server,
+)
 from vigilnet.traffic.circuit.datagrams import DatagramFlow
 from vigilnet.traffic.circuit.messages import Resolve, Resolved, Target
 from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
@@ -72,47 +78,42 @@ def test_early_octets_reach_the_target_in_order() -> None:
 
 def test_every_reply_code_is_provoked_for_real() -> None:
     async def scenario() -> None:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=0)
-        dead = listener.getsockname()[1]
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", dead))
-        async with echo_server() as port, dns_server() as dns_:
-            options = ExitOptions(
-                enabled=True,
-                policy="open",
-                rules=("reject 127.0.0.9:*",),
-                allow_private_targets=True,
-                resolvers=(f"127.0.0.1:{dns_.port}",),
-                connect_timeout_s=0.3,
-            )
-            async with DirectNetwork(options) as network, proxies(network) as service:
+        with dead_port() as dead:
+            async with echo_server() as port, dns_server() as dns_:
+                options = ExitOptions(
+                    enabled=True,
+                    policy="open",
+                    rules=("reject 127.0.0.9:*",),
+                    allow_private_targets=True,
+                    resolvers=(f"127.0.0.1:{dns_.port}",),
+                    connect_timeout_s=0.3,
+                )
+                async with DirectNetwork(options) as network, proxies(network) as service:
 
-                async def code(host: str, to: int, command: int = 1) -> int:
-                    found, _, writer = await socks_open(service.socks_address, host, to, command=command)
+                    async def code(host: str, to: int, command: int = 1) -> int:
+                        found, _, writer = await socks_open(service.socks_address, host, to, command=command)
+                        writer.close()
+                        return found
+
+                    assert await code("127.0.0.1", port) == 0
+                    assert await code("127.0.0.9", port) == 2  # the exit's policy
+                    assert await code("127.0.0.1", 25) == 2
+                    assert await code("fe80::1", port) == 3  # no route
+                    assert await code("nothing.example", port) == 4  # not resolved
+                    assert await code("127.1", port) == 4  # no name
+                    assert await code("127.0.0.1", closed_port()) == 5
+                    assert await code("127.0.0.1", dead) == 6
+                    assert await code("127.0.0.1", port, command=2) == 7
+                    network.is_down = True
+                    assert await code("127.0.0.1", port) == 1
+                    network.down_reason = EndReason.POLICY
+                    assert await code("127.0.0.1", port) == 2  # no exit serves it
+                    assert await code("127.0.0.1", port, command=3) == 2
+                    reader, writer = await connect(service.socks_address)
+                    writer.write(b"\x05\x01\x00" + bytes([5, 1, 0, 9, 0, 0, 0, 0, 0, 0]))
+                    assert (await reader.read())[:4] == bytes([5, 0, 5, 8])
                     writer.close()
-                    return found
-
-                assert await code("127.0.0.1", port) == 0
-                assert await code("127.0.0.9", port) == 2  # the exit's policy
-                assert await code("127.0.0.1", 25) == 2
-                assert await code("fe80::1", port) == 3  # no route
-                assert await code("nothing.example", port) == 4  # not resolved
-                assert await code("127.1", port) == 4  # no name
-                assert await code("127.0.0.1", closed_port()) == 5
-                assert await code("127.0.0.1", dead) == 6
-                assert await code("127.0.0.1", port, command=2) == 7
-                network.is_down = True
-                assert await code("127.0.0.1", port) == 1
-                reader, writer = await connect(service.socks_address)
-                writer.write(b"\x05\x01\x00" + bytes([5, 1, 0, 9, 0, 0, 0, 0, 0, 0]))
-                assert (await reader.read())[:4] == bytes([5, 0, 5, 8])
-                writer.close()
-                await until(lambda: service.snapshot().connections == 0)
-        for filler in fillers:
-            filler.close()
-        listener.close()
+                    await until(lambda: service.snapshot().connections == 0)
 
     run(scenario())
 
