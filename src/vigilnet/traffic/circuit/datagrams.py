@@ -7,6 +7,7 @@ is full. docs/spec/circuit.md section 6.
 from collections.abc import Callable
 from typing import Protocol
 
+from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.circuit.messages import Datagram
 from vigilnet.traffic.circuit.wire import MAX_BODY, EndReason
 
@@ -94,6 +95,8 @@ class DatagramFlow:
 
     def on_connected(self) -> None:
         """CONNECTED came."""
+        if self.is_connected:
+            raise RemoteProtocolError("datagrams: connected twice")
         self.is_connected = True
         if self.on_opened is not None:
             self.on_opened(None)

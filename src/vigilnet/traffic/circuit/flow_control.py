@@ -243,7 +243,8 @@ class RunLengthGovernor:
 
     def emptied(self, now: float) -> None:
         """Nothing waits any more."""
-        self._empty_since = now
+        if now < self._empty_since:
+            self._empty_since = now
 
     def choose(self, waiting_cells: int, now: float) -> int:
         """Return how many cells the next record takes, when `waiting_cells` cells' worth waits."""

@@ -52,6 +52,7 @@ from vigilnet.traffic.circuit.wire import (
 MAX_STREAMS: Final = 256
 CLOSED_MEMORY_S: Final = 10.0
 MAX_LATE_CREDITS: Final = 4
+MAX_LATE_DATAGRAMS: Final = 4096  # more than a window of small ones
 
 # Our choice.
 MAX_QUEUED_DATAGRAMS: Final = 256
@@ -128,13 +129,22 @@ class Acceptor(Protocol):
 
 @dataclass(slots=True)
 class _Closed:
-    """What may still come for a stream that was closed here."""
+    """What may still come for a stream, flow or look-up that was closed here; by default nothing."""
 
     at: float
-    credit: CreditReceiver | None  # DATA within what was granted
-    ends: int = 1
-    fins: int = 1
-    credits: int = MAX_LATE_CREDITS
+    credit: CreditReceiver | None = None  # DATA within what was granted
+    ends: int = 0
+    fins: int = 0
+    credits: int = 0
+    connects: int = 0
+    others: dict[int, int] = field(default_factory=dict)  # how many of other message types
+
+    def take(self, kind: int) -> None:
+        """Count one late message of a type in `others`."""
+        left = self.others.get(kind, 0)
+        if not left:
+            raise RemoteProtocolError("stream: a message that may not come any more")
+        self.others[kind] = left - 1
 
 
 @dataclass(slots=True)
@@ -220,11 +230,22 @@ class StreamMux:
         self._queue(MessageType.BEGIN, flow.identifier, target.encode())
         return flow
 
-    def resolve(self, request: Resolve, answer: Callable[[Resolved | EndReason], None]) -> None:
-        """Have the exit look up a name; `answer` is called once, with a reason if it fails."""
+    def resolve(self, request: Resolve, answer: Callable[[Resolved | EndReason], None]) -> int:
+        """Have the exit look up a name; `answer` is called once, with a reason if it fails.
+
+        Returns:
+            The look-up's number, for `abandon`.
+        """
         identifier = self._take_id()
         self._lookups[identifier] = answer
         self._queue(MessageType.RESOLVE, identifier, request.encode())
+        return identifier
+
+    def abandon(self, identifier: int) -> None:
+        """Wait for a look-up no longer; its answer, if it is on its way, is dropped."""
+        if self._lookups.pop(identifier, None) is not None:
+            self._queue(MessageType.END, identifier, encode_end(EndReason.TIMEOUT))
+            self._remember(identifier, _Closed(self._now, ends=1, others={MessageType.RESOLVED: 1}))
 
     def _take_id(self) -> int:
         if not self.can_open:
@@ -314,6 +335,7 @@ class StreamMux:
                 room = min(end - at - MESSAGE_HEADER_SIZE, credit.room, circuit.room)
                 if room <= 0:
                     self._starved.add(stream)
+                    self._pending_octets -= stream.pending_octets
                     continue
                 taken = stream.take(record, at + MESSAGE_HEADER_SIZE, room)
                 pack_message_header(record, at, _DATA, stream.identifier, taken, MESSAGE_MARK)
@@ -363,8 +385,10 @@ class StreamMux:
 
     def stream_ready(self, stream: Stream, octets: int) -> None:
         """A stream has something more to send; it goes before those that always have."""
+        if stream in self._starved:
+            return
         self._pending_octets += octets
-        if stream.is_ready or stream in self._starved:
+        if stream.is_ready:
             return
         self._make_ready(stream)
         self._carriage.wake()
@@ -406,29 +430,46 @@ class StreamMux:
         """A flow's consumer closes it."""
         if self.flows.pop(flow.identifier, None) is not None:
             self._queue(MessageType.END, flow.identifier, encode_end(reason))
-            self._remember(flow.identifier, None)
+            closed = _Closed(self._now, ends=1, others={MessageType.DATAGRAM: MAX_LATE_DATAGRAMS})
+            closed.connects = int(self._is_client and not flow.is_connected)
+            self._remember(flow.identifier, closed)
             flow.on_closed(reason)
 
-    def _forget(self, stream: Stream, reason: EndReason) -> None:
+    def _forget(self, stream: Stream, reason: EndReason, *, by_peer: bool = False) -> None:
+        """A stream is over; `by_peer`: the other end sent END, so nothing more may come."""
         if self.streams.pop(stream.identifier, None) is None:
             return
-        self._starved.discard(stream)
-        self._pending_octets -= stream.pending_octets
-        self._remember(stream.identifier, stream.receive_credit)
+        if stream in self._starved:
+            self._starved.discard(stream)
+        else:
+            self._pending_octets -= stream.pending_octets
+        closed = _Closed(self._now)
+        if not by_peer:
+            closed.credit = None if stream.fin_received else stream.receive_credit
+            closed.ends, closed.credits = 1, MAX_LATE_CREDITS
+            closed.fins = int(not stream.fin_received)
+            closed.connects = int(self._is_client and stream.connected_to is None)
+        self._remember(stream.identifier, closed)
         # What the consumer did not take any more must not eat the circuit's credit for ever.
         untaken = stream.receive_credit.unread
         if untaken:
             self._give_back(untaken)
         stream.on_closed(reason)
 
-    def _remember(self, identifier: int, credit: CreditReceiver | None) -> None:
+    def _refuse(self, identifier: int, reason: EndReason, closed: _Closed) -> None:
+        """Answer a BEGIN or RESOLVE by END; what the client sent right behind it may still come."""
+        self._queue(MessageType.END, identifier, encode_end(reason))
+        closed.ends = 1
+        self._remember(identifier, closed)
+
+    def _remember(self, identifier: int, late: _Closed) -> None:
         closed = self._closed
         while closed:
             oldest = next(iter(closed))
             if len(closed) < MAX_CLOSED_REMEMBERED and self._now - closed[oldest].at < CLOSED_MEMORY_S:
                 break
             del closed[oldest]
-        closed[identifier] = _Closed(self._now, credit)
+        closed[identifier] = late
 
     def receive(
         self, messages: list[tuple[int, int, memoryview]], tag: bytes, cells: int, now: float
@@ -441,6 +482,8 @@ class StreamMux:
         self._now = now
         is_counted = False
         for kind, identifier, body in messages:
+            if self._is_shut:  # a consumer closed the circuit
+                return
             if kind == _DATA:
                 is_counted = True
                 self._on_data(identifier, body)
@@ -487,23 +530,36 @@ class StreamMux:
         if self._is_client or not identifier:
             raise RemoteProtocolError("stream: unexpected begin")
         target = Target.decode(body)
-        if identifier in self.streams or identifier in self.flows or identifier in self._closed:
+        if self._is_used(identifier):
             raise RemoteProtocolError("stream: begin on a used stream")
-        if len(self.streams) + len(self.flows) + len(self._lookups) >= MAX_STREAMS:
-            self._queue(MessageType.END, identifier, encode_end(EndReason.LIMIT))
-            self._remember(identifier, CreditReceiver(self._now, self._options.stream_credit))
-        elif self._acceptor is None:
-            self._queue(MessageType.END, identifier, encode_end(EndReason.POLICY))
-            self._remember(identifier, CreditReceiver(self._now, self._options.stream_credit))
+        if self._acceptor is None or target.proto not in (6, 17) or self._is_full:
+            reason = EndReason.LIMIT if self._is_full else EndReason.POLICY
+            late = _Closed(self._now)
+            if target.proto == 6:
+                late = _Closed(self._now, CreditReceiver(self._now, self._options.stream_credit), fins=1)
+                late.credits = MAX_LATE_CREDITS
+            else:
+                kind = MessageType.DATAGRAM if target.proto == 17 else MessageType.ECHO
+                late.others[kind] = MAX_LATE_DATAGRAMS
+            self._refuse(identifier, reason, late)
         elif target.proto == 17:
             flow = self.flows[identifier] = DatagramFlow(self, identifier)
             self._acceptor.open_datagrams(flow, target)
-        elif target.proto == 6:
+        else:
             accepted = self.streams[identifier] = self._new_stream(identifier)
             self._acceptor.begin(accepted, target)
-        else:
-            self._queue(MessageType.END, identifier, encode_end(EndReason.POLICY))
-            self._remember(identifier, None)
+
+    def _is_used(self, identifier: int) -> bool:
+        return (
+            identifier in self.streams
+            or identifier in self.flows
+            or identifier in self._lookups
+            or identifier in self._closed
+        )
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self.streams) + len(self.flows) + len(self._lookups) >= MAX_STREAMS
 
     def _on_connected(self, identifier: int, body: memoryview) -> None:
         if not self._is_client:
@@ -515,26 +571,29 @@ class StreamMux:
         elif identifier in self.flows:
             self.flows[identifier].on_connected()
         else:
-            self._late(identifier)
+            closed = self._late(identifier)
+            closed.connects -= 1
+            if closed.connects < 0:
+                raise RemoteProtocolError("stream: connected twice")
 
     def _on_end(self, identifier: int, body: memoryview) -> None:
         reason = decode_end(body)
         stream = self.streams.get(identifier)
         if stream is not None:
-            self._forget(stream, reason)
-            self._closed[identifier].ends = 0
+            self._forget(stream, reason, by_peer=True)
         elif identifier in self.flows:
             flow = self.flows.pop(identifier)
-            self._remember(identifier, None)
+            self._remember(identifier, _Closed(self._now))
             flow.on_closed(reason)
         elif identifier in self._lookups:
-            self._lookups.pop(identifier)(reason)
-            self._remember(identifier, None)
+            answer = self._lookups.pop(identifier)
+            self._remember(identifier, _Closed(self._now))
+            answer(reason)
         else:
             closed = self._late(identifier)
-            closed.ends -= 1
-            if closed.ends < 0:
+            if not closed.ends:
                 raise RemoteProtocolError("stream: end twice")
+            self._closed[identifier] = _Closed(closed.at)
 
     def _on_fin(self, identifier: int, body: memoryview) -> None:
         check_empty(body, "fin")
@@ -542,6 +601,7 @@ class StreamMux:
         if stream is None:
             closed = self._late(identifier)
             closed.fins -= 1
+            closed.credit = None
             if closed.fins < 0:
                 raise RemoteProtocolError("stream: fin twice")
             return
@@ -553,10 +613,8 @@ class StreamMux:
         offset = decode_credit(body)
         if not identifier:
             self._send_credit.credited(offset)
-            for starved in self._starved:
-                starved.is_ready = True
-                self._ready.append(starved)
-            self._starved.clear()
+            for starved in tuple(self._starved):
+                self._feed_starved(starved)
             self._carriage.wake()
             return
         stream = self.streams.get(identifier)
@@ -568,48 +626,57 @@ class StreamMux:
             return
         stream.send_credit.credited(offset)
         if stream in self._starved:
-            self._starved.discard(stream)
-            stream.is_ready = True
-            self._ready.append(stream)
+            self._feed_starved(stream)
         self._carriage.wake()
+
+    def _feed_starved(self, stream: Stream) -> None:
+        """A stream that waited for credit may be tried again."""
+        self._starved.discard(stream)
+        self._pending_octets += stream.pending_octets
+        stream.is_ready = True
+        self._ready.append(stream)
 
     def _on_resolve(self, identifier: int, body: memoryview) -> None:
         if self._is_client or not identifier:
             raise RemoteProtocolError("stream: unexpected resolve")
         request = Resolve.decode(body)
-        if identifier in self.streams or identifier in self.flows or identifier in self._lookups:
+        if self._is_used(identifier):
             raise RemoteProtocolError("stream: resolve on a used stream")
-        if self._acceptor is None:
-            self._queue(MessageType.END, identifier, encode_end(EndReason.POLICY))
-            return
-        if len(self.streams) + len(self.flows) + len(self._lookups) >= MAX_STREAMS:
-            self._queue(MessageType.END, identifier, encode_end(EndReason.LIMIT))
+        if self._acceptor is None or self._is_full:
+            reason = EndReason.POLICY if self._acceptor is None else EndReason.LIMIT
+            self._refuse(identifier, reason, _Closed(self._now))
             return
         self._lookups[identifier] = lambda _: None
 
         def answer(resolved: Resolved) -> None:
             if self._lookups.pop(identifier, None) is not None and not self._is_shut:
                 self._queue(MessageType.RESOLVED, identifier, resolved.encode())
+                self._remember(identifier, _Closed(self._now, ends=1))
 
         self._acceptor.resolve(request, answer)
 
     def _on_resolved(self, identifier: int, body: memoryview) -> None:
-        answer = self._lookups.pop(identifier, None) if self._is_client else None
-        if answer is None:
+        if not self._is_client:
             raise RemoteProtocolError("stream: unexpected resolved")
-        answer(Resolved.decode(body))
+        resolved = Resolved.decode(body)
+        answer = self._lookups.pop(identifier, None)
+        if answer is None:
+            self._late(identifier).take(MessageType.RESOLVED)
+        else:
+            self._remember(identifier, _Closed(self._now))
+            answer(resolved)
 
     def _on_datagram(self, identifier: int, body: memoryview) -> None:
         flow = self.flows.get(identifier)
         if flow is None:
-            self._late(identifier)
+            self._late(identifier).take(MessageType.DATAGRAM)
             return
         self.counters.received += len(body)
         flow.on_datagram(body)
 
     def _on_echo(self, identifier: int, body: memoryview) -> None:
         Echo.decode(body)
-        self._late(identifier)
+        self._late(identifier).take(MessageType.ECHO)  # no end serves ICMP: every request was refused
 
     def _on_sendme(self, identifier: int, body: memoryview) -> None:
         if identifier:

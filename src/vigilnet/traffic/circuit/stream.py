@@ -113,7 +113,7 @@ class Stream:
         self.created_at = now
         self.target: Target | None = None  # what was asked for; sensitive
         self._consumer: StreamConsumer | None = None
-        self._early: list[memoryview] = []
+        self._early = bytearray()  # copied: views of small pieces would pin a whole record each
         self._pending: deque[memoryview] = deque()
         self._head = 0
         self.pending_octets = 0
@@ -136,15 +136,16 @@ class Stream:
     def set_consumer(self, consumer: StreamConsumer) -> None:
         """Deliver to `consumer` from now on, what came before included."""
         self._consumer = consumer
+        before = self.closed  # when it closes from here on, `on_closed` tells the consumer
         if self.connected_to is not None:
             consumer.connected(*self.connected_to)
-        early, self._early = self._early, []
-        for data in early:
-            consumer.data_received(data)
+        early, self._early = self._early, bytearray()
+        if early and self.closed is before:
+            consumer.data_received(memoryview(early))
         if self.fin_received and self.closed is None:
             consumer.eof_received()
-        if self.closed is not None:
-            consumer.stream_closed(self.closed)
+        if before is not None:
+            consumer.stream_closed(before)
 
     def write(self, data: bytes | memoryview) -> None:
         """Queue octets for the other side; keep to `room`. Views are copied, bytes are not.
@@ -249,7 +250,7 @@ class Stream:
             raise RemoteProtocolError("stream: data after fin")
         self.received_octets += len(data)
         if self._consumer is None:
-            self._early.append(data)
+            self._early += data
         else:
             self._consumer.data_received(data)
 
