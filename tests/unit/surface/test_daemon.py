@@ -16,6 +16,8 @@ import pytest
 from vigilnet.surface import keys, wipe
 from vigilnet.surface.control.client import ControlClient, NotRunningError
 
+pytestmark = pytest.mark.slow  # each starts a process or two
+
 ROOT = Path(__file__).parents[3]
 RELAY = "[node]\nnetwork = 'lab'\nwork_bits = 0\n"
 RELAY += "state_folder = '{folder}/state'\npeers_folder = '{folder}/records'\n"

@@ -87,6 +87,7 @@ def test_running_node_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "has no identity" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # the stretching of four passphrases
 def test_sealed_folder_opens_with_its_passphrase_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -170,6 +170,7 @@ def test_told_to_end_while_it_starts(tmp_path: Path) -> None:
         assert net.stdout.read() == ""
 
 
+@pytest.mark.slow
 def test_named_folder_is_used_again_but_never_another_ones(tmp_path: Path) -> None:
     arguments = ("--relays", "1", "--hops", "1", "--exits", "1", "--duration", "0.1", "--dir")
     for _ in range(2):
