@@ -24,7 +24,7 @@ from vigilnet.traffic.circuit.mux import Acceptor, MuxOptions, StreamMux
 from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
 from vigilnet.traffic.circuit.puzzle import CreateRefusedError, EffortControl, PuzzleGate
 from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
-from vigilnet.traffic.circuit.run_queue import QueueFullError, RunQueue
+from vigilnet.traffic.circuit.run_queue import QueueBudget, QueueFullError, RunQueue
 from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
 from vigilnet.traffic.circuit.wire import DestroyReason
 
@@ -43,6 +43,7 @@ MAX_PUZZLE_REFUSALS: Final = 3
 CREATE_SLICE_S: Final = 0.004  # of handshakes before the loop's other work gets its turn
 MAX_WAITING_CREATES: Final = 4096
 SWEEP_S: Final = 30.0
+MAX_QUEUED_OCTETS: Final = 256 * 1024 * 1024  # over the queues of all circuits
 
 _log = get_logger(__name__)
 
@@ -170,6 +171,8 @@ class RelayRole:
         self._puzzle_refusals: dict[RelayCircuit, int] = {}
         self._tasks = TaskGroup("relay circuits")
         self.bad_records = 0
+        self.queues = QueueBudget(MAX_QUEUED_OCTETS, self._relieve)
+        self._ending: dict[LinkCircuits, list[RunQueue]] = {}  # of circuits that are gone, not drained yet
 
     def start(self) -> None:
         """Begin to sweep idle circuits and to steer the puzzle's effort."""
@@ -277,7 +280,7 @@ class RelayRole:
 
     def _open(self, link: LinkCircuits, circuit_id: int, keys: HopKeys) -> None:
         onion = RelayOnion(keys.suite, keys.forward, keys.backward, self._network)
-        queue = RunQueue(link.port, self._clock.now(), self._wake_in)
+        queue = RunQueue(link.port, self._clock.now(), self._wake_in, self.queues)
         circuit = RelayCircuit(self, onion, circuit_id, queue)
         circuit.last_used = self._clock.now()
         self._places[circuit] = (link, None)
@@ -342,7 +345,9 @@ class RelayRole:
             place.destroy(next_id, Refusal(DestroyReason.CLOSED))
             return
         self._places[circuit] = (self._places[circuit][0], (place, next_id))
-        circuit.extended(RunQueue(place.port, self._clock.now(), self._wake_in), next_id, created)
+        circuit.extended(
+            RunQueue(place.port, self._clock.now(), self._wake_in, self.queues), next_id, created
+        )
 
     def _note_refusal(self, circuit: RelayCircuit, refusal: Refusal) -> None:
         """The third junk puzzle from one circuit ends that circuit, and never a link."""
@@ -412,6 +417,7 @@ class RelayRole:
             circuit.backward_queue.push_last(
                 destroy_frame(circuit.previous_id, Refusal(DestroyReason.CLOSED))
             )
+            self._ending.setdefault(link, []).append(circuit.backward_queue)
         if next_hop is None:
             return
         next_hop[0].remove(next_hop[1])
@@ -423,8 +429,27 @@ class RelayRole:
                 dice * MAX_DESTROY_DELAY_S, next_hop[0].destroy, next_hop[1], refusal
             )
 
+    def _relieve(self) -> None:
+        """All queues together hold too much: drop the circuit that has waited longest, until they do not."""
+        while self.queues.used > self.queues.limit:
+            waiting = [
+                (since, circuit)
+                for circuit in self._places
+                for queue in (circuit.backward_queue, circuit.forward_queue)
+                if queue is not None and (since := queue.waiting_since) is not None
+            ]
+            if not waiting:
+                return
+            _, oldest = min(waiting, key=lambda item: item[0])
+            _log.debug("circuit torn down", reason="all queues are full")
+            link, previous_id = self._places[oldest][0], oldest.previous_id
+            self.drop(oldest, Refusal(DestroyReason.OVERLOAD), at_once=False)
+            link.destroy(previous_id, Refusal(DestroyReason.OVERLOAD))
+
     def link_lost(self, link: LinkCircuits) -> None:
-        """A link closed: forget what it asked for."""
+        """A link closed: forget what it asked for, and what still waited for it."""
+        for queue in self._ending.pop(link, ()):
+            queue.clear()
         load = self._loads.pop(link, None)
         if load is not None:
             self._waiting -= len(load.waiting)
@@ -436,6 +461,8 @@ class RelayRole:
             now = self._clock.now()
             if now >= self._effort.deadline:
                 self.gate.set_effort(self._effort.on_deadline(now, self._waiting))
+            for link, queues in list(self._ending.items()):
+                self._ending[link] = [queue for queue in queues if queue.octets]
             for circuit in self.circuits:
                 if now - circuit.last_used > IDLE_S:
                     self.drop(circuit, Refusal(DestroyReason.CLOSED), at_once=False, tell_previous=True)
