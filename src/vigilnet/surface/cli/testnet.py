@@ -37,6 +37,7 @@ MAX_RELAYS: Final = 200
 POLL_S: Final = 0.02
 MARKER: Final = "testnet.json"
 LOCK: Final = "testnet.lock"
+PASSING: Final = "vigilnet-testnet-"
 TRANSPORTS: Final = ("tcp",)
 
 _now = time.monotonic  # noqa: TID251 a command, not a machine
@@ -329,12 +330,13 @@ def _write_whole(path: Path, text: str) -> None:
 def _folder(given: Path | None) -> Iterator[Path]:
     """Give the network's folder; one that nobody named is removed at the end."""
     if given is None:
-        passing = Path(tempfile.mkdtemp(prefix="vigilnet-testnet-"))
-        (passing / "records").mkdir()
-        try:
+        _sweep(Path(tempfile.gettempdir()))
+        passing = Path(tempfile.mkdtemp(prefix=PASSING))
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, passing, ignore_errors=True)
+            _take(passing, stack)
+            (passing / "records").mkdir()
             yield passing
-        finally:
-            shutil.rmtree(passing, ignore_errors=True)
         return
     folder = given.absolute()
     with contextlib.ExitStack() as stack:
@@ -364,6 +366,15 @@ def _take(folder: Path, stack: contextlib.ExitStack) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise EnvironmentRefusedError(f"--dir {folder}: another testnet is running there") from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the passing folders of testnets that were killed: those that nobody holds any more."""
+    for path in folder.glob(f"{PASSING}*"):
+        with contextlib.suppress(OSError, EnvironmentRefusedError), contextlib.ExitStack() as stack:
+            if path.stat().st_uid == os.geteuid() and (path / LOCK).is_file():
+                _take(path, stack)
+                shutil.rmtree(path)
 
 
 def _clear(folder: Path) -> None:

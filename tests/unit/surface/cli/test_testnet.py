@@ -128,6 +128,9 @@ def test_killed_testnet_leaves_no_process_behind() -> None:
         net.kill()
         net.wait(10)
         assert all_gone(pids(facts))
+        assert Path(facts["dir"]).exists()  # nobody was left to remove it
+    assert run("--relays", "1", "--hops", "1", "--exits", "1", "--duration", "0.01").returncode == 0
+    assert not Path(facts["dir"]).exists()  # so the next one does
 
 
 def test_duration_ends_it_and_the_passing_folder_is_removed() -> None:
