@@ -85,7 +85,9 @@ class LinkMachine:
         random_bytes: Callable[[int], bytes],
         now: float,
     ) -> None:
-        self._handshake = handshake
+        self._handshake: Initiator | Responder | None = (
+            handshake  # let go with all its keys once it is through
+        )
         self._owner = owner
         self._options = options
         self._has_tls_records = has_tls_records
@@ -97,6 +99,7 @@ class LinkMachine:
         self._frames: list[tuple[FrameType, bytes]] = []  # link control, sealed when sent
         self._gossip: deque[bytes] = deque()
         self._scheduler = Scheduler(now)
+        self.active_sources: Final = self._scheduler.active  # to look into, so that activating is cheap
         self._give_up_at = now + options.handshake_timeout_s
         self._received_at = now
         self._spoke_at = -math.inf  # runs or gossip sent: something that should draw an answer, or an ACK
@@ -153,7 +156,7 @@ class LinkMachine:
         self._received_at = now
         try:
             at = 0
-            if self.state is LinkState.HANDSHAKE:
+            if self._handshake is not None:
                 at = self._receive_packets(buffer, end, now)
             if self._opener is not None and self._receiver is not None:
                 at = self._opener.open_frames(buffer, at, end, self._receiver, self._control_received)
@@ -165,17 +168,18 @@ class LinkMachine:
 
     def _receive_packets(self, buffer: memoryview, end: int, now: float) -> int:
         at = 0
-        while self.state is LinkState.HANDSHAKE:
+        while (handshake := self._handshake) is not None:
             packet = decode_packet(buffer[at:end])
             if packet is None:
                 break
             kind, body, size = packet
             at += size
-            answer = self._handshake.packet_received(kind, body, now)
+            answer = handshake.packet_received(kind, body, now)
             if answer:
                 self._outbox.append(answer)
-            if self._handshake.result is not None:
-                self._opened(self._handshake.result, now)
+            if handshake.result is not None:
+                self._handshake = None
+                self._opened(handshake.result, now)
         return at
 
     def _opened(self, result: HandshakeResult, now: float) -> None:
@@ -271,7 +275,7 @@ class LinkMachine:
         """When `on_deadline` wants to be called; None when never again. It may move later by itself."""
         if self.state is LinkState.CLOSED:
             return None
-        if self.state is LinkState.HANDSHAKE:
+        if self._handshake is not None:
             return 0.0 if self._handshake.is_solving else self._give_up_at
         return self._ping_due if self._ping is not None else self._next_ping_at()
 
@@ -287,8 +291,8 @@ class LinkMachine:
         deadline = self.deadline()
         if deadline is None or now < deadline:
             return self.state is not LinkState.CLOSED
-        if self.state is LinkState.HANDSHAKE:
-            return self._advance_handshake(now)
+        if self._handshake is not None:
+            return self._advance_handshake(self._handshake, now)
         self._scheduler.forget_idle(now)
         if self._ping is not None:
             self._pings_missed += 1
@@ -301,12 +305,12 @@ class LinkMachine:
         self._send_ping(now, self._options.ping_timeout_s)
         return True
 
-    def _advance_handshake(self, now: float) -> bool:
+    def _advance_handshake(self, handshake: Initiator | Responder, now: float) -> bool:
         if now >= self._give_up_at:
             self._closed()
             return False
         try:
-            packet = self._handshake.solve()
+            packet = handshake.solve()
         except RemoteProtocolError:
             self._closed()
             return False
@@ -354,6 +358,7 @@ class LinkMachine:
 
     def _closed(self) -> None:
         self.state = LinkState.CLOSED
+        self._handshake = None
         if self._opener is not None:
             self._opener.is_stopped = True
         self._scheduler.clear()

@@ -24,12 +24,12 @@ _NEGLIGIBLE: Final = 2048.0  # less than one cell is forgotten
 class Scheduler:
     """The sources of one link that have something to send."""
 
-    __slots__ = ("_active", "_base", "_control", "_heap", "_order", "_sent")
+    __slots__ = ("_base", "_control", "_heap", "_order", "_sent", "active")
 
     def __init__(self, now: float) -> None:
         self._base = now
         self._control: deque[memoryview] = deque()
-        self._active: set[RunSource] = set()
+        self.active: set[RunSource] = set()  # to look into; changed here only
         self._heap: list[tuple[float, int, RunSource]] = []
         self._order = 0  # among equals, first come first served
         self._sent: dict[RunSource, float] = {}
@@ -41,9 +41,9 @@ class Scheduler:
 
     def activate(self, source: RunSource) -> bool:
         """Note that `source` has something to send; return whether that is news."""
-        if source in self._active:
+        if source in self.active:
             return False
-        self._active.add(source)
+        self.active.add(source)
         self._order += 1
         heapq.heappush(self._heap, (self._sent.get(source, 0.0), self._order, source))
         return True
@@ -79,7 +79,7 @@ class Scheduler:
         for _ in range(runs):
             frame = pull(now)
             if frame is None:
-                self._active.discard(source)
+                self.active.discard(source)
                 self._sent[source] = used + octets * weight
                 return octets
             octets += len(frame)
@@ -98,7 +98,7 @@ class Scheduler:
         self._sent = {
             source: sent * shrink
             for source, sent in self._sent.items()
-            if source in self._active or sent * shrink >= least
+            if source in self.active or sent * shrink >= least
         }
         self._heap = [(sent * shrink, order, source) for sent, order, source in self._heap]
         heapq.heapify(self._heap)
@@ -106,6 +106,6 @@ class Scheduler:
     def clear(self) -> None:
         """Forget everything: the link is gone."""
         self._control.clear()
-        self._active.clear()
+        self.active.clear()
         self._heap.clear()
         self._sent.clear()

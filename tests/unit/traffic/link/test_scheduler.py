@@ -101,7 +101,7 @@ def test_what_was_sent_is_halved_every_half_life() -> None:
     scheduler.activate(early)
     scheduler.gather(0.0, BIG, 64)
     scheduler._heap.clear()
-    scheduler._active.clear()
+    scheduler.active.clear()
     scheduler.activate(late)
     scheduler.gather(HALF_LIFE_S, BIG, 32)  # half as much, one half-life later: as if it were all the same
     assert scheduler._sent[late] == scheduler._sent[early]
