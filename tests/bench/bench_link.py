@@ -126,7 +126,7 @@ async def over_tcp(octets: int, suite: Suite) -> dict[str, float]:
             transports,
             records,
             local=local,
-            admit=FakeRecord.admit,
+            admit=lambda encoded, host: FakeRecord.admit(encoded),
             network="",
             random_bytes=os.urandom,
         )

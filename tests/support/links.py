@@ -68,6 +68,7 @@ class FakeLocal:
 
     identity: bytes
     link_key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+    previous_link_key: X25519PrivateKey | None = None
 
     @property
     def public(self) -> FakeRecord:
@@ -164,7 +165,7 @@ class Nodes:
             {TCP: self.hub.transport(host)},
             self.records,
             local=local,
-            admit=FakeRecord.admit,
+            admit=lambda encoded, host: FakeRecord.admit(encoded),
             network="",
             random_bytes=seeded_random(host),
         )

@@ -83,6 +83,10 @@ class TamperedPort:
         return self.real.peer
 
     @property
+    def origin(self) -> str:
+        return self.real.origin
+
+    @property
     def is_initiator(self) -> bool:
         return self.real.is_initiator
 

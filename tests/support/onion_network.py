@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -154,13 +154,15 @@ class Keeper:
     network: "OnionNetwork"
     unknown: set[bytes]  # identities whose record it lacks
     offered: list[bytes]
+    origins: list[str] = field(default_factory=list)
 
     def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
         if identity in self.unknown or identity not in self.network.records:
             return DestroyReason.NEED_RECORD
         return None
 
-    def offer_record(self, encoded: bytes) -> None:
+    def offer_record(self, encoded: bytes, origin: str) -> None:
+        self.origins.append(origin)
         self.offered.append(encoded)
         self.unknown.discard(encoded[:32])
 
@@ -182,7 +184,7 @@ class OnionNode:
             {TCP: network.hub.transport(host)},
             network.records,
             local=local,
-            admit=FakeRecord.admit,
+            admit=lambda encoded, host: FakeRecord.admit(encoded),
             network="",
             random_bytes=seeded_random(f"links {name}"),
         )

@@ -6,12 +6,14 @@ from pathlib import Path
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.base.safelog import get_logger
+from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.sources import Source
-from vigilnet.peer.view import PeerView
+from vigilnet.peer.view import Outcome, PeerView
 from vigilnet.traffic.circuit.wire import DestroyReason
 
+_NOT_AGAINST_IT = (Outcome.KNOWN, Outcome.STALE, Outcome.LATER, Outcome.MUTED)
 _FILES = Source("record file", is_limited=False)
 _log = get_logger(__name__)
 
@@ -87,20 +89,26 @@ class KnownRelays:
             return DestroyReason.NEED_RECORD
         return None if Capability.RELAY in record.capabilities else DestroyReason.POLICY
 
-    def offer_record(self, encoded: bytes) -> None:
+    def offer_record(self, encoded: bytes, origin: str) -> None:
         """A client gave us a record for its next EXTEND; refused ones are ignored."""
-        self.view.offer(encoded, Source("circuits"), self._clock.wall(), self._clock.now())
+        self.view.offer(encoded, Source(f"circuits {origin}"), self._clock.wall(), self._clock.now())
 
-    def admit(self, encoded: bytes) -> PeerRecord:
-        """Judge the record that a neighbour shows in its link handshake.
+    def admit(self, encoded: bytes, host: str) -> PeerRecord:
+        """Judge the record that a neighbour at `host` shows in its link handshake.
+
+        Returns:
+            The record to use for it: this one, or the one of it that we hold, if that names the same
+            link key. The handshake has then proven that the neighbour holds the key.
 
         Raises:
             RemoteProtocolError: the record is not usable.
         """
-        verdict = self.view.offer(encoded, Source("links"), self._clock.wall(), self._clock.now())
+        source = Source(f"link {prefix_of(host)}")
+        verdict = self.view.offer(encoded, source, self._clock.wall(), self._clock.now())
         if verdict.record is not None:
             return verdict.record
-        known = self.get(parse_record(encoded, self.view.network).identity)
-        if known is None or known.encoded != encoded:
+        shown = parse_record(encoded, self.view.network)
+        known = self.get(shown.identity)
+        if known is None or known.link_key != shown.link_key or verdict.outcome not in _NOT_AGAINST_IT:
             raise RemoteProtocolError(f"link: the neighbour's record is {verdict.reason}")
         return known

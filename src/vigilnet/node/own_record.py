@@ -38,6 +38,7 @@ class OwnRecord:
         load_issuer(store, self._issuer)
         self._offer = Offer()
         self._record: PeerRecord | None = None
+        self._is_unsaved = False
 
     @property
     def identity(self) -> bytes:
@@ -46,8 +47,17 @@ class OwnRecord:
 
     @property
     def link_key(self) -> X25519PrivateKey:
-        """Our link key of the present."""
-        return self.ring.link_key
+        """Our link key of the present: the one that our record names, as long as it is not renewed."""
+        return self._link_keys()[0]
+
+    @property
+    def previous_link_key(self) -> X25519PrivateKey | None:
+        """The other link key that neighbours may know us by."""
+        return next(iter(self._link_keys()[1:]), None)
+
+    def _link_keys(self) -> tuple[X25519PrivateKey, ...]:
+        keys = self.ring.link_keys()
+        return keys if self._record is None or _names(self._record, keys[0]) else keys[::-1]
 
     @property
     def record(self) -> bytes:
@@ -75,13 +85,34 @@ class OwnRecord:
         self._issuer.prepare(self._clock.wall())
 
     def refresh(self) -> bool:
-        """Rotate keys and issue a record where one is due; return whether there is a new record."""
+        """Rotate keys and issue a record where one is due; return whether there is a new record.
+
+        Raises:
+            EnvironmentRefusedError: the disk or the clock refuses; the record of before stays, for
+                keys that are not on disk must not be published (peer.keyring). Call again later.
+        """
         wall = self._clock.wall()
-        is_rotated = self.ring.rotate(wall)
-        if is_rotated:
+        self._is_unsaved |= self.ring.rotate(wall)
+        if self._is_unsaved:
             save_key_ring(self._store, self.ring)
-        if not is_rotated and wall < self._issuer.next_issue(wall, self._offer.addresses):
+            self._is_unsaved = False
+        if not self._is_due(wall):
             return False
-        self._record = self._issuer.issue(self._offer, wall)
+        record = self._issuer.issue(self._offer, wall)
         save_issuer(self._store, self._issuer)
+        self._record = record
         return True
+
+    def _is_due(self, wall: float) -> bool:
+        """Whether our record is missing, says something that changed, or is old."""
+        record = self._record
+        return (
+            record is None
+            or not _names(record, self.ring.link_key)
+            or self.ring.current_onion not in record.onion_keys
+            or wall >= self._issuer.next_issue(wall, self._offer.addresses)
+        )
+
+
+def _names(record: PeerRecord, link_key: X25519PrivateKey) -> bool:
+    return record.link_key == link_key.public_key().public_bytes_raw()

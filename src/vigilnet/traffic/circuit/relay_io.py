@@ -27,6 +27,7 @@ from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
 from vigilnet.traffic.circuit.run_queue import QueueBudget, QueueFullError, RunQueue
 from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
 from vigilnet.traffic.circuit.wire import DestroyReason
+from vigilnet.traffic.link.ports import LinkPort
 
 # From the specification.
 EXTEND_TIMEOUT_S: Final = 10.0
@@ -59,8 +60,8 @@ class Neighbours(Protocol):
         """Say why we do not extend to `identity`, or None if we may (record known and recent enough)."""
         ...
 
-    def offer_record(self, encoded: bytes) -> None:
-        """A client gave us a peer record for its next EXTEND."""
+    def offer_record(self, encoded: bytes, port: LinkPort) -> None:
+        """A client whose circuit comes by `port` gave us a peer record for its next EXTEND."""
         ...
 
 
@@ -360,7 +361,7 @@ class RelayRole:
 
     def relay_record(self, circuit: RelayCircuit, encoded: bytes) -> None:
         """A client gives us a record; the peer room judges it."""
-        self._neighbours.offer_record(encoded)
+        self._neighbours.offer_record(encoded, circuit.previous)
 
     def relay_end(self, circuit: RelayCircuit) -> StreamMux:
         """Streams begin on a circuit that ends here."""

@@ -30,8 +30,8 @@ class RecordKeeper(Protocol):
         """Say why we do not extend to `identity`, or None if we may."""
         ...
 
-    def offer_record(self, encoded: bytes) -> None:
-        """A client gave us a peer record."""
+    def offer_record(self, encoded: bytes, origin: str) -> None:
+        """A client gave us a peer record; `origin` stands for the neighbour that it came by."""
         ...
 
 
@@ -100,10 +100,10 @@ class CircuitService:
             return DestroyReason.POLICY
         return self._records.may_extend(identity, least_sequence)
 
-    def offer_record(self, encoded: bytes) -> None:
+    def offer_record(self, encoded: bytes, port: LinkPort) -> None:
         """Hand a client's record to the peer room."""
         if self._records is not None:
-            self._records.offer_record(encoded)
+            self._records.offer_record(encoded, port.origin)
 
     def create_received(self, link: LinkCircuits, circuit_id: int, body: bytes) -> None:
         """A neighbour wants a circuit; only relays answer."""

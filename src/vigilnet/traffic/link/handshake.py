@@ -207,6 +207,7 @@ class Responder:
     Args:
         identity: our identity, 32 octets.
         link_key: our static key.
+        previous_key: the static key before it, while records that name it may be current.
         channel: the carrier.
         admission: the node's rules about floods.
         ticket: this handshake's place there.
@@ -229,11 +230,12 @@ class Responder:
         ticket: Ticket,
         admit: Callable[[bytes], LinkRecord],
         wall_minus_now: float,
+        previous_key: X25519PrivateKey | None = None,
         allow_classical: bool = False,
         ephemerals: Ephemerals | None = None,
     ) -> None:
         self._identity = identity
-        self._link_key = link_key
+        self._link_keys = (link_key,) if previous_key is None else (link_key, previous_key)
         self._channel = channel
         self._admission = admission
         self._ticket = ticket
@@ -273,30 +275,45 @@ class Responder:
         retry = self._admission.judge(self._ticket, hello, message[:DH_SIZE], self._channel.kind, now)
         if retry is not None:
             return encode_packet(PacketKind.RETRY, retry.encode())
-        channel = self._channel
-        noise = NoiseHandshake(
-            hello.suite.pattern,
-            hello.suite.aead,
-            initiator=False,
-            prologue=handshake_prologue(
-                body[:end], channel.kind, channel.binding, self._identity, channel.network
-            ),
-            local_static=self._link_key,
-            ephemerals=self._ephemerals,
-        )
-        if noise.read_message(message):
-            raise RemoteProtocolError("link handshake: payload 1 is not empty")
+        noise = self._read_message_1(hello.suite, body[:end], message)
         self._suite = hello.suite
         self._noise = noise
         clock_ms = int((now + self._wall_minus_now) * 1000)
         return encode_packet(PacketKind.MESSAGE_2, noise.write_message(_CLOCK.pack(max(0, clock_ms))))
+
+    def _read_message_1(self, suite: LinkSuite, hello: bytes, message: bytes) -> NoiseHandshake:
+        """Read message 1 with the key it was made for.
+
+        Every key is tried, also behind the right one: how long we take must not tell which it was.
+        """
+        channel = self._channel
+        prologue = handshake_prologue(hello, channel.kind, channel.binding, self._identity, channel.network)
+        read: list[NoiseHandshake] = []
+        refusal = RemoteProtocolError("link handshake: payload 1 is not empty")
+        for key in self._link_keys:
+            noise = NoiseHandshake(
+                suite.pattern,
+                suite.aead,
+                initiator=False,
+                prologue=prologue,
+                local_static=key,
+                ephemerals=self._ephemerals,
+            )
+            try:
+                if not noise.read_message(message):
+                    read.append(noise)
+            except RemoteProtocolError as error:
+                refusal = error
+        if not read:
+            raise refusal
+        return read[0]
 
     def _take_message_3(self, noise: NoiseHandshake, body: bytes) -> bytes:
         payload = noise.read_message(body)
         static = noise.remote_static
         if static is None or self._suite is None:
             raise LocalProtocolError("link handshake: message 3 without a static key")
-        if is_equal(static, self._link_key.public_key().public_bytes_raw()):
+        if any(is_equal(static, key.public_key().public_bytes_raw()) for key in self._link_keys):
             raise RemoteProtocolError("link handshake: the initiator's key is our own")
         record = self._admit(payload) if payload else None
         if record is not None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
+from vigilnet.peer.address import prefix_of
 from vigilnet.traffic.link.framing import MAX_LENGTH, TLS_HEADER
 from vigilnet.traffic.link.handshake import HandshakeResult
 from vigilnet.traffic.link.machine import CloseReason, LinkMachine, LinkState
@@ -131,6 +132,11 @@ class Link:
     def remote_host(self) -> str:
         """The neighbour's address as text; sensitive."""
         return self._carrier.remote_host
+
+    @property
+    def origin(self) -> str:
+        """The neighbour's identity, or its address prefix if it gave none; sensitive."""
+        return prefix_of(self._carrier.remote_host) if self.peer is None else self.peer.hex()
 
     @property
     def is_open(self) -> bool:

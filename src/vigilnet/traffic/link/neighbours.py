@@ -86,7 +86,12 @@ class LocalNode(Protocol):
 
     @property
     def link_key(self) -> X25519PrivateKey:
-        """Our link key of the present."""
+        """Our link key of the present, which our record names."""
+        ...
+
+    @property
+    def previous_link_key(self) -> X25519PrivateKey | None:
+        """The link key before it, while records that name it may be current."""
         ...
 
     @property

@@ -52,6 +52,11 @@ class LinkPort(Protocol):
         ...
 
     @property
+    def origin(self) -> str:
+        """Stands for the neighbour where limits count: its identity, or an anonymous one's address prefix."""
+        ...
+
+    @property
     def is_initiator(self) -> bool:
         """Whether we dialled; the initiator picks circuit ids with the top bit set."""
         ...

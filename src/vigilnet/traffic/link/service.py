@@ -84,8 +84,8 @@ class LinkService:
         transports: what we can dial and listen with, by transport number; earlier ones are preferred.
         records: whom we know.
         local: who we are; None for an anonymous client, which cannot listen.
-        admit: checks the encoded record that an initiator shows (form, signature, times, work) and
-            returns it decoded, or raises RemoteProtocolError.
+        admit: checks the encoded record that an initiator at an address shows (form, signature, times,
+            work) and returns the record to use for it, or raises RemoteProtocolError.
         network: the private network's name.
         random_bytes: source of secrets.
     """
@@ -98,7 +98,7 @@ class LinkService:
         records: RecordSource,
         *,
         local: LocalNode | None,
-        admit: Callable[[bytes], LinkRecord],
+        admit: Callable[[bytes, str], LinkRecord],
         network: str,
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -335,8 +335,9 @@ class LinkService:
             channel=self._channel(carrier),
             admission=admission,
             ticket=ticket,
-            admit=self._admit,
+            admit=lambda encoded: self._admit(encoded, carrier.remote_host),
             wall_minus_now=self._clock.wall() - now,
+            previous_key=local.previous_link_key,
             allow_classical=self._options.allow_classical,
         )
         link.start(self._machine(handshake, link, carrier))

@@ -286,6 +286,7 @@ def test_relay_without_the_record_asks_for_it() -> None:
         circuit = await network.build(3)
         assert is_open(circuit)
         assert network.relays[0].keeper.offered == [network.relays[1].hop.encoded_record]
+        assert network.relays[0].keeper.origins == ["198.51.100.0/24"]
         assert await network.exchange(circuit, 1000)
 
     play(scenario)
@@ -295,7 +296,7 @@ def test_relay_that_does_not_take_the_record_fails_the_build() -> None:
     async def scenario(network: OnionNetwork) -> None:
         keeper = network.relays[0].keeper
         keeper.unknown.add(network.relays[1].identity)
-        keeper.offer_record = lambda encoded: None  # type: ignore[method-assign]
+        keeper.offer_record = lambda encoded, origin: None  # type: ignore[method-assign]
         assert await refused(network) == (DestroyReason.NEED_RECORD, 2)
 
     play(scenario)

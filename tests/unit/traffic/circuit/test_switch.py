@@ -23,6 +23,7 @@ class FakePort:
 
     def __init__(self, *, is_initiator: bool = False, peer: bytes | None = b"p" * 32) -> None:
         self.peer = peer
+        self.origin = "" if peer is None else peer.hex()
         self.is_initiator = is_initiator
         self.sent: list[bytes] = []
         self.active: list[RunSource] = []

@@ -81,6 +81,7 @@ class Ends:
     options: Options = UNLOADED
     admit: Callable[[bytes], FakeRecord] = FakeRecord.admit
     ephemerals: tuple[Fixed | None, Fixed | None] = (None, None)
+    next_key: X25519PrivateKey | None = None  # the relay's, when the initiator's record is older than it
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.options, self.identities[1], "", seeded_random("ends"), 0.0)
@@ -101,12 +102,13 @@ class Ends:
         assert ticket is not None
         return Responder(
             self.identities[1],
-            self.relay_key,
+            self.next_key or self.relay_key,
             channel=self.channels[1],
             admission=self.admission,
             ticket=ticket,
             admit=self.admit,
             wall_minus_now=WALL,
+            previous_key=self.relay_key if self.next_key else None,
             allow_classical=self.options.allow_classical,
             ephemerals=self.ephemerals[1],
         )
@@ -397,6 +399,47 @@ def test_our_own_key_is_refused_on_both_sides() -> None:
     third = give(initiator, give(responder, first))
     with pytest.raises(RemoteProtocolError, match="our own"):
         give(responder, third)
+
+
+@pytest.mark.parametrize("suite", ALL_SUITES, ids=lambda suite: f"{suite.octet:02x}")
+def test_a_responder_answers_to_its_previous_link_key_too(suite: LinkSuite) -> None:
+    keys = [X25519PrivateKey.generate() for _ in range(3)]
+    for known in keys[:2]:
+        ends = Ends(suite, relay_key=keys[0], next_key=keys[1], responder_key=public(known))
+        initiator, responder, _ = shake(ends)
+        assert initiator.result is not None
+        assert responder.result is not None
+        assert initiator.result.keys == responder.result.keys
+    with pytest.raises(RemoteProtocolError, match="tag does not verify"):
+        shake(Ends(suite, relay_key=keys[0], next_key=keys[1], responder_key=public(keys[2])))
+
+
+def test_a_responder_tries_both_link_keys_whichever_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[None] = []
+    read = NoiseHandshake.read_message
+
+    def counted(noise: NoiseHandshake, message: bytes) -> bytes:
+        tried.append(None)
+        return read(noise, message)
+
+    keys = [X25519PrivateKey.generate() for _ in range(2)]
+    for known in keys:
+        ends = Ends(relay_key=keys[0], next_key=keys[1], responder_key=public(known))
+        hello = ends.initiator().start()
+        responder = ends.responder()
+        tried.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(NoiseHandshake, "read_message", counted)
+            give(responder, hello)
+        assert len(tried) == 2
+
+
+def test_an_initiator_with_a_link_key_of_ours_is_refused() -> None:
+    previous, present = X25519PrivateKey.generate(), X25519PrivateKey.generate()
+    for theirs, dialled in ((previous, present), (present, previous)):
+        ends = Ends(client_key=theirs, relay_key=previous, next_key=present, responder_key=public(dialled))
+        with pytest.raises(RemoteProtocolError, match="initiator's key is our own"):
+            shake(ends)
 
 
 def test_our_own_message_sent_back_is_refused() -> None:

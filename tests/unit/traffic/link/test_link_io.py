@@ -42,7 +42,7 @@ def service(records: dict[bytes, FakeRecord], local: FakeLocal | None) -> LinkSe
         {TCP: TcpTransport()},
         records,
         local=local,
-        admit=FakeRecord.admit,
+        admit=lambda encoded, host: FakeRecord.admit(encoded),
         network="",
         random_bytes=os.urandom,
     )

@@ -7,11 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.support.links import (
     OPTIONS,
     TCP,
     FakeAddress,
+    FakeLocal,
+    FakeRecord,
     LinkPair,
     ListSource,
     Node,
@@ -167,6 +170,27 @@ def test_the_wrong_relay_at_an_address_is_refused_and_the_next_address_tried() -
         nodes.records[name(other)] = replace(nodes.records[name(other)], link_key=record.link_key)
         with pytest.raises(LinkUnavailableError, match="closed"):
             await client.service.connect(name(other))
+
+    play(scenario)
+
+
+def test_a_peer_with_an_older_record_of_ours_reaches_us_and_its_own_record_is_judged_by_its_host() -> None:
+    async def scenario(nodes: Nodes) -> None:
+        relay = await nodes.relay("relay", "192.0.2.2")
+        other = await nodes.relay("other", "192.0.2.3")
+        local = relay.service._local
+        assert isinstance(local, FakeLocal)
+        local.previous_link_key, local.link_key = local.link_key, X25519PrivateKey.generate()
+        seen: list[str] = []
+
+        def admit(encoded: bytes, host: str) -> FakeRecord:
+            seen.append(host)
+            return FakeRecord.admit(encoded)
+
+        relay.service._admit = admit
+        assert (await other.service.connect(name(relay))).is_open
+        await asyncio.sleep(1)
+        assert seen == ["192.0.2.3"]
 
     play(scenario)
 
