@@ -205,6 +205,7 @@ def test_a_site_that_answers_early_is_not_heard_in_the_next_sites_place(
             await until(lambda: network.exit.snapshot().open_streams == 1)
             mux = network.circuits[""][0].client
             (stream,) = mux.streams.values()
+            await until(lambda: stream.pending_octets == 0)
             with monkeypatch.context() as patch:
                 patch.setattr(mux, "_has_window", lambda: False)
                 writer.write(b"later")
