@@ -61,7 +61,7 @@ async def main(role: str, host: str, port: int) -> None:
         {TCP: TcpTransport()},
         {RELAY.identity: record},
         local=RELAY if role == "relay" else None,
-        admit=FakeRecord.admit,
+        admit=lambda encoded, host: FakeRecord.admit(encoded),
         network="",
         random_bytes=os.urandom,
     )

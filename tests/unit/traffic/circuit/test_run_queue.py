@@ -11,6 +11,7 @@ class Port:
     """A link that only notes what is activated."""
 
     peer = None
+    origin = ""
     is_initiator = True
 
     def __init__(self) -> None:
