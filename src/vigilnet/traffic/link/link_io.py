@@ -106,6 +106,7 @@ class Link:
         self.peer: bytes | None = None
         self.is_initiator: Final = is_initiator
         self.opened_at: float | None = None
+        self.replace_at = math.inf  # when the side that dialled dials anew
         self.retired_at: float | None = None  # since then it carries what it has and takes nothing new
         self.is_relay = False  # what the neighbour's record says: gossip goes to relays only
         self.octets_sent = 0
@@ -177,9 +178,9 @@ class Link:
             self._timer.cancel()
         self._leftover = b""
         self._carrier.close()
+        self._keeper.closed(self, error)
         if self._receiver is not None:
             self._receiver.link_closed()
-        self._keeper.closed(self, error)
 
     # --- LinkPort --------------------------------------------------------------------------------
 

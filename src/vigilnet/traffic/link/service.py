@@ -45,6 +45,7 @@ from vigilnet.traffic.transport.carrier import Carrier, Listener, Transport
 AT_ONCE_S: Final = 10.0  # two links of opposite direction this close were dialled at once
 SHORT_LIFE_S: Final = 10.0  # a link that lives less counts as a failed dial
 JUMP_S: Final = 4.0  # of a clock, beyond what a busy loop explains
+MAX_CLIENT_KEYS: Final = 1024
 MAX_RETIRED: Final = 2  # replaced links to one neighbour
 UNUSED_S: Final = 10.0  # a replaced link that carried nothing
 UNSPOKEN_S: Final = 600.0  # a replaced link on which we sent nothing for so long
@@ -298,6 +299,8 @@ class LinkService:
             return self._local.link_key
         key = self._client_keys.get(identity)
         if key is None:
+            while len(self._client_keys) >= MAX_CLIENT_KEYS:
+                del self._client_keys[next(iter(self._client_keys))]
             key = self._client_keys[identity] = X25519PrivateKey.generate()
         return key
 
@@ -354,6 +357,9 @@ class LinkService:
             self._clocks.note(link.peer, result.clock_ms / 1000 - self._clock.wall())
         if ticket is not None and result.record is not None:
             link.is_relay = bool(result.record.capabilities & RELAY_BIT)
+        if link.is_initiator:  # not all links of a relay that came back yesterday at the same moment
+            chance = int.from_bytes(self._random_bytes(2), "big") / 0xFFFF
+            link.replace_at = now + self._options.max_age_s * (1.0 - 0.1 * chance)
         receiver = self.on_link(link)
         self._file(link, now)
         opened = self._tables.opening.get(link)
@@ -473,9 +479,7 @@ class LinkService:
 
     def _replace_old(self, link: Link, now: float) -> None:
         """Dial a new link beside one that is too old; the old one is retired when the new one opens."""
-        if not link.is_initiator or link.peer is None or link.opened_at is None:
-            return
-        if now - link.opened_at < self._options.max_age_s:
+        if link.peer is None or now < link.replace_at:
             return
         try:
             self._start_dial(link.peer)

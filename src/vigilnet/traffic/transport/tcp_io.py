@@ -319,7 +319,10 @@ async def _resolve(
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:  # a label that is too long, or empty
+            raise OSError("not a host name") from error
         return found[0][0], found[0][4]  # type: ignore[return-value]  # AF_INET or AF_INET6 only
     if address.version == 4:
         return socket.AF_INET, (host, port)

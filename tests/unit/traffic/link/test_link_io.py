@@ -37,7 +37,7 @@ if sys.platform != "win32":
 
 def service(records: dict[bytes, FakeRecord], local: FakeLocal | None) -> LinkService:
     return LinkService(
-        OPTIONS,
+        replace(OPTIONS, retry_first_s=0.02),
         SystemClock(),
         {TCP: TcpTransport()},
         records,
@@ -88,7 +88,7 @@ def test_a_transfer_each_way_is_intact_and_a_lost_link_is_dialled_again(
         assert hashlib.sha256(b"".join(down.runs)).digest() == digest
         port.close()
         await until(lambda: down.is_closed)
-        await asyncio.sleep(0.6)  # the back-off
+        await asyncio.sleep(0.03)  # the back-off
         again = await client.connect(local.identity)
         assert again is not link
         await client.close()

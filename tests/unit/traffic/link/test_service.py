@@ -477,8 +477,9 @@ def test_a_day_old_link_is_replaced_before_it_is_broken() -> None:
         relay = await nodes.relay("relay", "192.0.2.2")
         client = nodes.client("198.51.100.1")
         old = await client.service.connect(name(relay))
-        await asyncio.sleep(86_395)
+        await asyncio.sleep(86_400 * 0.9 - 10)
         assert client.service.get(name(relay)) is old
+        await asyncio.sleep(old.replace_at - nodes.clock.now() - 5)
         old.activate(ListSource(make_frame()))
         await asyncio.sleep(10)
         new = client.service.get(name(relay))

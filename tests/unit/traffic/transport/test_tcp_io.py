@@ -199,6 +199,8 @@ def test_dialling_fails_with_the_systems_error() -> None:
         listener.close()
         with pytest.raises(ConnectionRefusedError):
             await transport.dial("127.0.0.1", listener.port)
+        with pytest.raises(OSError, match="not a host name"):
+            await transport.dial("a" * 70 + ".example", 1)
 
     play(scenario)
 
