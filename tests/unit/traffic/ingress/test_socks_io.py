@@ -312,7 +312,7 @@ def test_many_streams_at_once() -> None:
                 assert await reader.read() == b"%d" % number
                 writer.close()
 
-            await asyncio.gather(*map(one, range(300)))
+            await asyncio.gather(*map(one, range(150)))
             await until(lambda: service.snapshot().connections == 0)
             await until(lambda: network.exit.snapshot().open_streams == 0)
 
