@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from vigilnet.base.clock import Clock
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.peer.descriptor import Capability, PeerRecord
 from vigilnet.routing.circuits.pool import Options, Pool, PooledCircuit
 from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequest, choose_path
 from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit, Hop
@@ -186,7 +186,9 @@ class CircuitPool:
     def _may_retry(self, entry: PooledCircuit, port: int | None, reason: EndReason, early: bytes) -> bool:
         """Whether another exit may do better, and nothing can happen twice."""
         if reason is EndReason.POLICY:
-            if port is None or entry.isolation is None:
+            # An exit that lists the port refused the address: others would too, and a page full of
+            # private addresses must not use up our circuits.
+            if port is None or (entry.exit_summary is not None and entry.exit_summary.allows(port)):
                 return False
             entry.refused_ports.add(port)
             return True
@@ -199,6 +201,7 @@ class CircuitPool:
             if self.pool.wanted():
                 self._wake.set()
             return entry
+        self._check_served(port)
         self._waiting[port] = self._waiting.get(port, 0) + 1
         self._wake.set()
         try:
@@ -219,6 +222,20 @@ class CircuitPool:
             else:
                 del self._waiting[port]
         return entry
+
+    def _check_served(self, port: int | None) -> None:
+        """Refuse at once what no known exit serves: it must not wait, nor count as a failed build.
+
+        Raises:
+            OnionUnavailableError: exits are known, and none of them accepts the port.
+        """
+        exits = [record for record in self._relays.relays() if Capability.EXIT in record.capabilities]
+        if port is None or not exits:
+            return
+        if not any(record.exit_summary is None or record.exit_summary.allows(port) for record in exits):
+            raise OnionUnavailableError(
+                f"none of the {len(exits)} known exits accepts port {port}", EndReason.POLICY
+            )
 
     def _notify(self) -> None:
         """Wake every request that waits; each takes what it can."""

@@ -40,6 +40,8 @@ def check_host(host: str) -> str:
         address = ip_address(host)
     except ValueError:
         return check_name(host)
+    if address.version == 6 and address.ipv4_mapped is not None:
+        return "host: an IPv4 address in IPv6 form"  # its text differs between versions of Python
     if str(address) != host or "%" in host:
         return "host: address text is not in its canonical form"
     return ""

@@ -8,8 +8,10 @@ system call; what the socket does not take is kept, bounded by the stream's cred
 import asyncio
 import errno
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice
 from typing import Final
 
@@ -20,6 +22,7 @@ READ_SIZE: Final = 64 * 1024
 MAX_BUFFERS: Final = 64  # of one sendmsg
 _SMALL: Final = 4096  # octets; smaller pieces are copied, so that they do not pin their records
 
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _RESET: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN})
 
 
@@ -198,9 +201,13 @@ class SocketBridge:
             self._is_writing = False
             self._loop.remove_writer(self._fd)
         self._out.clear()
+        reason = self._reason if self._reason is not None else EndReason.RESET
+        if reason is not EndReason.DONE:  # by RST: what was cut off must not look complete
+            with suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._socket.close()
         if self._on_closed is not None:
-            self._on_closed(self._reason if self._reason is not None else EndReason.RESET)
+            self._on_closed(reason)
 
 
 def _drop_octets(out: deque[memoryview | bytes], count: int) -> bool:

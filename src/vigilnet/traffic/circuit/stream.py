@@ -191,7 +191,10 @@ class Stream:
             self._owner.stream_accepted(self, address, ttl)
 
     def close(self, reason: EndReason = EndReason.DONE) -> None:
-        """End the stream in both directions; with DONE, what is queued is sent first."""
+        """End the stream in both directions.
+
+        With DONE, what is queued is sent first, and until then the consumer still hears of what comes.
+        """
         if self.closed is not None:
             return
         if reason is EndReason.DONE and self.pending_octets:

@@ -32,7 +32,8 @@ def test_addresses_in_canonical_form_pass(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["0::1", "2001:DB8::1", "fe80::1%eth0", "::ffff:1.2.3.4.5", "01.2.3.4", "1.2.3"]
+    "host",
+    ["::ffff:192.0.2.1", "0::1", "2001:DB8::1", "fe80::1%eth0", "::ffff:1.2.3.4.5", "01.2.3.4", "1.2.3"],
 )
 def test_addresses_in_other_forms_do_not_pass(host: str) -> None:
     assert check_host(host)
