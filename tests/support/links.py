@@ -145,6 +145,7 @@ class Nodes:
         self.options = options
         self.records: dict[bytes, FakeRecord] = {}
         self.all: list[Node] = []
+        self.local_addresses: object = None  # change it: all nodes came into another network
 
     async def relay(self, name: str, host: str, *, options: Options | None = None, port: int = 4001) -> Node:
         """Start a relay that listens at `host`; its identity begins with `name`."""
@@ -168,6 +169,7 @@ class Nodes:
             admit=lambda encoded, host: FakeRecord.admit(encoded),
             network="",
             random_bytes=seeded_random(host),
+            local_addresses=lambda: self.local_addresses,
         )
         node = Node(service, local.identity if local else None, host)
         service.on_link = node.receiver_for

@@ -38,6 +38,7 @@ from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.service import IngressService
 from vigilnet.traffic.link.service import LinkService
+from vigilnet.traffic.transport.local_address_io import preferred_addresses
 from vigilnet.traffic.transport.tcp_io import TcpTransport
 
 LOOK_S: Final = 1.0  # between two looks at the folder of records
@@ -121,6 +122,7 @@ class Node:
             admit=known.admit,
             network=options.node.network,
             random_bytes=self._random_bytes,
+            local_addresses=preferred_addresses,
         )
         self._undo.push_async_callback(links.close)
         circuits = self._circuits = CircuitService(

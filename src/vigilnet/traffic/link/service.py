@@ -89,6 +89,7 @@ class LinkService:
             work) and returns the record to use for it, or raises RemoteProtocolError.
         network: the private network's name.
         random_bytes: source of secrets.
+        local_addresses: what changes when we come into another network; looked at every tick.
     """
 
     def __init__(
@@ -102,8 +103,11 @@ class LinkService:
         admit: Callable[[bytes, str], LinkRecord],
         network: str,
         random_bytes: Callable[[int], bytes],
+        local_addresses: Callable[[], object] = lambda: None,
     ) -> None:
         self._options = options
+        self._local_addresses = local_addresses
+        self._addresses = local_addresses()
         self._clock = clock
         self._transports = transports
         self._records = records
@@ -171,6 +175,8 @@ class LinkService:
         self._back_offs.clear()
         for link in self._all_links():
             link.probe()
+        for identity in self._kept:
+            self._redial(identity)
 
     def new_session(self) -> None:
         """Take fresh link keys for all links dialled from now on (anonymous clients)."""
@@ -459,6 +465,10 @@ class LinkService:
         self._ticked_at = (now, wall)
         if passed - self._options.tick_s > JUMP_S or abs(wall_passed - passed) > JUMP_S:
             _log.info("the clock jumped: was the machine asleep? probing all links")
+            self.network_changed()
+        addresses = self._local_addresses()
+        if addresses != self._addresses:
+            self._addresses = addresses
             self.network_changed()
         for identity in self._kept:
             self._redial(identity)

@@ -606,6 +606,22 @@ def test_a_changed_network_probes_at_once() -> None:
     play(scenario)
 
 
+def test_coming_into_another_network_ends_all_waiting() -> None:
+    async def scenario(nodes: Nodes) -> None:
+        one, two = await nodes.relay("alpha", "192.0.2.2"), await nodes.relay("beta", "192.0.2.3")
+        one.service.keep(name(two))
+        await asyncio.sleep(20)
+        nodes.hub.unreachable.add("192.0.2.3")
+        nodes.hub.pairs[0][0].cut()
+        await asyncio.sleep(600)  # an hour in a tunnel: back-off is at its longest
+        nodes.hub.unreachable.clear()
+        nodes.local_addresses = ("10.0.0.1", "")
+        await asyncio.sleep(3)
+        assert one.service.get(name(two)) is not None
+
+    play(scenario)
+
+
 def test_an_idle_link_costs_one_ping_in_30_s() -> None:
     async def scenario(nodes: Nodes) -> None:
         relay = await nodes.relay("relay", "192.0.2.2")
