@@ -5,8 +5,9 @@ network is private; the first hop is one of few guards that are kept, the last a
 """
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
@@ -14,6 +15,7 @@ from vigilnet.peer.descriptor import Capability, PeerRecord
 
 MAX_HOPS: Final = 10
 SAMPLED_GUARDS: Final = 2
+GIVE_UP_S: Final = 600.0
 MAX_REMEMBERED_GUARDS: Final = 64  # also those that are gone now and may come back
 
 
@@ -29,7 +31,8 @@ class PathRequest:
 
     hops: int
     port: int | None = None  # the exit must accept it; None: any exit will do
-    avoid: frozenset[bytes] = frozenset()  # identities that failed or refused just now
+    avoid: frozenset[bytes] = frozenset()  # identities that failed just now: no middles, no exits
+    avoid_exits: frozenset[bytes] = frozenset()  # identities that refused the port: no exits
     exit: bytes | None = None  # this exit and no other
 
 
@@ -50,30 +53,44 @@ class Guards:
 
     kept: list[bytes] = field(default_factory=list)
     failed_until: dict[bytes, float] = field(default_factory=dict)
+    failing_since: dict[bytes, float] = field(default_factory=dict)
 
     def choose(self, candidates: Sequence[PeerRecord], dice: Dice, now: float) -> PeerRecord:
-        """Return the first kept guard that may be used, sampling new ones when too few are left."""
+        """Return the first kept guard that works, sampling new ones when too few are left.
+
+        One that failed just now is passed over. A further one is sampled only when all have failed for
+        `GIVE_UP_S`: whoever can silence our guards must not walk us through his own.
+        """
         by_identity = {record.identity: record for record in candidates}
         usable = [identity for identity in self.kept if identity in by_identity]
-        while len(usable) < SAMPLED_GUARDS:
+        while len(usable) < SAMPLED_GUARDS or self._all_given_up(usable, now):
             fresh = [record for record in candidates if record.identity not in usable]
             if not fresh:
                 break
-            picked = dice.pick(fresh).identity
-            usable.append(picked)
-            if picked not in self.kept:
-                self.kept.append(picked)
-                del self.kept[:-MAX_REMEMBERED_GUARDS]
+            usable.append(self._keep(dice.pick(fresh).identity, by_identity))
         working = [identity for identity in usable if self.failed_until.get(identity, 0.0) <= now]
         return by_identity[(working or usable)[0]]
+
+    def _all_given_up(self, usable: Sequence[bytes], now: float) -> bool:
+        return all(now - self.failing_since.get(identity, now) > GIVE_UP_S for identity in usable)
+
+    def _keep(self, identity: bytes, present: Container[bytes]) -> bytes:
+        """Remember a new guard, and forget one that left the network if they are too many."""
+        self.kept.append(identity)
+        if len(self.kept) > MAX_REMEMBERED_GUARDS:
+            gone = next((old for old in self.kept if old not in present), self.kept[-2])
+            self.kept.remove(gone)
+        return identity
 
     def failed(self, identity: bytes, now: float, wait_s: float = 60.0) -> None:
         """A guard did not answer: use another for a while."""
         self.failed_until[identity] = now + wait_s
+        self.failing_since.setdefault(identity, now)
 
     def worked(self, identity: bytes) -> None:
         """A guard answered."""
         self.failed_until.pop(identity, None)
+        self.failing_since.pop(identity, None)
 
 
 def choose_path(
@@ -104,17 +121,21 @@ def choose_path(
     exits = [record for record in known if _serves(record, request)]
     if not exits:
         raise NoPathError(_missing_exit(known, request))
-    rules = _Rules(is_private_network)
-    usable = [record for record in known if record.identity not in request.avoid]
-    last = dice.pick(exits)
     if request.hops == 1:
-        return [last]
+        return [dice.pick(exits)]
+    rules = _Rules(is_private_network)
+    # The guard comes first, whatever the exit: an exit that conflicts with a guard must not cost us a new
+    # guard. What failed elsewhere on a path is not held against it here: guards have their own books.
     candidates = [
-        record for record in usable if Capability.GUARD in record.capabilities and rules.fit(record, [last])
+        record
+        for record in known
+        if Capability.GUARD in record.capabilities and any(rules.fit(last, [record]) for last in exits)
     ]
     if not candidates:
         raise NoPathError(f"path: {len(known)} relays known, none of them can be the first hop")
     path = [guards.choose(candidates, dice, now)]
+    last = dice.pick([record for record in exits if rules.fit(record, path)])
+    usable = [record for record in known if record.identity not in request.avoid]
     while len(path) < request.hops - 1:
         middles = [record for record in usable if rules.fit(record, [*path, last])]
         if not middles:
@@ -126,7 +147,9 @@ def choose_path(
 
 
 def _serves(record: PeerRecord, request: PathRequest) -> bool:
-    if Capability.EXIT not in record.capabilities or record.identity in request.avoid:
+    if Capability.EXIT not in record.capabilities:
+        return False
+    if record.identity in request.avoid or record.identity in request.avoid_exits:
         return False
     if request.exit is not None and record.identity != request.exit:
         return False
@@ -144,27 +167,32 @@ def _missing_exit(known: Sequence[PeerRecord], request: PathRequest) -> str:
 
 
 class _Rules:
-    """Who may be on a path together."""
+    """Who may be on a path together: relays that have nothing in common."""
 
     def __init__(self, is_private_network: bool) -> None:
         self._is_private_network = is_private_network
+        self._marks: dict[bytes, frozenset[bytes | str]] = {}
 
     def fit(self, record: PeerRecord, others: Sequence[PeerRecord]) -> bool:
-        return not any(self._conflict(record, other) for other in others)
+        marks = self._marks_of(record)
+        return all(marks.isdisjoint(self._marks_of(other)) for other in others)
 
-    def _conflict(self, left: PeerRecord, right: PeerRecord) -> bool:
-        if left.identity == right.identity or set(left.family) & set(right.family):
-            return True
-        return not self._is_private_network and bool(_prefixes(left) & _prefixes(right))
+    def _marks_of(self, record: PeerRecord) -> frozenset[bytes | str]:
+        """Identity, families and prefixes: one in common is a conflict."""
+        marks = self._marks.get(record.identity)
+        if marks is None:
+            hosts = () if self._is_private_network else (address.host for address in record.addresses)
+            prefixes = (prefix for host in hosts if (prefix := _prefix(host)))
+            marks = self._marks[record.identity] = frozenset((record.identity, *record.family, *prefixes))
+        return marks
 
 
-def _prefixes(record: PeerRecord) -> set[str]:
-    found = set()
-    for address in record.addresses:
-        try:
-            parsed = ipaddress.ip_address(address.host)
-        except ValueError:
-            continue
-        size = 16 if parsed.version == 4 else 32
-        found.add(str(ipaddress.ip_network((parsed, size), strict=False)))
-    return found
+@lru_cache(maxsize=16_384)
+def _prefix(host: str) -> str:
+    """The /16 or /32 of an address; a name has none."""
+    try:
+        parsed = ipaddress.ip_address(host)
+    except ValueError:
+        return ""
+    size = 16 if parsed.version == 4 else 32
+    return str(ipaddress.ip_network((parsed, size), strict=False))
