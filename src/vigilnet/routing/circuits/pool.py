@@ -107,9 +107,11 @@ class Pool:
                 break
             if entry.isolation is None and best is None:
                 best = entry
-        if best is not None and best.isolation is None:
-            best.isolation = isolation
-            best.first_used_at = now
+        if best is not None:
+            best.idle_since = now
+            if best.isolation is None:
+                best.isolation = isolation
+                best.first_used_at = now
         return best
 
     def may_build(self) -> bool:

@@ -10,7 +10,7 @@ from vigilnet.base.tasks import TaskGroup
 from vigilnet.peer.descriptor import Capability, PeerRecord
 from vigilnet.routing.circuits.pool import Options, Pool, PooledCircuit
 from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequest, choose_path
-from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit, Hop
+from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit, Hop
 from vigilnet.traffic.circuit.datagrams import DatagramFlow
 from vigilnet.traffic.circuit.messages import BeginFlag, Resolve, Resolved, Target
 from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
@@ -20,6 +20,8 @@ from vigilnet.traffic.ingress.ports import OnionUnavailableError
 MAX_TRIES: Final = 3
 WAIT_FOR_CIRCUIT_S: Final = 30.0
 AVOID_S: Final = 60.0
+REFUSED_S: Final = 3600.0  # an exit's policy seldom changes
+HOPELESS_BACKOFF_S: Final = 4.0
 MAX_PARALLEL_BUILDS: Final = 4
 FIRST_BACKOFF_S: Final = 0.25
 MAX_BACKOFF_S: Final = 15.0
@@ -82,7 +84,11 @@ class CircuitPool:
         self._wake = asyncio.Event()
         self._waiting: dict[int | None, int] = {}  # port -> how many requests wait for a circuit
         self._avoid: dict[bytes, float] = {}
+        self._refused: dict[tuple[bytes, int], float] = {}  # (exit, port) -> until when not to ask again
+        self._no_path: dict[int | None, str] = {}  # ports that no known path serves, and why
         self._backoff_s = 0.0
+        self._next_build_at = 0.0
+        self._failed_rounds = 0
         self.last_error = ""
         self.first_circuit_ms: float | None = None
         self._started_at = clock.now()
@@ -99,7 +105,8 @@ class CircuitPool:
 
     def relays_changed(self) -> None:
         """New relays are known: try again at once."""
-        self._backoff_s = 0.0
+        self._reset_backoff()
+        self._no_path.clear()
         self._wake.set()
 
     def circuit_closed(self, circuit: ClientCircuit, error: CircuitClosedError) -> None:
@@ -121,43 +128,46 @@ class CircuitPool:
             StreamEndedError: the exit refused, or did not reach the target.
             OnionUnavailableError: no circuit can be had.
         """
-        for attempt in range(MAX_TRIES):
-            entry = await self._acquire(isolation, target.port)
+        ended: EndReason | None = None
+        for _ in range(MAX_TRIES):
+            entry = await self._acquire(isolation, target.port, ended)
             stream = entry.circuit.mux.open_stream(target, early)
-            reason = await self._wait_open(stream)
-            if reason is None:
+            ended = await self._wait_open(stream)
+            if ended is None:
                 return stream
-            if attempt + 1 == MAX_TRIES or not self._may_retry(entry, target.port, reason, early):
-                raise StreamEndedError(reason)
-        raise StreamEndedError(EndReason.CLOSING)
+            if not self._may_retry(entry, target.port, ended, early):
+                break
+        raise StreamEndedError(ended or EndReason.CLOSING)
 
     async def resolve(self, request: Resolve, isolation: str) -> Resolved:
         """Return what the exit's resolver says; raises as `open_stream`."""
         entry = await self._acquire(isolation, None)
         answered: asyncio.Future[Resolved | EndReason] = asyncio.get_running_loop().create_future()
-        entry.circuit.mux.resolve(
-            request, lambda answer: None if answered.done() else answered.set_result(answer)
-        )
+        mux = entry.circuit.mux
+        lookup = mux.resolve(request, lambda answer: None if answered.done() else answered.set_result(answer))
         try:
             async with asyncio.timeout(self.options.stream_timeout_s):
                 answer = await answered
         except TimeoutError:
             raise StreamEndedError(EndReason.TIMEOUT) from None
+        finally:
+            mux.abandon(lookup)
         if isinstance(answer, EndReason):
             raise StreamEndedError(answer)
         return answer
 
     async def open_datagrams(self, isolation: str) -> DatagramFlow:
         """Return a flow for UDP once an exit serves it; raises as `open_stream`."""
-        for attempt in range(MAX_TRIES):
-            entry = await self._acquire(isolation, None)
+        ended: EndReason | None = None
+        for _ in range(MAX_TRIES):
+            entry = await self._acquire(isolation, None, ended)
             flow = entry.circuit.mux.open_datagrams(UDP)
-            reason = await self._wait_open(flow)
-            if reason is None:
+            ended = await self._wait_open(flow)
+            if ended is None:
                 return flow
-            if attempt + 1 == MAX_TRIES or not self._may_retry(entry, None, reason, b""):
-                raise StreamEndedError(reason)
-        raise StreamEndedError(EndReason.CLOSING)
+            if not self._may_retry(entry, None, ended, b""):
+                break
+        raise StreamEndedError(ended or EndReason.CLOSING)
 
     async def _wait_open(self, opening: Stream | DatagramFlow) -> EndReason | None:
         """Wait until the exit answers; None means open."""
@@ -190,12 +200,23 @@ class CircuitPool:
             # private addresses must not use up our circuits.
             if port is None or (entry.exit_summary is not None and entry.exit_summary.allows(port)):
                 return False
-            entry.refused_ports.add(port)
+            self._refused[entry.exit, port] = self._clock.now() + REFUSED_S
+            for other in self.pool.entries:
+                if other.exit == entry.exit:
+                    other.refused_ports.add(port)
             return True
         return reason in (EndReason.CLOSING, EndReason.LIMIT) and not early
 
-    async def _acquire(self, isolation: str, port: int | None) -> PooledCircuit:
-        """Return a circuit with room for one more request, waiting for one to be built."""
+    async def _acquire(
+        self, isolation: str, port: int | None, ended: EndReason | None = None
+    ) -> PooledCircuit:
+        """Return a circuit with room for one more request, waiting for one to be built.
+
+        Args:
+            isolation: whose circuit.
+            port: the exit must serve it.
+            ended: how the try before ended; raised if there is nobody else to ask.
+        """
         entry = self.pool.take(isolation, port)
         if entry is not None:
             if self.pool.wanted():
@@ -203,14 +224,16 @@ class CircuitPool:
             return entry
         self._check_served(port)
         self._waiting[port] = self._waiting.get(port, 0) + 1
+        self._no_path.pop(port, None)
         self._wake.set()
+        rounds = self._failed_rounds
         try:
             async with asyncio.timeout(WAIT_FOR_CIRCUIT_S):
                 while entry is None:
                     await self._changed.wait()
                     entry = self.pool.take(isolation, port)
-                    if entry is None and self.last_error and not self.pool.building:
-                        raise OnionUnavailableError(self.last_error)
+                    if entry is None:
+                        self._check_hope(port, rounds, ended)
         except TimeoutError:
             raise OnionUnavailableError(
                 self.last_error or f"no circuit within {WAIT_FOR_CIRCUIT_S:.0f} s"
@@ -237,6 +260,16 @@ class CircuitPool:
                 f"none of the {len(exits)} known exits accepts port {port}", EndReason.POLICY
             )
 
+    def _check_hope(self, port: int | None, rounds: int, ended: EndReason | None) -> None:
+        """Raise when waiting on is of no use: no path can serve the port, or builds fail again and again."""
+        if port in self._no_path:
+            if ended is not None:
+                raise StreamEndedError(ended)
+            raise OnionUnavailableError(self._no_path[port])
+        is_dead = self._failed_rounds - rounds >= MAX_TRIES or self._backoff_s >= HOPELESS_BACKOFF_S
+        if is_dead and self.last_error and not self.pool.building:
+            raise OnionUnavailableError(self.last_error)
+
     def _notify(self) -> None:
         """Wake every request that waits; each takes what it can."""
         self._changed.set()
@@ -247,14 +280,17 @@ class CircuitPool:
             self._wake.clear()
             self.pool.sweep()
             self._start_builds()
+            pause = self._next_build_at - self._clock.now()
             try:
-                async with asyncio.timeout(self._backoff_s or SWEEP_S):
+                async with asyncio.timeout(pause if pause > 0 else SWEEP_S):
                     await self._wake.wait()
             except TimeoutError:
                 pass
 
     def _start_builds(self) -> None:
-        """Build for requests that wait, then ahead."""
+        """Build for requests that wait, then ahead; not before a failure's pause is over."""
+        if self._clock.now() < self._next_build_at:
+            return
         ports = list(self._waiting) if self._waiting else [None]
         wanted = max(self.pool.wanted(), 0)
         demanded = len(ports) if self._waiting else 0
@@ -272,35 +308,51 @@ class CircuitPool:
         try:
             path = self._choose(port)
             circuit = await self._circuits.build([_hop(record) for record in path])
-        except (NoPathError, CircuitClosedError) as error:
+        except NoPathError as error:
+            self._no_path[port] = str(error)
+            self._build_failed(path, error)
+            return
+        except CircuitClosedError as error:
             self._build_failed(path, error)
             return
         finally:
             self.pool.building -= 1
+        if circuit.state is not CircuitState.OPEN:
+            self._build_failed(path, CircuitClosedError("circuit: closed as soon as it was open"))
+            return
         now = self._clock.now()
         if self.first_circuit_ms is None:
             self.first_circuit_ms = (now - self._started_at) * 1000
             _log.info("first circuit is up", milliseconds=round(self.first_circuit_ms))
         self.built += 1
         self.last_error = ""
-        self._backoff_s = 0.0
+        self._no_path.clear()
+        self._reset_backoff()
         self.guards.worked(path[0].identity)
         last = path[-1]
-        self.pool.add(PooledCircuit(circuit, last.identity, last.exit_summary, now))
+        entry = PooledCircuit(circuit, last.identity, last.exit_summary, now)
+        entry.refused_ports.update(port for exit_, port in self._refused if exit_ == last.identity)
+        self.pool.add(entry)
         self._notify()
         self._wake.set()
+
+    def _reset_backoff(self) -> None:
+        self._backoff_s = 0.0
+        self._next_build_at = 0.0
 
     def _choose(self, port: int | None) -> list[PeerRecord]:
         now = self._clock.now()
         self._avoid = {identity: until for identity, until in self._avoid.items() if until > now}
-        request = PathRequest(self.options.hops, port, frozenset(self._avoid))
+        self._refused = {refusal: until for refusal, until in self._refused.items() if until > now}
+        refusing = frozenset(exit_ for exit_, refused in self._refused if refused == port)
+        request = PathRequest(self.options.hops, port, frozenset(self._avoid), refusing)
         try:
             return self._choose_with(request, now)
         except NoPathError:
             if not self._avoid:
                 raise
             # Better a relay that failed a moment ago than none.
-            return self._choose_with(PathRequest(self.options.hops, port), now)
+            return self._choose_with(PathRequest(self.options.hops, port, avoid_exits=refusing), now)
 
     def _choose_with(self, request: PathRequest, now: float) -> list[PeerRecord]:
         return choose_path(
@@ -322,7 +374,11 @@ class CircuitPool:
                 self.guards.failed(blamed, now)
             else:
                 self._avoid[blamed] = now + AVOID_S
-        self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
+        now = self._clock.now()
+        if now >= self._next_build_at:  # builds that ran side by side count as one round
+            self._failed_rounds += 1
+            self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
+            self._next_build_at = now + self._backoff_s
         _log.debug("circuit not built", reason=str(error))
         self._notify()
 

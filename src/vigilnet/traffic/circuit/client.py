@@ -126,14 +126,22 @@ class ClientCircuit:
         self._send_create(None)
 
     def _begin_handshake(self) -> None:
-        hop = self.hops[self._onion.hops]
-        self._handshake = ClientHandshake(hop.identity, hop.onion_public, hop.suite, network=self._network)
+        number = self._onion.hops
+        hop = self.hops[number]
         self._asked_at = self._clock()
+        try:
+            self._handshake = ClientHandshake(
+                hop.identity, hop.onion_public, hop.suite, network=self._network
+            )
+        except RemoteProtocolError:
+            self.fail(
+                f"circuit: the onion key of hop {number + 1} is none", DestroyReason.PROTOCOL, number + 1
+            )
 
     def _send_create(self, solution: Solution | None) -> None:
         """Ask the next hop, by a cell if it is the guard, else through the present last hop."""
-        if self._handshake is None:
-            raise LocalProtocolError("circuit: no handshake under way")
+        if self._handshake is None:  # closed meanwhile
+            return
         body = self._handshake.create_body(solution)
         reached = self._onion.hops
         if not reached:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vigilnet.base.clock import Clock
+from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.traffic.circuit.client import ClientCircuit, Hop
 from vigilnet.traffic.circuit.client_io import ClientRole
 from vigilnet.traffic.circuit.handshake import OnionSecrets
@@ -86,12 +87,9 @@ class CircuitService:
 
     async def link_to(self, identity: bytes) -> LinkCircuits:
         """Return the tables of the link to a neighbour, opening it if need be."""
-        port = await self._links.connect(identity)
-        place = self._places.get(port)
-        if place is None:
-            place = LinkCircuits(self, port, self._clock.now, self._random_bytes)
-            self._places[port] = place
-            port.set_receiver(place)
+        place = self._places.get(await self._links.connect(identity))
+        if place is None:  # every new link is attached before anybody gets it
+            raise VigilnetError("link: lost as soon as it was open", ErrorKind.CLOSED)
         return place
 
     def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
