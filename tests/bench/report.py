@@ -40,6 +40,11 @@ def text(value: object) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
+def count(hops: str) -> str:
+    """A path length in words."""
+    return f"{hops} hop{'s' * (hops != '1')}"
+
+
 def bars_table(result: Figures) -> list[str]:
     """Three hops against the bars."""
     figures = result["networks"].get("3")
@@ -66,7 +71,7 @@ def bars_table(result: Figures) -> list[str]:
 
 def hops_table(result: Figures) -> list[str]:
     """One column for each network, Tor's beside them if it ran."""
-    networks: dict[str, Figures] = {f"{hops} hops": figures for hops, figures in result["networks"].items()}
+    networks: dict[str, Figures] = {count(hops): figures for hops, figures in result["networks"].items()}
     tor = result.get("peers", {}).get("tor")
     if tor:
         tor = {**tor, "stream_open_ms": tor.get("stream_setup_ms")}
@@ -113,7 +118,7 @@ def markdown(result: Figures) -> str:
         down, up = pick(figures, ("down_1", "each")) or {}, pick(figures, ("up_1", "each")) or {}
         idle, loaded = figures["rss_idle_mb"], figures["rss_loaded_mb"]
         lines += [
-            f"- {hops} hops, {name}: {text(down.get(name))} / {text(up.get(name))}; "
+            f"- {count(hops)}, {name}: {text(down.get(name))} / {text(up.get(name))}; "
             f"{idle[name]} / {loaded[name]} MB"
             for name in idle
         ]
@@ -127,7 +132,7 @@ def plot(result: Figures, file: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [f"{hops} hops" for hops in result["networks"]]
+    names = [count(hops) for hops in result["networks"]]
     tables = list(result["networks"].values())
     if tor := result.get("peers", {}).get("tor"):
         names, tables = [*names, "Tor 3 hops"], [*tables, tor]
@@ -147,6 +152,14 @@ def plot(result: Figures, file: Path) -> None:
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
     plt.close(figure)
+
+
+def put_into(page: Path, result: Figures) -> None:
+    """Replace what stands between the marks of a page by the table of bars."""
+    before, _, rest = page.read_text().partition("<!-- figures -->\n")
+    _, mark, after = rest.partition("<!-- end of figures -->")
+    if mark:
+        page.write_text("\n".join([before + "<!-- figures -->", *bars_table(result), mark + after]))
 
 
 def write(result: Figures, folder: Path, name: str) -> Path:

@@ -76,6 +76,8 @@ def main() -> int:
     }
     folder = options.out or (Path(tempfile.mkdtemp(prefix="vigilnet-bench-")) if options.quick else PAGES)
     page = report.write(result, folder, "peers" if options.peers else "core")
+    if folder == PAGES:
+        report.put_into(PAGES.parents[1] / "README.md", result)
     print(page.read_text())
     print(f"bench: written to {folder}", file=sys.stderr)
     suite.peerlib.cleanup()
