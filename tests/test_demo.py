@@ -33,6 +33,6 @@ def test_demo_stays_up_until_ctrl_c_and_leaves_no_process() -> None:
             said += line
         demo.send_signal(signal.SIGINT)
         assert demo.wait(30) == 0
-    pids = re.findall(r"(?:client|relay\d) (\d+)", said)
+    pids = re.findall(r"(?:client|relay\d) (\d+)\b", said)
     assert len(pids) == 4
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
