@@ -106,7 +106,7 @@ try it yourself while this runs:
   curl --proxy http://{proxy} {url}
   a browser: set the SOCKS v5 host to {socks.rpartition(":")[0]}, port {socks.rpartition(":")[2]},
              with "proxy DNS when using SOCKS v5" on (other sites work where this machine reaches them)
-  {command} circuits --state-folder {facts["dir"]}/client/state
+  {command} circuits --state-folder {facts["dir"]}/client
 
 All relays are on this machine: this shows that it works, it gives no anonymity.""",
         flush=True,

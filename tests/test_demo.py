@@ -31,6 +31,11 @@ def test_demo_stays_up_until_ctrl_c_and_leaves_no_process() -> None:
             line = demo.stdout.readline()
             assert line, said
             said += line
+        shown = re.search(r"vigilnet (circuits --state-folder \S+)", said)
+        assert shown is not None
+        vigilnet = Path(sys.executable).with_name("vigilnet")
+        told = subprocess.run([vigilnet, *shown[1].split()], capture_output=True, text=True, check=True)
+        assert "open" in told.stdout
         demo.send_signal(signal.SIGINT)
         assert demo.wait(30) == 0
     pids = re.findall(r"(?:client|relay\d) (\d+)\b", said)
