@@ -38,10 +38,18 @@ class CreateRefusedError(VigilnetError):
     Not a `RemoteProtocolError`: a remote client may be the cause, and must not cost the link.
     """
 
-    def __init__(self, reason: DestroyReason, message: str, puzzle: PuzzleDemand | None = None) -> None:
+    def __init__(
+        self,
+        reason: DestroyReason,
+        message: str,
+        puzzle: PuzzleDemand | None = None,
+        *,
+        is_junk: bool = False,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.puzzle = puzzle
+        self.is_junk = is_junk  # a solution was given, and it is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +205,7 @@ class PuzzleGate:
         if not solution:
             if not self._effort_before:
                 return 0
-            raise self._refused("no solution")
+            raise self._refused("no solution", is_junk=False)
         try:
             given = Solution.decode(solution)
         except RemoteProtocolError as error:
@@ -218,9 +226,9 @@ class PuzzleGate:
         seed.used.add(output[:16])
         return reached
 
-    def _refused(self, what: str) -> CreateRefusedError:
+    def _refused(self, what: str, *, is_junk: bool = True) -> CreateRefusedError:
         demand = PuzzleDemand(self._current.octets, self._effort)
-        return CreateRefusedError(DestroyReason.PUZZLE, f"puzzle: {what}", demand)
+        return CreateRefusedError(DestroyReason.PUZZLE, f"puzzle: {what}", demand, is_junk=is_junk)
 
     def _seed_of(self, head: bytes) -> _Seed | None:
         for seed in (self._current, self._previous):

@@ -39,6 +39,8 @@ CREATE_WAIT_S: Final = 2.0
 IDLE_S: Final = 600.0
 MAX_DESTROY_DELAY_S: Final = 2.0
 MAX_PUZZLE_REFUSALS: Final = 3
+MAX_JUNK: Final = 4  # puzzle solutions that are none, from a client's link
+JUNK_PERIOD_S: Final = 60.0
 
 # Our choice.
 CREATE_SLICE_S: Final = 0.004  # of handshakes before the loop's other work gets its turn
@@ -72,6 +74,7 @@ class _LinkLoad:
     waiting: dict[int, tuple[float, CheckedCreate]] = field(
         default_factory=dict
     )  # by circuit id, oldest first
+    junk: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_JUNK))  # when solutions were none
     tokens: float = CREATE_BURST
     updated: float = 0.0
 
@@ -173,7 +176,8 @@ class RelayRole:
         self._tasks = TaskGroup("relay circuits")
         self.bad_records = 0
         self.queues = QueueBudget(MAX_QUEUED_OCTETS, self._relieve)
-        self._ending: dict[LinkCircuits, list[RunQueue]] = {}  # of circuits that are gone, not drained yet
+        # Queues of circuits that are gone, not drained yet, by the link and id they had.
+        self._ending: dict[tuple[LinkCircuits, int], RunQueue] = {}
 
     def start(self) -> None:
         """Begin to sweep idle circuits and to steer the puzzle's effort."""
@@ -193,7 +197,7 @@ class RelayRole:
         now = self._clock.now()
         load = self._loads.setdefault(link, _LinkLoad(updated=now))
         limit = MAX_CIRCUITS_CLIENT_LINK if link.port.peer is None else MAX_CIRCUITS_RELAY_LINK
-        if link.circuits >= limit or self._waiting >= MAX_WAITING_CREATES:
+        if link.circuits + len(load.waiting) >= limit or not self._make_room(load):
             self._effort.create_refused()
             link.destroy(circuit_id, Refusal(DestroyReason.OVERLOAD))
             return
@@ -202,12 +206,34 @@ class RelayRole:
         except CreateRefusedError as error:
             self._effort.create_refused()
             link.destroy(circuit_id, Refusal(error.reason, error.puzzle))
+            if error.is_junk and link.port.peer is None:
+                self._note_junk(link, load, now)
             return
         if not load.waiting:
             self._turns.append(link)
         load.waiting[circuit_id] = (now, create)
         self._waiting += 1
         self._schedule()
+
+    def _make_room(self, load: _LinkLoad) -> bool:
+        """Whether one more CREATE may wait; when too many do, the link that sent most gives up its last."""
+        if self._waiting < MAX_WAITING_CREATES:
+            return True
+        link, longest = max(self._loads.items(), key=lambda item: len(item[1].waiting))
+        if len(longest.waiting) <= len(load.waiting) + 1:
+            return False
+        circuit_id, _ = longest.waiting.popitem()
+        self._waiting -= 1
+        self._effort.create_refused()
+        link.destroy(circuit_id, Refusal(DestroyReason.OVERLOAD))
+        return True
+
+    @staticmethod
+    def _note_junk(link: LinkCircuits, load: _LinkLoad, now: float) -> None:
+        """Junk solutions waste our time: a client's link is closed at the fourth within a minute."""
+        load.junk.append(now)
+        if len(load.junk) == MAX_JUNK and now - load.junk[0] <= JUNK_PERIOD_S:
+            link.port.close()
 
     def _within_budget(self, link: LinkCircuits, load: _LinkLoad, now: float) -> bool:
         """Links of clients have a budget; a budget between relays would let one client cut them apart."""
@@ -418,7 +444,7 @@ class RelayRole:
             circuit.backward_queue.push_last(
                 destroy_frame(circuit.previous_id, Refusal(DestroyReason.CLOSED))
             )
-            self._ending.setdefault(link, []).append(circuit.backward_queue)
+            self._ending[link, circuit.previous_id] = circuit.backward_queue
         if next_hop is None:
             return
         next_hop[0].remove(next_hop[1])
@@ -431,26 +457,39 @@ class RelayRole:
             )
 
     def _relieve(self) -> None:
-        """All queues together hold too much: drop the circuit that has waited longest, until they do not."""
+        """All queues together hold too much: drop what has waited longest, until they do not.
+
+        Queues of circuits that are gone count like any other: else a client that reads nothing and has
+        his circuits torn down would hold the budget for ever, and cost all others their circuits.
+        """
         while self.queues.used > self.queues.limit:
-            waiting = [
+            waiting: list[tuple[int, RelayCircuit | tuple[LinkCircuits, int]]] = [
                 (since, circuit)
                 for circuit in self._places
                 for queue in (circuit.backward_queue, circuit.forward_queue)
                 if queue is not None and (since := queue.waiting_since) is not None
             ]
+            waiting += [
+                (since, place)
+                for place, queue in self._ending.items()
+                if (since := queue.waiting_since) is not None
+            ]
             if not waiting:
                 return
             _, oldest = min(waiting, key=lambda item: item[0])
             _log.debug("circuit torn down", reason="all queues are full")
-            link, previous_id = self._places[oldest][0], oldest.previous_id
-            self.drop(oldest, Refusal(DestroyReason.OVERLOAD), at_once=False)
+            if isinstance(oldest, RelayCircuit):
+                link, previous_id = self._places[oldest][0], oldest.previous_id
+                self.drop(oldest, Refusal(DestroyReason.OVERLOAD), at_once=False)
+            else:
+                link, previous_id = oldest
+                self._ending.pop(oldest).clear()
             link.destroy(previous_id, Refusal(DestroyReason.OVERLOAD))
 
     def link_lost(self, link: LinkCircuits) -> None:
         """A link closed: forget what it asked for, and what still waited for it."""
-        for queue in self._ending.pop(link, ()):
-            queue.clear()
+        for place in [place for place in self._ending if place[0] is link]:
+            self._ending.pop(place).clear()
         load = self._loads.pop(link, None)
         if load is not None:
             self._waiting -= len(load.waiting)
@@ -462,8 +501,7 @@ class RelayRole:
             now = self._clock.now()
             if now >= self._effort.deadline:
                 self.gate.set_effort(self._effort.on_deadline(now, self._waiting))
-            for link, queues in list(self._ending.items()):
-                self._ending[link] = [queue for queue in queues if queue.octets]
+            self._ending = {place: queue for place, queue in self._ending.items() if queue.octets}
             for circuit in self.circuits:
                 if now - circuit.last_used > IDLE_S:
                     self.drop(circuit, Refusal(DestroyReason.CLOSED), at_once=False, tell_previous=True)
