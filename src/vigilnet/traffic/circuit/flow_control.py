@@ -57,32 +57,36 @@ class SendmeLedger:
         """Remember the record that crossed: the last 16 octets of what that hop's layer saw."""
         self._crossings.append((self.total & _COUNT_MASK, tag, now))
 
-    def acknowledge(self, count: int, tag: bytes, now: float) -> tuple[int, int]:
-        """Check a SENDME against the oldest crossing.
+    def acknowledge(self, count: int, tag: bytes, now: float) -> tuple[int, int, int]:
+        """Check a SENDME: it covers the crossing that it names and all before it.
 
         Returns:
-            How many cells it newly covers, and the round trip in nanoseconds.
+            How many cells it newly covers, the round trip of the crossing that it names in
+            nanoseconds, and how many crossings it covers.
 
         Raises:
             RemoteProtocolError: early, repeated or forged.
         """
-        if not self._crossings:
-            raise RemoteProtocolError("sendme: nothing to acknowledge")
-        expected, expected_tag, sent_at = self._crossings[0]
-        if count != expected or not is_equal(tag, expected_tag):
+        named = next((item for item in enumerate(self._crossings, 1) if item[1][0] == count), None)
+        if named is None:
+            raise RemoteProtocolError("sendme: nothing of that count to acknowledge")
+        passed, (_, crossed_tag, sent_at) = named
+        if not is_equal(tag, crossed_tag):
             raise RemoteProtocolError("sendme: does not match the record that crossed")
-        self._crossings.popleft()
-        covered = (expected - self._acknowledged) & _COUNT_MASK
-        self._acknowledged = expected
+        for _ in range(passed):
+            self._crossings.popleft()
+        covered = (count - self._acknowledged) & _COUNT_MASK
+        self._acknowledged = count
         self.in_flight -= covered
-        return covered, int((now - sent_at) * 1e9)
+        return covered, int((now - sent_at) * 1e9), passed
 
 
 class SendmeCounter:
     """The receiver's side: tells when a SENDME is due.
 
-    For every record that counts call `received`; when it says so, send SENDME with `count` and the
-    tag of that record. At a rendezvous relay "received" means passed on.
+    For every record that counts call `received`; when it says so, a SENDME with `count` and the tag
+    of that record is owed. One that follows soon may stand for both. At a rendezvous relay "received"
+    means passed on.
     """
 
     __slots__ = ("_until_crossing", "increment", "total")

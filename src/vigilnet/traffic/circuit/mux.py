@@ -6,6 +6,7 @@ something. Records with data are held back by the congestion window and counted 
 docs/spec/circuit.md section 6.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -55,6 +56,8 @@ MAX_LATE_CREDITS: Final = 4
 MAX_LATE_DATAGRAMS: Final = 4096  # more than a window of small ones
 
 # Our choice.
+SENDME_INTERVAL_S: Final = 0.001  # crossings this close share one SENDME
+MAX_OWED_CROSSINGS: Final = 8  # but no more than these
 MAX_QUEUED_DATAGRAMS: Final = 256
 MAX_CLOSED_REMEMBERED: Final = 4096
 _GUESSED_ROUND_TRIP_S: Final = 0.2  # until it was measured
@@ -192,6 +195,9 @@ class StreamMux:
         self.congestion = Vegas(options.congestion)
         self._ledger = SendmeLedger(options.congestion.increment)
         self._counter = SendmeCounter(options.congestion.increment)
+        self._owed: Sendme | None = None
+        self._owed_crossings = 0
+        self._paid_at = -math.inf
         self._governor = RunLengthGovernor(now)
         self.counters = Counters()
 
@@ -273,9 +279,10 @@ class StreamMux:
         self._now = now
         control = self._control
         may_send = bool(self._ready or self._datagrams) and self._has_window()
+        if self._owed is not None and (control or may_send or self._is_sendme_due(now)):
+            self._pay_sendme(now)
         if not control and not may_send:
-            if not self._ready and not self._datagrams:
-                self._governor.emptied(now)
+            self._note_idle(now)
             return None
         cells = self._choose_cells(may_send, now)
         record = self._carriage.new_record(cells)
@@ -301,6 +308,35 @@ class StreamMux:
         if self._hungry:
             self._feed()
         return frame
+
+    def _note_idle(self, now: float) -> None:
+        """Nothing may be sent: tell the governor if that is for lack of octets."""
+        if not self._ready and not self._datagrams:
+            self._governor.emptied(now)
+
+    def _owe_sendme(self, tag: bytes, now: float) -> None:
+        """Acknowledge soon; what crosses meanwhile is covered by the same SENDME.
+
+        Each one is a record that every relay handles alone: at full speed half of a relay's reads
+        would hold nothing else.
+        """
+        self._owed = Sendme(self._counter.count, tag)
+        self._owed_crossings += 1
+        if self._is_sendme_due(now):
+            self._carriage.wake()
+        elif self._owed_crossings == 1:
+            self._carriage.wake_later(SENDME_INTERVAL_S)
+
+    def _is_sendme_due(self, now: float) -> bool:
+        # Half of the interval is enough: a timer that fires a little early must not leave it unpaid.
+        return now - self._paid_at >= SENDME_INTERVAL_S / 2 or self._owed_crossings >= MAX_OWED_CROSSINGS
+
+    def _pay_sendme(self, now: float) -> None:
+        if self._owed is not None:
+            self._control.append(encode_message(MessageType.SENDME, 0, self._owed.encode()))
+        self._owed = None
+        self._owed_crossings = 0
+        self._paid_at = now
 
     def _has_window(self) -> bool:
         """Whether the congestion window lets one more record with data go."""
@@ -491,7 +527,7 @@ class StreamMux:
                 is_counted = is_counted or kind in COUNTED
                 self._on_message(kind, identifier, body)
         if is_counted and self._counter.received(cells):
-            self._queue(MessageType.SENDME, 0, Sendme(self._counter.count, tag).encode())
+            self._owe_sendme(tag, now)
 
     def _on_data(self, identifier: int, body: memoryview) -> None:
         size = len(body)
@@ -683,8 +719,9 @@ class StreamMux:
             raise RemoteProtocolError("sendme: on a stream")
         message = Sendme.decode(body)
         in_flight = self._ledger.in_flight
-        _, rtt_ns = self._ledger.acknowledge(message.count, message.tag, self._now)
-        self.congestion.acknowledged(rtt_ns, in_flight)
+        _, rtt_ns, crossings = self._ledger.acknowledge(message.count, message.tag, self._now)
+        for _ in range(crossings):
+            self.congestion.acknowledged(rtt_ns, in_flight)
         if self.congestion.rtt_ns:
             self.round_trip_s = self.congestion.rtt_ns / 1e9
         if self._ready or self._datagrams:

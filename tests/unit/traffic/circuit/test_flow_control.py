@@ -30,10 +30,22 @@ def test_both_sides_agree_on_every_crossing(runs: list[int]) -> None:
         assert crossed == due == ((sender.total // 28) > ((sender.total - cells) // 28))
         if due:
             sender.crossed(tag(number), float(number))
-            covered, rtt_ns = sender.acknowledge(receiver.count, tag(number), number + 0.5)
+            covered, rtt_ns, crossings = sender.acknowledge(receiver.count, tag(number), number + 0.5)
             assert 28 <= covered + 6 <= 40
-            assert rtt_ns == 500_000_000
+            assert (rtt_ns, crossings) == (500_000_000, 1)
         assert sender.in_flight < 28
+
+
+def test_one_acknowledgement_covers_all_crossings_before_it() -> None:
+    sender = SendmeLedger()
+    for number in range(12):
+        if sender.sent(7):
+            sender.crossed(tag(number), float(number))
+    assert sender.acknowledge(56, tag(7), 10.0) == (56, 3_000_000_000, 2)
+    assert sender.in_flight == 28
+    with pytest.raises(RemoteProtocolError):
+        sender.acknowledge(28, tag(3), 10.0)
+    assert sender.acknowledge(84, tag(11), 12.0) == (28, 1_000_000_000, 1)
 
 
 @given(RUNS)
