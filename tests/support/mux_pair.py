@@ -14,10 +14,10 @@ from vigilnet.traffic.circuit.wire import MessageType, encode_message, split_are
 Message = tuple[int, int, bytes]
 
 
-@dataclass
 MOMENT_S = 0.01
 
 
+@dataclass
 class Record:
     """One record on its way."""
 
