@@ -175,8 +175,11 @@ class CreditReceiver:
         if self.offset > self.limit:
             raise RemoteProtocolError(f"credit: {self.offset} octets received, {self.limit} allowed")
 
-    def consumed(self, octets: int, now: float, round_trip_s: float) -> int:
-        """Count octets that the reader took; return the offset to send as CREDIT, or 0 for none yet."""
+    def consumed(self, octets: int, now: float, round_trip_s: float, spare: int = MAX_STREAM_CREDIT) -> int:
+        """Count octets that the reader took; return the offset to send as CREDIT, or 0 for none yet.
+
+        The window grows by `spare` octets at the most: what other streams leave of the circuit's memory.
+        """
         taken = self.consumed_offset + octets
         if taken > self.offset:
             raise LocalProtocolError(f"credit: {taken} octets read, {self.offset} received")
@@ -185,7 +188,7 @@ class CreditReceiver:
         if self.limit - taken > window >> 1:
             return 0
         if window < self.max_window and now - self._granted_at < 2 * round_trip_s:
-            self.window = window = min(2 * window, self.max_window)
+            self.window = window = min(2 * window, self.max_window, window + max(0, spare))
         self._granted_at = now
         self.limit = taken + window
         return self.limit

@@ -90,7 +90,7 @@ class MuxOptions:
 
     stream_credit: int = 64 * 1024  # octets a stream may send before the first CREDIT
     max_stream_credit: int = 4 * 1024 * 1024  # octets, the most that a stream's window grows to
-    circuit_credit: int = 8 * 1024 * 1024  # octets over all streams of a circuit
+    circuit_credit: int = 8 * 1024 * 1024  # octets on their way, and that all windows may grow to together
     congestion: CongestionParameters = field(default_factory=CongestionParameters)
 
 
@@ -190,6 +190,7 @@ class StreamMux:
         self.round_trip_s = _GUESSED_ROUND_TRIP_S
         self._is_shut = False
         self._pending_octets = 0
+        self._windows = 0  # of all open streams together
         self._send_credit = CreditSender(options.circuit_credit)
         self._receive_credit = CreditReceiver(now, options.circuit_credit, options.circuit_credit)
         self.congestion = Vegas(options.congestion)
@@ -261,6 +262,7 @@ class StreamMux:
         return identifier
 
     def _new_stream(self, identifier: int) -> Stream:
+        self._windows += self._options.stream_credit
         return Stream(
             self, identifier, self._clock(), self._options.stream_credit, self._options.max_stream_credit
         )
@@ -431,12 +433,22 @@ class StreamMux:
 
     def stream_consumed(self, stream: Stream, octets: int) -> None:
         """A consumer took octets: grant credit when enough were taken."""
-        granted = stream.receive_credit.consumed(octets, self._clock(), self.round_trip_s)
+        credit = stream.receive_credit
+        before = credit.window
+        spare = self._options.circuit_credit - self._windows
+        granted = credit.consumed(octets, self._clock(), self.round_trip_s, spare)
+        if stream.identifier in self.streams:
+            self._windows += credit.window - before
         if granted and not stream.fin_received:
             self._queue(MessageType.CREDIT, stream.identifier, encode_credit(granted))
-        self._give_back(octets)
 
-    def _give_back(self, octets: int) -> None:
+    def _take_in(self, octets: int) -> None:
+        """Count octets of DATA against the circuit's credit, and give it back at once.
+
+        Not only when they are read: a few readers that stall would hold up all others. What lies
+        unread is bounded by the windows of the streams.
+        """
+        self._receive_credit.received(octets)
         granted = self._receive_credit.consumed(octets, self._now, self.round_trip_s)
         if granted:
             self._queue(MessageType.CREDIT, 0, encode_credit(granted))
@@ -486,10 +498,7 @@ class StreamMux:
             closed.fins = int(not stream.fin_received)
             closed.connects = int(self._is_client and stream.connected_to is None)
         self._remember(stream.identifier, closed)
-        # What the consumer did not take any more must not eat the circuit's credit for ever.
-        untaken = stream.receive_credit.unread
-        if untaken:
-            self._give_back(untaken)
+        self._windows -= stream.receive_credit.window
         stream.on_closed(reason)
 
     def _refuse(self, identifier: int, reason: EndReason, closed: _Closed) -> None:
@@ -533,7 +542,7 @@ class StreamMux:
         size = len(body)
         if not size:
             raise RemoteProtocolError("stream: data of no octets")
-        self._receive_credit.received(size)
+        self._take_in(size)
         stream = self.streams.get(identifier)
         if stream is None:
             self._on_late_data(identifier, size)
@@ -548,7 +557,6 @@ class StreamMux:
         if closed.credit is None:
             raise RemoteProtocolError("stream: data where none may come")
         closed.credit.received(size)
-        self._give_back(size)
 
     def _late(self, identifier: int) -> _Closed:
         closed = self._closed.get(identifier)

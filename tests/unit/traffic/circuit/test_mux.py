@@ -456,28 +456,52 @@ def test_sender_stops_at_the_stream_s_credit_and_goes_on_with_more() -> None:
     assert target.octets == 200_000
 
 
-def test_circuit_credit_bounds_the_sum_over_streams() -> None:
+def test_sender_stops_at_the_circuit_s_credit() -> None:
     pair = MuxPair(MuxOptions(circuit_credit=100_000, congestion=CongestionParameters(start=3584)))
-    readers = [pair.open("stall.test") for _ in range(4)]
+    for _ in range(4):
+        pair.open("stall.test").stream.write(bytes(50_000))
+    pair.client.pull_all()
+    assert sum(stream.sent_octets for stream in pair.client.mux.streams.values()) == 100_000
+
+
+def test_readers_that_stall_hold_up_nobody_however_many_they_are() -> None:
+    pair = MuxPair(WIDE)
+    grown = [pair.open("source-9000000.test") for _ in range(5)]
+    for reader in grown:
+        while reader.octets < 3_000_000:
+            pair.step()
+        reader.takes = False
+    stalled = [pair.open("source-200000.test", takes=False) for _ in range(230)]
+    fast = [pair.open("source-300000.test") for _ in range(20)]
+    pair.settle()
+    assert [reader.octets for reader in fast] == [300_000] * 20
+    assert all(reader.untaken for reader in stalled)
+    held = sum(stream.receive_credit.unread for stream in pair.client.mux.streams.values())
+    assert held <= (8 * 1024 + 235 * 64) * 1024
+
+
+def test_windows_grow_no_further_than_the_circuit_s_memory_together() -> None:
+    pair = MuxPair(MuxOptions(circuit_credit=1024 * 1024, congestion=CongestionParameters(start=3584)))
+    readers = [pair.open("source-3000000.test") for _ in range(10)]
+    windows = []
+    while not all(reader.has_eof for reader in readers):
+        pair.step()
+        open_now = pair.client.mux.streams.values()
+        windows.append(sum(stream.receive_credit.window for stream in open_now))
+        assert pair.client.mux._windows == windows[-1]
+    assert 1000 * 1024 <= max(windows) <= 1024 * 1024
     for reader in readers:
-        reader.stream.write(bytes(50_000))
-    pair.settle()
-    targets = pair.targets.readers
-    assert sum(target.octets for target in targets) == 100_000
-    for target in targets:
-        target.takes = True
-        target.take()
-    pair.settle()
-    assert sum(target.octets for target in targets) == 200_000
+        reader.stream.close()
+    assert pair.client.mux._windows == 0
 
 
 def test_more_than_the_circuit_s_credit_closes_the_circuit() -> None:
-    pair = MuxPair(MuxOptions(circuit_credit=30_000))
+    pair = MuxPair(MuxOptions(circuit_credit=10_000))
     pair.exit.receive((MessageType.BEGIN, 1, BEGIN), (MessageType.BEGIN, 2, BEGIN))
-    for number in (1, 2):
-        pair.exit.receive((DATA, number, bytes(14_000)), cells=7)
+    pair.exit.receive((DATA, 1, bytes(9_000)), cells=7)
+    pair.exit.receive((DATA, 2, bytes(10_000)), cells=7)
     with pytest.raises(RemoteProtocolError):
-        pair.exit.receive((DATA, 1, bytes(2_001)), cells=7)
+        pair.exit.receive((DATA, 1, bytes(10_001)), cells=7)
 
 
 def test_circuit_credit_that_does_not_grow_closes_the_circuit() -> None:
