@@ -45,20 +45,38 @@ def read_address(connection: socket.socket) -> tuple[str, int]:
     return host, struct.unpack("!H", receive(connection, 2))[0]
 
 
-def ask(proxy: tuple[str, int], command: int, host: str, port: int) -> tuple[socket.socket, tuple[str, int]]:
+def ask(
+    proxy: tuple[str, int], command: int, host: str, port: int, login: tuple[str, str] | None = None
+) -> tuple[socket.socket, tuple[str, int]]:
     """Open the proxy's connection, send one request; gives the connection and the bound address."""
     connection = socket.create_connection(proxy, 30)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.sendall(b"\x05\x01\x00")
-    if receive(connection, 2) != b"\x05\x00":
-        raise OSError("proxy wants another method")
-    connection.sendall(bytes([5, command, 0]) + address(host, port))
-    _, reply, _ = receive(connection, 3)
-    bound = read_address(connection)
+    try:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        log_in(connection, login)
+        connection.sendall(bytes([5, command, 0]) + address(host, port))
+        _, reply, _ = receive(connection, 3)
+        bound = read_address(connection)
+    except OSError:
+        connection.close()
+        raise
     if reply:
+        connection.close()
         raise OSError(f"proxy answered {reply}")
     connection.settimeout(None)
     return connection, bound
+
+
+def log_in(connection: socket.socket, login: tuple[str, str] | None) -> None:
+    """Agree on a method, and follow it."""
+    method = 0 if login is None else 2
+    connection.sendall(bytes([5, 1, method]))
+    if receive(connection, 2) != bytes([5, method]):
+        raise OSError("proxy wants another method")
+    if login is not None:
+        user, password = (text.encode() for text in login)
+        connection.sendall(bytes([1, len(user)]) + user + bytes([len(password)]) + password)
+        if receive(connection, 2) != b"\x01\x00":
+            raise OSError("proxy refuses the login")
 
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
