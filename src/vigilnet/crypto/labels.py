@@ -19,6 +19,8 @@ class Label(StrEnum):
     PUZZLE_CIRCUIT = "puzzle circuit"
     PUZZLE_LINK = "puzzle link"
     COOKIE = "cookie"
+    HTX_AUTHENTICATOR = "htx authenticator"
+    HTX_SWITCH = "htx switch"
 
 
 def label_octets(use: Label, network: str = "") -> bytes:

@@ -1,0 +1,119 @@
+"""Fuzz targets of HTX: records, hellos, the authenticator, what servers say, templates."""
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from tests.support.hellos import FOLDER, NAMES, captured, template_of
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
+from vigilnet.traffic.transport.htx import wire
+from vigilnet.traffic.transport.htx.authenticator import Authenticator, Stamp, decode_stamp, seal_session_id
+from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
+from vigilnet.traffic.transport.htx.fingerprint import ja4
+from vigilnet.traffic.transport.htx.hello import build, build_retry
+from vigilnet.traffic.transport.htx.templates import format_template, parse_template
+
+RELAY = X25519PrivateKey.from_private_bytes(b"r" * 32)
+AUTHENTICATOR = Authenticator(lambda: (RELAY,))
+FIRST = build(template_of("chromium"), "www.example.test", os.urandom)
+
+
+def _records(data: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        reader = wire.RecordReader()
+        found = reader.feed(data)
+        assert b"".join(r.header + r.fragment for r in found) + reader.leftover == data
+
+
+def _messages(data: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        reader = wire.MessageReader()
+        reader.feed(data)
+        while reader.next() is not None:
+            pass
+
+
+def _hello(data: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        hello = decode_client_hello(data)
+        assert hello.encode() == data
+        _ = hello.key_shares, hello.server_name, ja4(hello)
+
+
+def _authenticator(data: bytes) -> None:
+    AUTHENTICATOR.judge(data, 1e9, 0.0)
+
+
+def _stamp(data: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        assert decode_stamp(data).encode() == data
+
+
+def _server_hello(data: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        hello = wire.decode_server_hello(data)
+        if hello.is_retry:
+            build_retry(FIRST, hello.share_group, hello.cookie)
+
+
+def _server_says(data: bytes) -> None:
+    decoders: tuple[Callable[[bytes], object], ...] = (
+        wire.decode_encrypted_extensions,
+        wire.decode_alpn,
+        wire.decode_certificate,
+        wire.decode_compressed_certificate,
+        wire.decode_certificate_verify,
+        wire.check_new_session_ticket,
+        wire.decode_key_update,
+        wire.decode_alert,
+    )
+    with contextlib.suppress(RemoteProtocolError):
+        decoders[data[0] % len(decoders) if data else 0](data[1:])
+
+
+def _template(data: bytes) -> None:
+    with contextlib.suppress(ConfigurationError):
+        parse_template(data.decode("latin-1"), "fuzz")
+
+
+def _stamped() -> bytes:
+    shared = FIRST.keys.authenticating.exchange(RELAY.public_key())
+    sealed = seal_session_id(
+        shared, FIRST.hello.random, FIRST.hello.encode(), Stamp(10**9, bytes(8)).encode()
+    )
+    return FIRST.with_session_id(sealed).hello.encode()
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "records": _records,
+    "messages": _messages,
+    "hello": _hello,
+    "authenticator": _authenticator,
+    "stamp": _stamp,
+    "server_hello": _server_hello,
+    "server_says": _server_says,
+    "template": _template,
+}
+
+_HELLOS = [hello.encode() for name in NAMES for _, hello in captured(name)[:1]]
+_SERVER = b"\3\3%s\0\x13\1\0\0\x10\0\x2b\0\2\3\4\0\x33\0\2\0\x17\0\x2c\0\4\0\2ab"
+
+SEEDS: dict[str, list[bytes]] = {
+    "records": [path.read_bytes() for path in sorted(FOLDER.glob("*.0.bin"))],
+    "messages": [wire.encode_message(8, b"abc") + wire.encode_message(20, bytes(32))],
+    "hello": _HELLOS,
+    "authenticator": [*_HELLOS, _stamped()],
+    "stamp": [Stamp(1, bytes(8)).encode()],
+    "server_hello": [_SERVER % bytes(32), _SERVER % wire.RETRY_RANDOM],
+    "server_says": [
+        b"\0\0\7\0\x10\0\3\0\1\x68",
+        b"\1\0\3\2h2",
+        b"\2\0\0\0\6\0\0\1x\0\0",
+        b"\3\0\2\0\0\x10\0\0\1x",
+        b"\4\4\3\0\2ab",
+        b"\5\0\0\1\0\0\0\0\0\1a\0\1t\0\0",
+    ],
+    "template": [format_template(template_of("curl"), "2000-01-01").encode()],
+}
