@@ -1,0 +1,260 @@
+"""A socket and a stream joined: order, back-pressure, half-close, every way of ending; over real sockets."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+
+import pytest
+
+from vigilnet.traffic.circuit.socket_bridge_io import READ_SIZE, SocketBridge, bridge
+from vigilnet.traffic.circuit.stream import Stream
+from vigilnet.traffic.circuit.wire import EndReason
+
+
+class Owner:
+    """Keeps what the stream has to send until the test takes it, as a slow circuit would."""
+
+    def __init__(self) -> None:
+        self.stream = Stream(self, 1, 0.0, 1 << 20, 1 << 20)
+        self.consumed = 0
+
+    def stream_ready(self, stream: Stream, octets: int) -> None:
+        pass
+
+    def stream_consumed(self, stream: Stream, octets: int) -> None:
+        self.consumed += octets
+
+    def stream_accepted(self, stream: Stream, address: str, ttl: int) -> None:
+        pass
+
+    def stream_closing(self, stream: Stream, reason: EndReason) -> None:
+        stream.on_closed(reason)
+
+    def take(self) -> bytes:
+        room = memoryview(bytearray(self.stream.pending_octets))
+        self.stream.take(room, 0, len(room))
+        self.stream.refill()
+        return bytes(room)
+
+
+class Joined:
+    """A bridge, the stream's owner at one side of it and an application's socket at the other."""
+
+    def __init__(self, early: bytes = b"", buffer: int = 0) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self.app = socket.socket()
+            if buffer:
+                self.app.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+            self.app.connect(server.getsockname())
+            ours, _ = server.accept()
+        if buffer:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
+        self.app.setblocking(False)
+        ours.setblocking(False)
+        self.ours = ours
+        self.owner = Owner()
+        self.stream = self.owner.stream
+        self.ended: list[EndReason] = []
+        self.made: SocketBridge = bridge(
+            asyncio.get_running_loop(), ours, self.stream, early, self.ended.append
+        )
+
+    async def read(self) -> bytes:
+        return await asyncio.get_running_loop().sock_recv(self.app, 1 << 20)
+
+    async def read_to_end(self) -> bytes:
+        data = b""
+        while part := await self.read():
+            data += part
+        return data
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  # the kernel does not tell us
+            await asyncio.sleep(0.001)
+
+
+def joined(
+    scenario: Callable[[Joined], Coroutine[None, None, None]], early: bytes = b"", buffer: int = 0
+) -> None:
+    async def run() -> None:
+        pair = Joined(early, buffer)
+        try:
+            async with asyncio.timeout(20):
+                await scenario(pair)
+        finally:
+            pair.app.close()
+            pair.stream.on_closed(EndReason.RESET)
+
+    asyncio.run(run())
+
+
+def test_octets_go_both_ways_in_order_and_early_ones_first() -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.made.connected("192.0.2.1", 60)
+        pair.app.send(b"later")
+        await until(lambda: pair.stream.pending_octets == 10)
+        assert pair.owner.take() == b"earlylater"
+        for piece in (b"a", b"b" * 5000, b"c"):
+            pair.stream.on_data(memoryview(piece))
+        assert await pair.read() == b"a" + b"b" * 5000 + b"c"
+        assert pair.owner.consumed == 5002
+
+    joined(scenario, early=b"early")
+
+
+def test_what_the_application_does_not_read_gives_no_credit_back() -> None:
+    async def scenario(pair: Joined) -> None:
+        piece = bytes(range(250)) * 200
+        for _ in range(60):
+            pair.stream.on_data(memoryview(piece))
+        await asyncio.sleep(0.05)
+        stuck = pair.owner.consumed
+        assert stuck < 60 * len(piece)
+        pair.stream.on_fin()
+        data = await pair.read_to_end()
+        assert data == piece * 60
+        assert pair.owner.consumed == 60 * len(piece)
+
+    joined(scenario, buffer=65536)
+
+
+def test_an_application_that_writes_more_than_the_circuit_takes_is_held_up() -> None:
+    async def scenario(pair: Joined) -> None:
+        loop = asyncio.get_running_loop()
+        sent = asyncio.ensure_future(loop.sock_sendall(pair.app, b"x" * (16 << 20)))
+        await until(lambda: pair.stream.room() == 0)
+        await asyncio.sleep(0.05)
+        held = pair.stream.pending_octets
+        assert held < 4 << 20
+        taken = len(pair.owner.take())
+        await until(lambda: pair.stream.pending_octets >= READ_SIZE)
+        assert taken == held
+        while taken < 16 << 20:
+            taken += len(pair.owner.take())
+            await asyncio.sleep(0)
+        await sent
+
+    joined(scenario)
+
+
+def test_each_side_can_end_alone() -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.app.shutdown(socket.SHUT_WR)
+        await until(lambda: pair.stream.fin_queued)
+        pair.stream.on_data(memoryview(b"answer"))
+        pair.stream.on_fin()
+        assert await pair.read_to_end() == b"answer"
+        assert pair.ended == []
+        pair.made.writable()
+        pair.stream.on_closed(EndReason.DONE)
+        assert pair.ended == [EndReason.DONE]
+
+    joined(scenario)
+
+
+def test_an_end_of_file_with_nothing_waiting_is_passed_on_at_once() -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.stream.on_fin()
+        assert await pair.read() == b""
+        pair.app.send(b"still here")
+        await until(lambda: pair.stream.pending_octets == 10)
+
+    joined(scenario)
+
+
+def test_a_stream_that_is_done_closes_the_socket_behind_what_waits() -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.stream.on_data(memoryview(b"last words"))
+        pair.stream.on_closed(EndReason.DONE)
+        assert pair.ended == []
+        assert await pair.read_to_end() == b"last words"
+        await until(lambda: pair.ended)
+        assert pair.ended == [EndReason.DONE]
+
+    joined(scenario)
+
+
+@pytest.mark.parametrize("reason", [EndReason.RESET, EndReason.TIMEOUT])
+def test_what_was_cut_off_does_not_look_complete(reason: EndReason) -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.stream.on_data(memoryview(b"half"))
+        pair.stream.on_closed(reason)
+        with pytest.raises(ConnectionResetError):
+            await pair.read_to_end()
+        assert pair.ended == [reason]
+
+    joined(scenario)
+
+
+def test_a_reset_by_the_application_ends_the_stream() -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.app.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        pair.app.close()
+        await until(lambda: pair.stream.closed is not None)
+        assert pair.stream.closed is EndReason.RESET
+        assert pair.ended == [EndReason.RESET]
+
+    joined(scenario)
+
+
+def test_writing_to_a_closed_application_ends_the_stream() -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.stream.write_eof()
+        pair.made._pause()  # so that the reset is met by the write
+        pair.app.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        pair.app.close()
+        await asyncio.sleep(0.02)
+        pair.stream.on_data(memoryview(b"x"))
+        pair.stream.on_data(memoryview(b"y"))
+        await until(lambda: pair.stream.closed is not None)
+        assert pair.stream.closed is EndReason.RESET
+        pair.made.data_received(memoryview(b"late"))  # nobody takes it: the credit goes back
+        pair.made.stream_closed(EndReason.RESET)
+        assert pair.ended == [EndReason.RESET]
+
+    joined(scenario)
+
+
+def test_half_closing_a_closed_application_ends_the_stream() -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.made._pause()
+        pair.app.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        pair.app.close()
+        await asyncio.sleep(0.02)
+        pair.stream.on_fin()
+        assert pair.stream.closed is EndReason.RESET
+        pair.made.eof_received()
+        assert pair.ended == [EndReason.RESET]
+
+    joined(scenario)
+
+
+def test_closing_while_the_socket_is_full_lets_go_of_it() -> None:
+    async def scenario(pair: Joined) -> None:
+        for _ in range(100):
+            pair.stream.on_data(memoryview(b"z" * 50_000))
+        await asyncio.sleep(0.02)
+        pair.stream.on_data(memoryview(b"more"))
+        pair.stream.on_closed(EndReason.RESET)
+        assert pair.ended == [EndReason.RESET]
+        assert pair.ours.fileno() == -1
+
+    joined(scenario, buffer=8192)
+
+
+def test_a_stream_that_ended_before_only_closes_the_socket() -> None:
+    async def scenario(pair: Joined) -> None:
+        other = Joined()
+        other.app.close()
+        owner = Owner()
+        owner.stream.on_closed(EndReason.REFUSED)
+        ours, app = socket.socketpair()
+        ours.setblocking(False)
+        bridge(asyncio.get_running_loop(), ours, owner.stream)
+        assert ours.fileno() == -1
+        app.close()
+        other.stream.on_closed(EndReason.RESET)
+
+    joined(scenario)
