@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.circuit import handshake, messages, puzzle, wire
+from vigilnet.traffic.circuit import handshake, puzzle
+from vigilnet.traffic.circuit import messages as circuit_messages
+from vigilnet.traffic.stream import messages, wire
 
 
 def _blames(decode: Callable[[bytes], Any]) -> Callable[[bytes], None]:
@@ -31,7 +33,7 @@ def _area(data: bytes) -> None:
 
 
 def _destroy(data: bytes) -> None:
-    messages.Refusal.from_cell(data.ljust(handshake.CELL_BODY_SIZE, b"\0"))
+    circuit_messages.Refusal.from_cell(data.ljust(handshake.CELL_BODY_SIZE, b"\0"))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -45,11 +47,11 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "resolved": _blames(messages.Resolved.decode),
     "datagram": _blames(messages.Datagram.decode),
     "echo": _blames(messages.Echo.decode),
-    "extend": _blames(messages.Extend.decode),
+    "extend": _blames(circuit_messages.Extend.decode),
     "sendme": _blames(messages.Sendme.decode),
-    "pad_negotiate": _blames(messages.PadNegotiate.decode),
-    "record": _blames(messages.decode_record),
-    "refusal": _blames(messages.Refusal.decode),
+    "pad_negotiate": _blames(circuit_messages.PadNegotiate.decode),
+    "record": _blames(circuit_messages.decode_record),
+    "refusal": _blames(circuit_messages.Refusal.decode),
     "create_body": _blames(handshake.CreateBody.decode),
     "created_body": _blames(handshake.created_head),
     "hop_parameters": _blames(handshake.HopParameters.decode),
@@ -67,8 +69,12 @@ SEEDS: dict[str, list[bytes]] = {
     "resolved": [messages.Resolved(0, (messages.ResourceRecord(1, 60, bytes(4)),) * 2).encode()],
     "datagram": [messages.Datagram("2001:db8::1", 53, b"payload").encode()],
     "echo": [messages.Echo(False, 1, 2, b"payload").encode()],
-    "extend": [messages.Extend(bytes(32), 0, bytes(1261)).encode()],
-    "refusal": [messages.Refusal(wire.DestroyReason.PUZZLE, messages.PuzzleDemand(bytes(16), 8)).encode()],
+    "extend": [circuit_messages.Extend(bytes(32), 0, bytes(1261)).encode()],
+    "refusal": [
+        circuit_messages.Refusal(
+            circuit_messages.DestroyReason.PUZZLE, circuit_messages.PuzzleDemand(bytes(16), 8)
+        ).encode()
+    ],
     "create_body": [handshake.CreateBody(1, 2, bytes(8), bytes(13), bytes(1252)).encode().ljust(2032, b"\1")],
     "created_body": [(1156).to_bytes(2, "big") + bytes(2030)],
     "hop_parameters": [handshake.HopParameters().encode() + b"\5\1\0"],

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.circuit.messages import Target
 from vigilnet.traffic.ingress.hosts import canonical_host
 from vigilnet.traffic.ingress.http_body import ChunkedBody
 from vigilnet.traffic.ingress.http_head import (
@@ -17,6 +16,7 @@ from vigilnet.traffic.ingress.http_head import (
 from vigilnet.traffic.ingress.http_proxy import HttpProxyMachine
 from vigilnet.traffic.ingress.socks5 import Socks5Machine, SocksCommand, SocksReply
 from vigilnet.traffic.ingress.socks5_udp import decode_datagram, encode_datagram
+from vigilnet.traffic.stream.messages import Target
 
 GET = b"GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n"
 POST = b"POST http://a.example/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"

@@ -10,10 +10,9 @@ from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_ru
 from vigilnet.traffic.circuit import relay_io, run_queue
 from vigilnet.traffic.circuit.client import CircuitClosedError, Hop
 from vigilnet.traffic.circuit.handshake import CheckedCreate, ClientHandshake, RelayHandshake, fill_cell
-from vigilnet.traffic.circuit.messages import Refusal
+from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.circuit.puzzle import Solution
 from vigilnet.traffic.circuit.switch import LinkCircuits
-from vigilnet.traffic.circuit.wire import DestroyReason
 
 
 class Flooder:

@@ -21,8 +21,8 @@ from tests.support.onion_network import OnionNetwork, is_open, play
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import CELL_SIZE, Command
 from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit
+from vigilnet.traffic.circuit.messages import DestroyReason
 from vigilnet.traffic.circuit.relay import RelayCircuit
-from vigilnet.traffic.circuit.wire import DestroyReason
 
 Act = Callable[[Crossing], Sequence[bytes | bytearray] | None]
 HOPS = 4

@@ -14,15 +14,14 @@ from typing import Self
 
 from vigilnet.base.clock import Clock, SystemClock
 from vigilnet.traffic.cell import CELL_SIZE, TAG_ROOM
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import BeginFlag, Resolve, Resolved, Target
-from vigilnet.traffic.circuit.mux import Acceptor, MuxOptions, StreamMux
-from vigilnet.traffic.circuit.onion import AREA_AT, AREA_SIZES
-from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason, split_area
 from vigilnet.traffic.exit.options import Options
 from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
+from vigilnet.traffic.stream.mux import Acceptor, MuxOptions, StreamMux
+from vigilnet.traffic.stream.stream import Stream, StreamEndedError
+from vigilnet.traffic.stream.wire import AREA_AT, AREA_SIZES, EndReason, split_area
 
 UDP = Target("", 0, 17, BeginFlag.IPV4_OK | BeginFlag.IPV6_OK)
 OPEN_EXIT = Options(enabled=True, policy="open", allow_private_targets=True)

@@ -12,12 +12,11 @@ from tests.support.links import ListSource, seeded_random
 from tests.support.onion_network import OnionNode
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit.client import ClientCircuit
-from vigilnet.traffic.circuit.onion import AREA_AT
 from vigilnet.traffic.circuit.relay import RelayCircuit
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.circuit.switch import LinkCircuits
-from vigilnet.traffic.circuit.wire import MessageType, encode_message
 from vigilnet.traffic.link.ports import LinkPort, RunReceiver, RunSource
+from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message
 
 
 @dataclass

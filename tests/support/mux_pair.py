@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from tests.support.targets import Reader, Targets
 from vigilnet.crypto.kdf import sha256
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.mux import Acceptor, MuxOptions, StreamMux
-from vigilnet.traffic.circuit.onion import AREA_AT, AREA_SIZES
-from vigilnet.traffic.circuit.wire import MessageType, encode_message, split_area
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.mux import Acceptor, MuxOptions, StreamMux
+from vigilnet.traffic.stream.wire import AREA_AT, AREA_SIZES, MessageType, encode_message, split_area
 
 Message = tuple[int, int, bytes]
 

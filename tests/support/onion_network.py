@@ -25,14 +25,14 @@ from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
 from vigilnet.crypto.aead import Suite
 from vigilnet.peer.keyring import onion_key_id
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit, Hop
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.mux import MuxOptions
+from vigilnet.traffic.circuit.messages import DestroyReason
 from vigilnet.traffic.circuit.relay import RelayCircuit
 from vigilnet.traffic.circuit.relay_io import RelayRole
 from vigilnet.traffic.circuit.service import CircuitService
-from vigilnet.traffic.circuit.wire import DestroyReason
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.service import LinkService
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.mux import MuxOptions
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.memory import MemoryCarrier, MemoryHub
 

@@ -9,8 +9,8 @@ from vigilnet.routing.circuits.pool import Options
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import ClientCircuit, Hop
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.stream import Stream
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.stream import Stream
 
 ALL = Capability.RELAY | Capability.GUARD | Capability.EXIT
 

@@ -8,10 +8,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import Resolve, Resolved, ResourceRecord, Target
-from vigilnet.traffic.circuit.stream import Stream
-from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import Resolve, Resolved, ResourceRecord, Target
+from vigilnet.traffic.stream.stream import Stream
+from vigilnet.traffic.stream.wire import EndReason
 
 TARGET_ADDRESS = "203.0.113.80"
 CHUNK = 16 * 1024

@@ -11,7 +11,7 @@ from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome, PeerView
-from vigilnet.traffic.circuit.wire import DestroyReason
+from vigilnet.traffic.circuit.messages import DestroyReason
 
 _NOT_AGAINST_IT = (Outcome.KNOWN, Outcome.STALE, Outcome.LATER, Outcome.MUTED)
 _FILES = Source("record file", is_limited=False)

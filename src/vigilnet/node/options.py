@@ -15,10 +15,10 @@ from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.node import legacy
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
-from vigilnet.traffic.circuit.mux import MuxOptions
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
+from vigilnet.traffic.stream.mux import MuxOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 

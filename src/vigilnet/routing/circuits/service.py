@@ -11,11 +11,11 @@ from vigilnet.peer.descriptor import Capability, PeerRecord
 from vigilnet.routing.circuits.pool import Options, Pool, PooledCircuit
 from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequest, choose_path
 from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit, Hop
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import BeginFlag, Resolve, Resolved, Target
-from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
+from vigilnet.traffic.stream.stream import Stream, StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 MAX_TRIES: Final = 3
 WAIT_FOR_CIRCUIT_S: Final = 30.0

@@ -13,14 +13,14 @@ from typing import Final, Protocol
 from vigilnet.base.errors import ErrorKind, LocalProtocolError, RemoteProtocolError, VigilnetError
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import RUN_AT, RUN_HEADER_SIZE, Command, new_frame, pack_run_header
-from vigilnet.traffic.circuit.flow_control import CLIENT_TOLERANCE, ChangeBudget
 from vigilnet.traffic.circuit.handshake import ClientHandshake, fill_cell
-from vigilnet.traffic.circuit.messages import Extend, Refusal
-from vigilnet.traffic.circuit.mux import STREAM_TYPES, MuxOptions, StreamMux
-from vigilnet.traffic.circuit.onion import AREA_AT, MAX_HOPS, ClientOnion
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal
+from vigilnet.traffic.circuit.onion import MAX_HOPS, ClientOnion
 from vigilnet.traffic.circuit.puzzle import MAX_EFFORT, PuzzleSolver, Solution
-from vigilnet.traffic.circuit.wire import DestroyReason, MessageType, encode_message, split_area
 from vigilnet.traffic.link.ports import LinkPort
+from vigilnet.traffic.stream.flow_control import CLIENT_TOLERANCE, ChangeBudget
+from vigilnet.traffic.stream.mux import STREAM_TYPES, MuxOptions, StreamMux
+from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
 
 BUILD_TIMEOUT_S: Final = 10.0
 MAX_PUZZLE_TRIES: Final = 2

@@ -15,11 +15,10 @@ from vigilnet.traffic.circuit.client import (
     ClientCircuit,
     Hop,
 )
-from vigilnet.traffic.circuit.messages import Refusal
-from vigilnet.traffic.circuit.mux import MuxOptions
+from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.circuit.puzzle import PuzzleSolver
 from vigilnet.traffic.circuit.switch import LinkCircuits
-from vigilnet.traffic.circuit.wire import DestroyReason
+from vigilnet.traffic.stream.mux import MuxOptions
 
 _log = get_logger(__name__)
 

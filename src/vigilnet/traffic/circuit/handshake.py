@@ -28,7 +28,7 @@ from vigilnet.crypto.noise import (
     Pattern,
 )
 from vigilnet.peer.keyring import KEY_ID_SIZE, onion_key_id
-from vigilnet.traffic.circuit.messages import MAX_CREATE_BODY, Octets
+from vigilnet.traffic.circuit.messages import MAX_CREATE_BODY, DestroyReason
 from vigilnet.traffic.circuit.puzzle import (
     SOLUTION_SIZE,
     CreateRefusedError,
@@ -36,7 +36,7 @@ from vigilnet.traffic.circuit.puzzle import (
     Solution,
     puzzle_target,
 )
-from vigilnet.traffic.circuit.wire import DestroyReason
+from vigilnet.traffic.stream.messages import Octets
 
 # From the specification.
 VERSION: Final = 1

@@ -23,7 +23,7 @@ from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.aead import TAG_SIZE, Suite, big_endian_nonce, keystream_columns, new_aead
 from vigilnet.crypto.kdf import hmac_sha256
 from vigilnet.crypto.labels import Label, label_octets
-from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE, RUN_AT, RUN_HEADER_SIZE
+from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE, RUN_AT
 
 # From the specification.
 MAX_HOPS: Final = 10
@@ -32,10 +32,6 @@ STOP_BLOCK_SIZE: Final = 16
 PREFIX_SIZE: Final = LADDER_SIZE + STOP_BLOCK_SIZE
 REKEY_INTERVAL: Final = 1 << 14
 MAX_COUNTER: Final = 1 << 40
-AREA_OVERHEAD: Final = RUN_HEADER_SIZE + PREFIX_SIZE
-AREA_SIZES: Final = {cells: CELL_SIZE * cells - AREA_OVERHEAD for cells in (1, BULK_CELLS)}
-AREA_AT: Final = RUN_AT + PREFIX_SIZE
-"""Where the message area starts in a record under construction."""
 
 # Our choice.
 LADDER_BATCH: Final = 64  # measured: 1.6-2.0 us a record instead of 5-8 when made one by one
@@ -103,7 +99,7 @@ class RelayOnion:
             is_last: whether the circuit ends here, which decides what is tried first.
 
         Returns:
-            True if the record ends here (its message area starts at `AREA_AT + 16` of `frame`),
+            True if the record ends here (its message area starts at `wire.AREA_AT + 16` of `frame`),
             False if it goes on to the next hop.
 
         Raises:
@@ -147,7 +143,7 @@ class RelayOnion:
         """Seal a record of ours for the client, in place.
 
         Args:
-            frame: a frame view whose message area at `AREA_AT` is filled; what lies before it from
+            frame: a frame view whose message area at `wire.AREA_AT` is filled; what lies before it from
                 RUN_AT on must be zero (as in a new frame).
             size: octets of the run.
 
@@ -210,9 +206,9 @@ class ClientOnion:
         return len(self._forward)
 
     def new_record(self, cells: int, hop: int) -> memoryview:
-        """Return a zeroed buffer for a record to hop `hop` (1-based); fill its area at `AREA_AT`.
+        """Return a zeroed buffer for a record to hop `hop` (1-based); fill its area at `wire.AREA_AT`.
 
-        The area has `AREA_SIZES[cells]` octets. Give the buffer to `seal`.
+        The area has `wire.AREA_SIZES[cells]` octets. Give the buffer to `seal`.
         """
         return memoryview(bytearray(RUN_AT + CELL_SIZE * cells + 16 * hop))
 

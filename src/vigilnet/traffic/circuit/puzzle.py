@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from vigilnet.base.errors import RemoteProtocolError, VigilnetError
 from vigilnet.crypto.kdf import is_equal, sha256
 from vigilnet.crypto.labels import Label, label_octets
-from vigilnet.traffic.circuit.messages import SEED_SIZE, PuzzleDemand
-from vigilnet.traffic.circuit.wire import DestroyReason
+from vigilnet.traffic.circuit.messages import SEED_SIZE, DestroyReason, PuzzleDemand
 
 # From the specification.
 KIND_ARGON2ID: Final = 2

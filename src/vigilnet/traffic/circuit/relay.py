@@ -11,12 +11,13 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
-from vigilnet.traffic.circuit.messages import Extend, Refusal, check_empty, decode_record
-from vigilnet.traffic.circuit.mux import STREAM_TYPES, StreamMux
-from vigilnet.traffic.circuit.onion import AREA_AT, BadRecordError, RelayOnion
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal, decode_record
+from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
 from vigilnet.traffic.circuit.run_queue import QueueFullError, RunQueue
-from vigilnet.traffic.circuit.wire import DestroyReason, MessageType, encode_message, split_area
 from vigilnet.traffic.link.ports import LinkPort
+from vigilnet.traffic.stream.messages import check_empty
+from vigilnet.traffic.stream.mux import STREAM_TYPES, StreamMux
+from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
 
 MAX_DRAIN_CELLS: Final = 3584  # the largest congestion window: more cannot honestly be on the way
 

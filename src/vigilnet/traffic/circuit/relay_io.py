@@ -19,15 +19,14 @@ from vigilnet.traffic.circuit.handshake import (
     created_head,
     fill_cell,
 )
-from vigilnet.traffic.circuit.messages import Extend, Refusal
-from vigilnet.traffic.circuit.mux import Acceptor, MuxOptions, StreamMux
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal
 from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
 from vigilnet.traffic.circuit.puzzle import CreateRefusedError, EffortControl, PuzzleGate
 from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
 from vigilnet.traffic.circuit.run_queue import QueueBudget, QueueFullError, RunQueue
 from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
-from vigilnet.traffic.circuit.wire import DestroyReason
 from vigilnet.traffic.link.ports import LinkPort
+from vigilnet.traffic.stream.mux import Acceptor, MuxOptions, StreamMux
 
 # From the specification.
 EXTEND_TIMEOUT_S: Final = 10.0

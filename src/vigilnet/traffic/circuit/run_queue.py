@@ -10,8 +10,8 @@ from typing import Final
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.traffic.cell import CELL_SIZE
-from vigilnet.traffic.circuit.flow_control import ChangeBudget
 from vigilnet.traffic.link.ports import LinkPort, RunSource
+from vigilnet.traffic.stream.flow_control import ChangeBudget
 
 # From the specification.
 MAX_QUEUE_OCTETS: Final = 8 * 1024 * 1024

@@ -8,12 +8,11 @@ from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.traffic.circuit.client import ClientCircuit, Hop
 from vigilnet.traffic.circuit.client_io import ClientRole
 from vigilnet.traffic.circuit.handshake import OnionSecrets
-from vigilnet.traffic.circuit.messages import Refusal
-from vigilnet.traffic.circuit.mux import Acceptor, MuxOptions
+from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.circuit.relay_io import RelayRole
 from vigilnet.traffic.circuit.switch import LinkCircuits
-from vigilnet.traffic.circuit.wire import DestroyReason
 from vigilnet.traffic.link.ports import LinkPort, RunReceiver
+from vigilnet.traffic.stream.mux import Acceptor, MuxOptions
 
 
 class Links(Protocol):

@@ -18,8 +18,7 @@ from vigilnet.traffic.cell import (
     new_frame,
     pack_run_header,
 )
-from vigilnet.traffic.circuit.messages import Refusal
-from vigilnet.traffic.circuit.wire import DestroyReason
+from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.link.ports import LinkPort
 
 MAX_USED_IDS: Final = 65_536  # remembered so that no id is used twice; older ones may collide, harmlessly

@@ -12,9 +12,9 @@ from ipaddress import ip_address
 from typing import Final
 
 from vigilnet.base.clock import Clock
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit.policy import ExitPolicy
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.wire import EndReason
 
 MAX_ENDS: Final = (
     1024  # far ends of one flow that may answer; the one not written to for longest is forgotten

@@ -12,9 +12,9 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Final
 
-from vigilnet.traffic.circuit.messages import BeginFlag
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit.special_addresses import IpAddress
+from vigilnet.traffic.stream.messages import BeginFlag
+from vigilnet.traffic.stream.wire import EndReason
 
 STAGGER_S: Final = 0.25  # RFC 8305's "connection attempt delay"
 MAX_CANDIDATES: Final = 8

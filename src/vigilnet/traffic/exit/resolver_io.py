@@ -23,8 +23,8 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.circuit.messages import Resolved, ResourceRecord
 from vigilnet.traffic.exit.special_addresses import IpAddress
+from vigilnet.traffic.stream.messages import Resolved, ResourceRecord
 
 # From the specification.
 MIN_TTL_S: Final = 60

@@ -20,11 +20,6 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import BeginFlag, Resolve, Resolved, ResourceRecord, Target
-from vigilnet.traffic.circuit.socket_bridge_io import bridge
-from vigilnet.traffic.circuit.stream import Stream
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit.datagrams_io import ExitFlow
 from vigilnet.traffic.exit.dial_io import Dial, in_dialling_order, is_own_address
 from vigilnet.traffic.exit.options import Options
@@ -32,6 +27,11 @@ from vigilnet.traffic.exit.policy import ExitPolicy, policy_rules
 from vigilnet.traffic.exit.resolver_io import REFUSED, SERVFAIL, Resolver
 from vigilnet.traffic.exit.special_addresses import IpAddress, special_purpose
 from vigilnet.traffic.exit.targets import TargetRefusedError, is_local_name, parse_host, parse_name
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, ResourceRecord, Target
+from vigilnet.traffic.stream.socket_bridge_io import bridge
+from vigilnet.traffic.stream.stream import Stream
+from vigilnet.traffic.stream.wire import EndReason
 
 SWEEP_S: Final = 1.0
 MAX_RESOLVES: Final = 1024

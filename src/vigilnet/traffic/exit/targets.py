@@ -9,9 +9,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
-from vigilnet.traffic.circuit.names import check_name
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit.special_addresses import IpAddress
+from vigilnet.traffic.stream.names import check_name
+from vigilnet.traffic.stream.wire import EndReason
 
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 # Never public: special-use names (RFC 6761, 6762, 7686, 8375, 9476), ICANN's `internal`, and what

@@ -11,14 +11,14 @@ from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import Resolve
-from vigilnet.traffic.circuit.stream import StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.ingress.socks5 import SocksReply, SocksRequest, encode_reply, reply_for_end
 from vigilnet.traffic.ingress.socks5_udp import Datagram, decode_datagram, encode_datagram
 from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import Resolve
+from vigilnet.traffic.stream.stream import StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 MAX_NAMES: Final = 256  # resolved at a time
 MAX_WAITING: Final = 16  # datagrams for one name

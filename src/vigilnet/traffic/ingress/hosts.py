@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.circuit.names import check_name
+from vigilnet.traffic.stream.names import check_name
 
 
 def canonical_host(text: str) -> str:

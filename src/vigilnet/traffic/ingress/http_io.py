@@ -15,12 +15,12 @@ from typing import Final
 
 from vigilnet.base.errors import VigilnetError
 from vigilnet.base.safelog import get_logger
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.http_proxy import TUNNEL_OPEN, HttpProxyMachine, OpenRequest, failure_page
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings, Tunnel
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.stream import Stream, StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 _READ: Final = 64 * 1024
 _RESET: Final = struct.pack("ii", 1, 0)  # linger: close with a reset

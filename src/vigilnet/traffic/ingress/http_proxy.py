@@ -18,7 +18,6 @@ from enum import Enum
 from typing import Final
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.hosts import canonical_host
 from vigilnet.traffic.ingress.http_body import BodyReader, ChunkedBody, LengthBody, UntilCloseBody
 from vigilnet.traffic.ingress.http_head import (
@@ -37,6 +36,7 @@ from vigilnet.traffic.ingress.http_head import (
     values,
 )
 from vigilnet.traffic.ingress.socks5 import SOCKS4_REFUSED, SOCKS5_REFUSED, isolation_key
+from vigilnet.traffic.stream.wire import EndReason
 
 TUNNEL_OPEN: Final = b"HTTP/1.1 200 Connection established\r\n\r\n"
 

@@ -3,10 +3,10 @@
 from typing import Protocol
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import Resolve, Resolved, Target
-from vigilnet.traffic.circuit.stream import Stream
-from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
+from vigilnet.traffic.stream.stream import Stream
+from vigilnet.traffic.stream.wire import EndReason
 
 
 class OnionUnavailableError(VigilnetError):

@@ -22,9 +22,9 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.hosts import canonical_address, canonical_host
 from vigilnet.traffic.ingress.http_head import error_page
+from vigilnet.traffic.stream.wire import EndReason
 
 # From the specification.
 VERSION: Final = 5

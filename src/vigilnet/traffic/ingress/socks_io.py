@@ -5,8 +5,6 @@ from collections.abc import Callable
 from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.associate_io import Association
 from vigilnet.traffic.ingress.socks5 import (
     CONNECTED,
@@ -17,6 +15,8 @@ from vigilnet.traffic.ingress.socks5 import (
     reply_for_end,
 )
 from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings, Tunnel
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.wire import EndReason
 
 _READ: Final = 16 * 1024
 

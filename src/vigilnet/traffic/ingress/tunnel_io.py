@@ -13,11 +13,11 @@ from typing import Final
 from vigilnet.base.errors import VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.socket_bridge_io import bridge
-from vigilnet.traffic.circuit.stream import StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.ports import Dialler, OnionUnavailableError
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.socket_bridge_io import bridge
+from vigilnet.traffic.stream.stream import StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 MAX_EARLY: Final = 64 * 1024
 LINGER_S: Final = 2.0

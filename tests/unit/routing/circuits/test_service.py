@@ -14,10 +14,10 @@ from vigilnet.routing.circuits import service
 from vigilnet.routing.circuits.pool import Options
 from vigilnet.traffic.cell import CELL_SIZE, Command
 from vigilnet.traffic.circuit.client import CircuitState
-from vigilnet.traffic.circuit.messages import Resolve, Resolved, ResourceRecord
-from vigilnet.traffic.circuit.stream import StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
+from vigilnet.traffic.stream.messages import Resolve, Resolved, ResourceRecord
+from vigilnet.traffic.stream.stream import StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 Scenario = Callable[[PoolNode], Awaitable[None]]
 

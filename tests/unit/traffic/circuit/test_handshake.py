@@ -20,8 +20,8 @@ from vigilnet.traffic.circuit.handshake import (
     created_head,
     fill_cell,
 )
+from vigilnet.traffic.circuit.messages import DestroyReason
 from vigilnet.traffic.circuit.puzzle import CreateRefusedError, PuzzleGate, PuzzleSolver
-from vigilnet.traffic.circuit.wire import DestroyReason
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "protocol" / "circuit.json").read_text())[
     "vectors"

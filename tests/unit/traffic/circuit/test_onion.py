@@ -13,15 +13,8 @@ from hypothesis import strategies as st
 from vigilnet.base.errors import LocalProtocolError
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, new_frame
-from vigilnet.traffic.circuit.onion import (
-    AREA_AT,
-    AREA_SIZES,
-    MAX_HOPS,
-    BadRecordError,
-    ClientOnion,
-    Lane,
-    RelayOnion,
-)
+from vigilnet.traffic.circuit.onion import MAX_HOPS, BadRecordError, ClientOnion, Lane, RelayOnion
+from vigilnet.traffic.stream.wire import AREA_AT, AREA_SIZES
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors/protocol/onion.json").read_text())
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.deterministic import counted_bytes
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.circuit import puzzle
-from vigilnet.traffic.circuit.messages import PuzzleDemand
+from vigilnet.traffic.circuit.messages import DestroyReason, PuzzleDemand
 from vigilnet.traffic.circuit.puzzle import (
     CreateRefusedError,
     EffortControl,
@@ -19,7 +19,6 @@ from vigilnet.traffic.circuit.puzzle import (
     puzzle_output,
     puzzle_target,
 )
-from vigilnet.traffic.circuit.wire import DestroyReason
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "protocol" / "puzzle.json"
 IDENTITY = bytes(range(32))

@@ -10,10 +10,10 @@ from tests.support.onion_network import OnionNetwork, is_open, play
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit import run_queue
 from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit
-from vigilnet.traffic.circuit.congestion import CongestionParameters
-from vigilnet.traffic.circuit.messages import PuzzleDemand, Refusal
-from vigilnet.traffic.circuit.mux import MuxOptions
-from vigilnet.traffic.circuit.wire import DestroyReason, MessageType
+from vigilnet.traffic.circuit.messages import DestroyReason, PuzzleDemand, Refusal
+from vigilnet.traffic.stream.congestion import CongestionParameters
+from vigilnet.traffic.stream.mux import MuxOptions
+from vigilnet.traffic.stream.wire import MessageType
 
 
 class Ends:

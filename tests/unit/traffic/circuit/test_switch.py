@@ -9,9 +9,8 @@ from tests.support.links import make_frame
 from vigilnet.base.errors import RemoteProtocolError, VigilnetError
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command
 from vigilnet.traffic.circuit import switch
-from vigilnet.traffic.circuit.messages import PuzzleDemand, Refusal
+from vigilnet.traffic.circuit.messages import DestroyReason, PuzzleDemand, Refusal
 from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
-from vigilnet.traffic.circuit.wire import DestroyReason
 from vigilnet.traffic.link.ports import LinkPort, RunReceiver, RunSource
 
 THEIRS = 0x8000_0001  # ids of the link's initiator, which the neighbour is

@@ -9,8 +9,6 @@ import pytest
 import uvloop
 
 from tests.support.edge_servers import closed_port, dead_port
-from vigilnet.traffic.circuit.messages import ANY_FAMILY, BeginFlag
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit import dial_io
 from vigilnet.traffic.exit.dial_io import (
     MAX_CANDIDATES,
@@ -21,6 +19,8 @@ from vigilnet.traffic.exit.dial_io import (
     reason_for,
 )
 from vigilnet.traffic.exit.special_addresses import IpAddress
+from vigilnet.traffic.stream.messages import ANY_FAMILY, BeginFlag
+from vigilnet.traffic.stream.wire import EndReason
 
 A, B, C = (ip_address(f"127.0.0.{last}") for last in (1, 2, 3))
 V4 = [ip_address("1.1.1.1"), ip_address("1.1.1.2"), ip_address("1.1.1.3")]

@@ -21,12 +21,12 @@ from tests.support.edge_servers import (
 )
 from tests.support.forbidden_targets import FORBIDDEN_HOSTS
 from vigilnet.base.errors import ConfigurationError
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import ANY_FAMILY, BeginFlag, Resolve, ResourceRecord, Target
-from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit import dial_io, service
 from vigilnet.traffic.exit.options import Options
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import ANY_FAMILY, BeginFlag, Resolve, ResourceRecord, Target
+from vigilnet.traffic.stream.stream import Stream, StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 HAS_IPV6 = (
     Path("/proc/net/if_inet6").exists()

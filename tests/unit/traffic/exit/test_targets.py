@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.forbidden_targets import FORBIDDEN_HOSTS
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit.policy import ExitPolicy, parse_rules
 from vigilnet.traffic.exit.targets import TargetRefusedError, is_local_name, parse_host, parse_name
+from vigilnet.traffic.stream.wire import EndReason
 
 EVERYTHING = ExitPolicy(parse_rules(["accept *:*"]))
 

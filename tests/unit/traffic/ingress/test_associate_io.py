@@ -10,11 +10,11 @@ import pytest
 from tests.support.edge_clients import LOOPS, connect, proxies, run, socks_reply, socks_request, until
 from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import dns_server, udp_echo
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.ingress import associate_io
 from vigilnet.traffic.ingress.service import IngressService
 from vigilnet.traffic.ingress.socks5_udp import decode_datagram, encode_datagram
+from vigilnet.traffic.stream.datagrams import DatagramFlow
 
 
 class Client:

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.circuit.messages import Target
 from vigilnet.traffic.ingress.hosts import canonical_host
+from vigilnet.traffic.stream.messages import Target
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tests.support.edge_clients import LOOPS, connect, proxies, run, until
 from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import closed_port, echo_server, http_server, tcp_server
 from tests.unit.traffic.ingress.test_socks_io import Scripted
-from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.stream.wire import EndReason
 
 
 async def response(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vigilnet.base.errors import LocalProtocolError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.http_proxy import TUNNEL_OPEN, HttpProxyMachine, OpenRequest
 from vigilnet.traffic.ingress.socks5 import isolation_key
+from vigilnet.traffic.stream.wire import EndReason
 
 GET = b"GET http://a.example/x HTTP/1.1\r\nHost: a.example\r\n\r\n"
 GET_OUT = b"GET /x HTTP/1.1\r\nHost: a.example\r\n\r\n"

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress.socks5 import (
     Socks5Machine,
     SocksCommand,
@@ -15,6 +14,7 @@ from vigilnet.traffic.ingress.socks5 import (
     isolation_key,
     reply_for_end,
 )
+from vigilnet.traffic.stream.wire import EndReason
 
 GREETING = bytes([5, 1, 0])
 IPV4_REQUEST = bytes([5, 1, 0, 1, 93, 184, 216, 34, 0, 80])

@@ -16,11 +16,11 @@ from tests.support.edge_servers import (
     http_server,
     tcp_server,
 )
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.messages import Resolve, Resolved, Target
-from vigilnet.traffic.circuit.stream import Stream, StreamEndedError
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.exit.options import Options as ExitOptions
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
+from vigilnet.traffic.stream.stream import Stream, StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 
 @pytest.mark.parametrize("new_loop", LOOPS)

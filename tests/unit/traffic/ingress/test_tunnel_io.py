@@ -8,11 +8,11 @@ import pytest
 from tests.support.edge_clients import run, until
 from tests.unit.traffic.ingress.test_socks_io import Scripted
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.stream import Stream
-from vigilnet.traffic.circuit.wire import EndReason
 from vigilnet.traffic.ingress import tunnel_io
 from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings, Tunnel
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.stream import Stream
+from vigilnet.traffic.stream.wire import EndReason
 
 RESET = struct.pack("ii", 1, 0)
 TARGET = Target("a.example", 80)

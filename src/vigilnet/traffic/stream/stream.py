@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from vigilnet.base.errors import ErrorKind, LocalProtocolError, RemoteProtocolError, VigilnetError
-from vigilnet.traffic.circuit.flow_control import CreditReceiver, CreditSender
-from vigilnet.traffic.circuit.messages import Target
-from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.stream.flow_control import CreditReceiver, CreditSender
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.wire import EndReason
 
 # Our choice.
 SEND_BUFFER: Final = 256 * 1024  # octets waiting for the circuit; more would only add delay

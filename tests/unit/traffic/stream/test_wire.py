@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.circuit.wire import (
+from vigilnet.traffic.stream.wire import (
     MAX_BODY,
     MESSAGE_MARK,
     MessageType,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.circuit.messages import Datagram
-from vigilnet.traffic.circuit.wire import MAX_BODY, EndReason
+from vigilnet.traffic.stream.messages import Datagram
+from vigilnet.traffic.stream.wire import MAX_BODY, EndReason
 
 
 class DatagramConsumer(Protocol):

@@ -14,11 +14,15 @@ from enum import IntEnum
 from typing import Final
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
+from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE, RUN_AT, RUN_HEADER_SIZE
 
 # From the specification.
 MESSAGE_HEADER_SIZE: Final = 8
 MESSAGE_MARK: Final = 0x564E
-AREA_OVERHEAD: Final = 192  # of a run of c cells the area takes 2048·c - 192
+AREA_OVERHEAD: Final = 192  # run header 16, ladder 160, stop block 16
+AREA_SIZES: Final = {cells: CELL_SIZE * cells - AREA_OVERHEAD for cells in (1, BULK_CELLS)}
+AREA_AT: Final = RUN_AT + AREA_OVERHEAD - RUN_HEADER_SIZE
+"""Where the message area starts in a record under construction, before it is sealed."""
 MAX_STREAM_ID: Final = 0xFFFF
 MAX_BODY: Final = {1: 1848, 7: 14_136}
 """Longest body of one message, by the cells of the run that carries it."""
@@ -83,23 +87,6 @@ class EndReason(IntEnum):
     RESET = 6
     LIMIT = 7
     CLOSING = 8
-
-
-class DestroyReason(IntEnum):
-    """Why a circuit, or its part behind a hop, is gone."""
-
-    NONE = 0
-    CLOSED = 1
-    BAD_RECORD = 2  # only in TRUNCATED
-    PUZZLE = 3  # carries a seed and the effort asked
-    NEED_RECORD = 4
-    POLICY = 5
-    OVERLOAD = 6
-    CONNECT_FAILED = 7
-    UNKNOWN_KEY = 8
-    VERSION = 9
-    TIMEOUT = 10
-    PROTOCOL = 11
 
 
 def split_area(area: memoryview) -> list[tuple[int, int, memoryview]]:

@@ -3,7 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vigilnet.traffic.circuit.congestion import CongestionParameters, Vegas
+from vigilnet.traffic.stream.congestion import CongestionParameters, Vegas
 
 MS = 1_000_000
 

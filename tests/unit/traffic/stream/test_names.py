@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vigilnet.traffic.circuit.names import check_host, check_name
+from vigilnet.traffic.stream.names import check_host, check_name
 
 
 @pytest.mark.parametrize(

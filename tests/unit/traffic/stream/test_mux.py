@@ -8,12 +8,12 @@ import pytest
 from tests.support.mux_pair import BEGIN, DATA, End, Message, MuxPair, Record, end_of
 from tests.support.targets import FlowReader, Reader, Writer, pattern
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.circuit import mux as mux_module
-from vigilnet.traffic.circuit.congestion import CongestionParameters
-from vigilnet.traffic.circuit.messages import (
+from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
+from vigilnet.traffic.stream import mux as mux_module
+from vigilnet.traffic.stream.congestion import CongestionParameters
+from vigilnet.traffic.stream.messages import (
     Datagram,
     Echo,
-    Refusal,
     Resolve,
     Resolved,
     ResourceRecord,
@@ -21,8 +21,8 @@ from vigilnet.traffic.circuit.messages import (
     Target,
     encode_credit,
 )
-from vigilnet.traffic.circuit.mux import MuxOptions
-from vigilnet.traffic.circuit.wire import MAX_STREAM_ID, DestroyReason, EndReason, MessageType
+from vigilnet.traffic.stream.mux import MuxOptions
+from vigilnet.traffic.stream.wire import MAX_STREAM_ID, EndReason, MessageType
 
 UDP = Target("", 0, 17)
 ICMP = Target("203.0.113.1", 0, 1)

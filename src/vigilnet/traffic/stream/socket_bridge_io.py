@@ -15,8 +15,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
-from vigilnet.traffic.circuit.stream import Stream
-from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.stream.stream import Stream
+from vigilnet.traffic.stream.wire import EndReason
 
 READ_SIZE: Final = 64 * 1024
 MAX_BUFFERS: Final = 64  # of one sendmsg

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.circuit.flow_control import (
+from vigilnet.traffic.stream.flow_control import (
     ChangeBudget,
     CreditReceiver,
     CreditSender,

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.circuit.congestion import CongestionParameters, Vegas
-from vigilnet.traffic.circuit.datagrams import DatagramFlow
-from vigilnet.traffic.circuit.flow_control import (
+from vigilnet.traffic.stream.congestion import CongestionParameters, Vegas
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.flow_control import (
     BULK,
     CreditReceiver,
     CreditSender,
@@ -23,7 +23,7 @@ from vigilnet.traffic.circuit.flow_control import (
     SendmeCounter,
     SendmeLedger,
 )
-from vigilnet.traffic.circuit.messages import (
+from vigilnet.traffic.stream.messages import (
     Connected,
     Echo,
     Resolve,
@@ -36,9 +36,10 @@ from vigilnet.traffic.circuit.messages import (
     encode_credit,
     encode_end,
 )
-from vigilnet.traffic.circuit.onion import AREA_AT, AREA_SIZES
-from vigilnet.traffic.circuit.stream import Stream
-from vigilnet.traffic.circuit.wire import (
+from vigilnet.traffic.stream.stream import Stream
+from vigilnet.traffic.stream.wire import (
+    AREA_AT,
+    AREA_SIZES,
     COUNTED,
     MAX_STREAM_ID,
     MESSAGE_HEADER_SIZE,
@@ -98,7 +99,7 @@ class Carriage(Protocol):
     """How the mux's records get onto the circuit."""
 
     def new_record(self, cells: int) -> memoryview:
-        """Return a zeroed record; the mux fills its area at `onion.AREA_AT`."""
+        """Return a zeroed record; the mux fills its area at `wire.AREA_AT`."""
         ...
 
     def seal(self, record: memoryview, cells: int) -> tuple[memoryview, bytes]:
