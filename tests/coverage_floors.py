@@ -14,6 +14,7 @@ FLOORS = {
     "src/vigilnet/traffic/cell.py": 95.0,
     "src/vigilnet/traffic/link/*": 95.0,
     "src/vigilnet/traffic/circuit/*": 95.0,
+    "src/vigilnet/traffic/stream/*": 95.0,
     "src/vigilnet/traffic/exit/policy.py": 95.0,
 }
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from vigilnet.traffic.circuit.socket_bridge_io import READ_SIZE, SocketBridge, bridge
-from vigilnet.traffic.circuit.stream import Stream
-from vigilnet.traffic.circuit.wire import EndReason
+from vigilnet.traffic.stream.socket_bridge_io import READ_SIZE, SocketBridge, bridge
+from vigilnet.traffic.stream.stream import Stream
+from vigilnet.traffic.stream.wire import EndReason
 
 
 class Owner:
