@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vigilnet.base.errors import VigilnetError
-from vigilnet.node.status import CircuitStatus, HopStatus, NodeState, NodeStatus, StreamStatus
+from vigilnet.node.status import (
+    CircuitStatus,
+    HopStatus,
+    InviteStatus,
+    NodeState,
+    NodeStatus,
+    StreamStatus,
+    WelcomeStatus,
+)
 from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.socket_path import socket_of
 
@@ -31,6 +39,17 @@ class FakeNode:
 
     def streams(self) -> Sequence[StreamStatus]:
         return [StreamStatus(5, 1, "example.org:443", "open", 2.0, 100, 20_000)]
+
+    def invite(self, peer_id: str) -> InviteStatus:
+        return InviteStatus("vigilnet:AAAA", peer_id or "12D3KooWown", 1_790_000_000)
+
+    def add_invite(self, uri: str) -> InviteStatus:
+        if not uri.startswith("vigilnet:"):
+            raise VigilnetError("invite: does not begin with vigilnet:")
+        return InviteStatus(uri, "12D3KooWguest", 1_790_000_000, is_new=True)
+
+    def welcome_list(self) -> WelcomeStatus:
+        return WelcomeStatus("vigilnet welcome 1\nvigilnet:AAAA\n", 1, is_signed=False)
 
     async def new_identity(self) -> int:
         self.asked += 1

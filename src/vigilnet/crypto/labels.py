@@ -21,6 +21,7 @@ class Label(StrEnum):
     COOKIE = "cookie"
     HTX_AUTHENTICATOR = "htx authenticator"
     HTX_SWITCH = "htx switch"
+    WELCOME_LIST = "welcome list"
 
 
 def label_octets(use: Label, network: str = "") -> bytes:

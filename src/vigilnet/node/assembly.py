@@ -16,20 +16,29 @@ from typing import Final
 import platformdirs
 
 from vigilnet.base.clock import Clock, SystemClock
-from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
+from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, LocalProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.node.discovery import Discovery
 from vigilnet.node.guards_state import load_guards, save_guards
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
-from vigilnet.node.status import CircuitStatus, HopStatus, NodeState, NodeStatus, StreamStatus
+from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
+from vigilnet.node.status import (
+    CircuitStatus,
+    HopStatus,
+    InviteStatus,
+    NodeState,
+    NodeStatus,
+    StreamStatus,
+    WelcomeStatus,
+)
 from vigilnet.peer.address import PeerAddress, TransportKind
 from vigilnet.peer.descriptor import Capability, ExitSummary
 from vigilnet.peer.identity import peer_id_text
 from vigilnet.peer.records_io import RecordFolder
-from vigilnet.peer.state_io import load_view, save_view
 from vigilnet.peer.view import PeerView
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.paths.selection import Guards
@@ -80,6 +89,7 @@ class Node:
         self._pool: CircuitPool | None = None
         self._exit: ExitService | None = None
         self._ingress: IngressService | None = None
+        self.discovery: Discovery | None = None
         self._listen: list[str] = []
 
     @property
@@ -132,8 +142,9 @@ class Node:
         links.on_link = circuits.attach
         if self._own is not None:
             await self._start_relay(self._own, known, links, circuits)
-        known.load_files()
-        known.look()
+        self.discovery = Discovery(options, self._clock, known, self._own)
+        self.discovery.load()
+        self._tasks.start("keep cache", keep_cache(store, known.view))
         if options.ingress.socks_enabled or options.ingress.http_enabled:
             self._start_client(store, known, circuits)
         self._tasks.start("look", self._look())
@@ -143,8 +154,8 @@ class Node:
         settings = self.options.node
         own = self._own.identity if self._own is not None else None
         view = PeerView(settings.network, settings.work_bits, own)
-        load_view(store, view, self._clock.wall())
-        self._undo.callback(_save_view, store, view)
+        load_cache(store, view, self._clock.wall(), self.options.discovery.cache_s)
+        self._undo.callback(save_cache, store, view)
         folder = RecordFolder(settings.peers_folder) if settings.peers_folder is not None else None
         return KnownRelays(view, self._clock, folder, settings.peer_files)
 
@@ -252,6 +263,23 @@ class Node:
         self._links.new_session()
         return retired
 
+    def invite(self, peer_id: str) -> InviteStatus:
+        """Return an invite to this relay (empty text), or to one that it knows."""
+        return self._discovery_room().invite(peer_id)
+
+    def add_invite(self, uri: str) -> InviteStatus:
+        """Take in an invite."""
+        return self._discovery_room().add_invite(uri)
+
+    def welcome_list(self) -> WelcomeStatus:
+        """Return a welcome list of the relays that we know."""
+        return self._discovery_room().welcome_list()
+
+    def _discovery_room(self) -> Discovery:
+        if self.discovery is None:
+            raise LocalProtocolError("node: asked before it was started")
+        return self.discovery
+
     def status(self) -> NodeStatus:
         """Return a snapshot of the node."""
         ours = self._our_circuits()
@@ -335,13 +363,6 @@ class Node:
             for circuit in self._our_circuits()
             for stream in circuit.mux.streams.values()
         ]
-
-
-def _save_view(store: Store, view: PeerView) -> None:
-    try:
-        save_view(store, view)
-    except EnvironmentRefusedError as error:  # a full disk must not stop the rest of the way down
-        _log.warning("known peers could not be saved", reason=str(error))
 
 
 def _is_unspecified(host: str) -> bool:

@@ -10,7 +10,7 @@ from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.sources import Source
-from vigilnet.peer.view import Outcome, PeerView
+from vigilnet.peer.view import Outcome, PeerView, Verdict
 from vigilnet.traffic.circuit.messages import DestroyReason
 
 _NOT_AGAINST_IT = (Outcome.KNOWN, Outcome.STALE, Outcome.LATER, Outcome.MUTED)
@@ -65,6 +65,13 @@ class KnownRelays:
         self.view.expire(wall)
         if is_new:
             self.on_change()
+
+    def take(self, encoded: bytes, source: Source) -> Verdict:
+        """Offer a record to the table, and tell who waits for relays if it is new."""
+        verdict = self.view.offer(encoded, source, self._clock.wall(), self._clock.now())
+        if verdict.is_accepted:
+            self.on_change()
+        return verdict
 
     def get(self, identity: bytes) -> PeerRecord | None:
         """Return the current record of `identity`."""

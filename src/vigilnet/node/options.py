@@ -15,6 +15,7 @@ from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.node import legacy
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
+from vigilnet.routing.discovery.options import Options as DiscoveryOptions
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
@@ -32,6 +33,7 @@ class NodeOptions:
     work_bits: int = 12  # identity work asked of relays; lower only in a private network
     peers_folder: Path | None = None  # NAME.record files of peers; a relay puts its own there too
     peer_files: tuple[Path, ...] = ()  # single record files
+    invites: tuple[str, ...] = ()  # vigilnet:... texts, each the record of one relay
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Options:
 
     node: NodeOptions = field(default_factory=NodeOptions)
     relay: RelayOptions = field(default_factory=RelayOptions)
+    discovery: DiscoveryOptions = field(default_factory=DiscoveryOptions)
     link: LinkOptions = field(default_factory=LinkOptions)
     circuits: CircuitsOptions = field(default_factory=CircuitsOptions)
     streams: MuxOptions = field(default_factory=MuxOptions)

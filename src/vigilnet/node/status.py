@@ -72,3 +72,22 @@ class StreamStatus:
     age_s: float
     sent: int = 0  # octets from the application
     received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InviteStatus:
+    """An invite to one relay."""
+
+    uri: str
+    peer_id: str
+    until: int  # Unix seconds: then its record is over
+    is_new: bool = False  # it was not known before
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomeStatus:
+    """A welcome list."""
+
+    text: str
+    relays: int
+    is_signed: bool

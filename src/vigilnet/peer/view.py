@@ -95,6 +95,7 @@ class PeerView:
     _revocations: dict[bytes, bytes] = field(default_factory=dict)  # digest to identity
     _budget: WorkBudget = field(default_factory=WorkBudget)
     _expired_at: int = 0
+    version: int = 0  # grows with every change of what `records`, `revocations` and `proofs` give
 
     def __len__(self) -> int:
         return len(self._records)
@@ -175,6 +176,7 @@ class PeerView:
             return _refuse(Outcome.BAD_SIGNATURE)
         memory.proof = (bytes(first), bytes(second))
         memory.refused_until = max(one.published, two.published) + MEMORY_S
+        self.version += 1
         if not memory.is_revocation:
             self._drop_record(memory)
         return _refuse(Outcome.ACCEPTED)
@@ -190,6 +192,12 @@ class PeerView:
         if memory is not None and not memory.is_revocation:
             self._drop_record(memory)
 
+    def forget_unheard(self, since: float) -> None:
+        """Drop the records that were accepted before `since`, Unix seconds; what else is remembered stays."""
+        for memory in self._memories.values():
+            if memory.heard < since and not memory.is_revocation:
+                self._drop_record(memory)
+
     def expire(self, wall: float) -> None:
         """Drop what is over; call it once a minute or so."""
         now = self._expired_at = int(wall)
@@ -199,6 +207,7 @@ class PeerView:
             if now >= memory.marked_until:
                 memory.marked_until = 0
             if now >= memory.refused_until:
+                self.version += memory.proof is not None
                 memory.refused_until, memory.proof = 0, None
             if memory.record is None and now >= max(memory.heard + MEMORY_S, memory.weighty_until):
                 del self._memories[identity]
@@ -223,6 +232,7 @@ class PeerView:
         for identity, memory in self._memories.items():
             if memory.record is not None:
                 self._table(memory.record)[memory.record.digest] = identity
+        self.version += 1
         self.expire(wall)
 
     def _of(self, table: dict[bytes, bytes]) -> Iterator[PeerRecord]:
@@ -279,6 +289,7 @@ class PeerView:
         if memory.record is not None:
             memory.refused_until = max(memory.refused_until, memory.record.published + MEMORY_S)
             memory.proof = (memory.record.encoded, record.encoded)
+            self.version += 1
             self._drop_record(memory)
 
     def _store(self, record: PeerRecord, memory: Memory | None, source: Source, wall: int) -> None:
@@ -290,11 +301,13 @@ class PeerView:
         self._make_room(record, wall)
         self._memories[record.identity] = memory.updated(record, source, wall)
         self._table(record)[record.digest] = record.identity
+        self.version += 1
 
     def _drop_record(self, memory: Memory) -> None:
         if memory.record is not None:
             self._table(memory.record).pop(memory.record.digest, None)
             memory.record, memory.sources = None, ()
+            self.version += 1
 
     def _make_room(self, record: PeerRecord, wall: int) -> None:
         """Make room for `record`, so that no table passes its limit."""

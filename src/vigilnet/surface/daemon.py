@@ -43,6 +43,9 @@ def new_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="one setting; may be repeated"
     )
+    parser.add_argument(
+        "--invite", action="append", default=[], metavar="URI", help="a relay to begin with; may be repeated"
+    )
     parser.add_argument("--log-level", metavar="LEVEL", help="short for --set log.level=LEVEL")
     parser.add_argument(
         "--passphrase-file",
@@ -67,7 +70,9 @@ def _run(arguments: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         fail(f"warning: {warning}", "vigilnetd")
     options = loaded.options
-    options = replace(options, node=replace(options.node, state_folder=_state_folder(options)))
+    invites = (*options.node.invites, *arguments.invite)
+    node = replace(options.node, state_folder=_state_folder(options), invites=invites)
+    options = replace(options, node=node)
     safelog.set_up(options.log.level, stream=_log_stream(options), show_sensitive=options.log.show_sensitive)
     keep_freed_memory()
     if not lock_memory():

@@ -540,3 +540,17 @@ class AnyOrder(RuleBasedStateMachine):
 
 AnyOrder.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_records_not_heard_of_lately_can_be_dropped_and_revocations_stay() -> None:
+    view = PeerView(work_bits=0)
+    source = Source("file", is_limited=False)
+    old, new, gone = RecordMaker("old"), RecordMaker("new"), RecordMaker("gone")
+    view.offer(old.record(NOW, lifetime=172_800).encoded, source, NOW, 0.0)
+    view.offer(gone.record(NOW, revoked=True).encoded, source, NOW, 0.0)
+    view.offer(new.record(NOW + 100).encoded, source, NOW + 100, 0.0)
+    version = view.version
+    view.forget_unheard(NOW + 100)
+    assert [record.identity for record in view.records()] == [new.identity.public]
+    assert len(list(view.revocations())) == 1
+    assert view.version > version

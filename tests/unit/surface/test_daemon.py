@@ -231,3 +231,53 @@ def test_sealed_state_needs_its_passphrase_and_keeps_the_identity(tmp_path: Path
     assert "wrong passphrase" in refused("--config", config, "--passphrase-file", str(wrong))[1]
     with running(tmp_path, "--passphrase-file", str(file)), ControlClient(tmp_path / "state") as control:
         assert control.status().roles == ("relay",)
+
+
+def client_config(folder: Path) -> Path:
+    folder.mkdir()
+    config = folder / "client.toml"
+    config.write_text(
+        f"[node]\nnetwork = 'lab'\nwork_bits = 0\nstate_folder = '{folder}/state'\n"
+        "[link]\nallow_private_addresses = true\n[circuits]\nhops = 1\n"
+        "[ingress]\nsocks_port = 0\nhttp_port = 0\n"
+    )
+    return config
+
+
+def first_circuit_of(process: subprocess.Popen[str], folder: Path) -> float:
+    give_up = time.monotonic() + 30
+    while time.monotonic() < give_up:
+        with suppress(NotRunningError), ControlClient(folder / "state") as control:
+            first = control.status().first_circuit_ms
+            if first is not None:
+                return first
+        assert process.poll() is None, process.stderr
+        time.sleep(0.02)
+    raise TimeoutError("no circuit")
+
+
+def test_a_client_gets_in_by_an_invite_alone_and_again_from_its_cache(tmp_path: Path) -> None:
+    with config_of(tmp_path).open("a") as config:
+        config.write("[exit]\nenabled = true\npolicy = 'open'\n")
+    relay = daemon("--config", str(tmp_path / "vigilnet.toml"))
+    with relay:
+        try:
+            invite = ""
+            give_up = time.monotonic() + 30
+            while not invite and time.monotonic() < give_up:
+                with suppress(NotRunningError), ControlClient(tmp_path / "state") as control:
+                    invite = control.invite().uri
+                time.sleep(0.02)
+            client = client_config(tmp_path / "client")
+            for arguments in (["--invite", invite], []):
+                with daemon("--config", str(client), *arguments) as process:
+                    try:
+                        assert first_circuit_of(process, client.parent) < 5000
+                        with ControlClient(client.parent / "state") as control:
+                            assert control.invite(control.circuits()[0].hops[0].peer_id).uri == invite
+                            control.stop()
+                        assert process.wait(30) == 0
+                    finally:
+                        process.kill()
+        finally:
+            relay.kill()

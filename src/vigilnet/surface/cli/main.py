@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from vigilnet.surface.cli import node, testnet
+from vigilnet.surface.cli import invite, node, testnet
 from vigilnet.surface.cli.processes import DAEMON_MODULE
 from vigilnet.surface.exits import OneLineParser, run_guarded
 
@@ -31,6 +31,7 @@ def new_parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
     node.add_commands(commands)
+    invite.add_commands(commands)
     testnet.add_commands(commands)
     return parser
 

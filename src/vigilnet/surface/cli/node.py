@@ -44,13 +44,14 @@ def add_node_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="JSON for programs")
 
 
-def _client(arguments: argparse.Namespace) -> ControlClient:
+def client_of(arguments: argparse.Namespace) -> ControlClient:
+    """Return a session with the node that the arguments name."""
     return ControlClient(state_folder(arguments.state_folder, arguments.config))
 
 
 def show_status(arguments: argparse.Namespace) -> ExitCode:
     """Print how the node is."""
-    with _client(arguments) as control:
+    with client_of(arguments) as control:
         status = control.status()
     if arguments.json:
         write_json(status)
@@ -81,7 +82,7 @@ def _status_fields(status: Status) -> list[tuple[str, object]]:
 
 def show_circuits(arguments: argparse.Namespace) -> ExitCode:
     """Print the node's circuits."""
-    with _client(arguments) as control:
+    with client_of(arguments) as control:
         circuits = control.circuits()
     if arguments.json:
         write_json(circuits)
@@ -110,7 +111,7 @@ def short_peer_id(peer_id: str) -> str:
 
 def show_streams(arguments: argparse.Namespace) -> ExitCode:
     """Print the node's streams."""
-    with _client(arguments) as control:
+    with client_of(arguments) as control:
         streams = control.streams()
     if arguments.json:
         write_json(streams)
@@ -128,7 +129,7 @@ def show_streams(arguments: argparse.Namespace) -> ExitCode:
 
 def new_identity(arguments: argparse.Namespace) -> ExitCode:
     """Retire the circuits that are in use."""
-    with _client(arguments) as control:
+    with client_of(arguments) as control:
         result = control.new_identity()
     if arguments.json:
         write_json(result)
@@ -139,7 +140,7 @@ def new_identity(arguments: argparse.Namespace) -> ExitCode:
 
 def stop_node(arguments: argparse.Namespace) -> ExitCode:
     """Ask the node to stop."""
-    with _client(arguments) as control:
+    with client_of(arguments) as control:
         control.stop()
     if arguments.json:
         write_json({"stopping": True})

@@ -10,12 +10,14 @@ from vigilnet.surface.control.auth import may_be_trusted, peer_uid
 from vigilnet.surface.control.schema import (
     MAX_REPLY,
     Circuit,
+    Invite,
     Method,
     NewIdentity,
     Request,
     Status,
     Stream,
     Version,
+    WelcomeList,
     decode_reply,
     read,
 )
@@ -98,6 +100,18 @@ class ControlClient:
     def new_identity(self) -> NewIdentity:
         """Have new streams take new circuits."""
         return read(NewIdentity, self.call(Method.NEW_IDENTITY))
+
+    def invite(self, peer_id: str = "") -> Invite:
+        """An invite to this relay, or to one that it knows."""
+        return read(Invite, self.call(Method.INVITE, {"peer_id": peer_id} if peer_id else {}))
+
+    def add_invite(self, uri: str) -> Invite:
+        """Have the node take in an invite."""
+        return read(Invite, self.call(Method.ADD_INVITE, {"uri": uri}))
+
+    def welcome_list(self) -> WelcomeList:
+        """A welcome list of the relays that the node knows."""
+        return read(WelcomeList, self.call(Method.WELCOME_LIST))
 
     def version(self) -> Version:
         """The node's version."""

@@ -33,6 +33,9 @@ class Method(StrEnum):
     CIRCUITS = "circuits"
     STREAMS = "streams"
     NEW_IDENTITY = "new-identity"
+    INVITE = "invite"
+    ADD_INVITE = "add-invite"
+    WELCOME_LIST = "welcome-list"
     STOP = "stop"
     VERSION = "version"
 
@@ -117,6 +120,25 @@ class NewIdentity:
     """Reply to `new-identity`: how many circuits take no new streams any more."""
 
     retired: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Reply to `invite` and `add-invite`: one relay's invite, and until when (Unix seconds) it is good."""
+
+    uri: str
+    peer_id: str
+    until: int
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WelcomeList:
+    """Reply to `welcome-list`: the file's text."""
+
+    text: str
+    relays: int
+    is_signed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,18 @@ class ControlledNode(Protocol):
         """Let no circuit that exists take new streams; return how many those are."""
         ...
 
+    def invite(self, peer_id: str) -> object:
+        """Return what `schema.Invite` says of this relay (empty text) or of one that it knows."""
+        ...
+
+    def add_invite(self, uri: str) -> object:
+        """Take in an invite; return what `schema.Invite` says of it."""
+        ...
+
+    def welcome_list(self) -> object:
+        """Return what `schema.WelcomeList` says."""
+        ...
+
 
 class ControlServer:
     """Answers requests until closed.
@@ -73,6 +85,9 @@ class ControlServer:
             Method.CIRCUITS: self._circuits,
             Method.STREAMS: self._streams,
             Method.NEW_IDENTITY: self._new_identity,
+            Method.INVITE: self._invite,
+            Method.ADD_INVITE: self._add_invite,
+            Method.WELCOME_LIST: self._welcome_list,
             Method.STOP: self._stop,
             Method.VERSION: self._version_of,
         }
@@ -155,6 +170,8 @@ class ControlServer:
             ), False
         try:
             return encode_result(request.id, await method(request)), request.method == Method.STOP
+        except ControlError as error:
+            return encode_error(request.id, error.code, str(error)), False
         except VigilnetError as error:
             return encode_error(request.id, ErrorCode.FAILED, str(error)), False
 
@@ -170,11 +187,32 @@ class ControlServer:
     async def _new_identity(self, _: Request) -> object:
         return NewIdentity(await self._node.new_identity())
 
+    async def _invite(self, request: Request) -> object:
+        return self._node.invite(_text(request, "peer_id", ""))
+
+    async def _add_invite(self, request: Request) -> object:
+        return self._node.add_invite(_text(request, "uri"))
+
+    async def _welcome_list(self, _: Request) -> object:
+        return self._node.welcome_list()
+
     async def _stop(self, _: Request) -> object:
         return {"stopping": True}
 
     async def _version_of(self, _: Request) -> object:
         return Version(self._version)
+
+
+def _text(request: Request, name: str, default: str | None = None) -> str:
+    """Return a parameter that is a text.
+
+    Raises:
+        ControlError: it is missing, or is not a text.
+    """
+    value = request.params.get(name, default)
+    if not isinstance(value, str):
+        raise ControlError(ErrorCode.BAD_REQUEST, f"request: parameter {name} must be a text")
+    return value
 
 
 def _bind(path: Path) -> socket.socket:

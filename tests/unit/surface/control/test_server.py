@@ -92,6 +92,14 @@ def test_bad_requests_are_answered_and_the_session_goes_on(folder: Path, line: b
         assert "result" in session.ask(b'{"method":"status"}')
 
 
+def test_parameters_of_a_wrong_kind_are_a_bad_request(folder: Path) -> None:
+    with Raw(folder) as session:
+        for params in (b"{}", b'{"uri":7}', b'{"uri":null}'):
+            reply = session.ask(b'{"method":"add-invite","params":%s}' % params)
+            assert reply["error"]["code"] == "bad-request"
+        assert session.ask(b'{"method":"add-invite","params":{"uri":"vigilnet:AA"}}')["result"]["is_new"]
+
+
 def test_request_of_64_kib_passes_and_a_longer_one_ends_the_session(folder: Path) -> None:
     line = b'{"method":"status","params":{"x":"%s"}}'
     with Raw(folder) as session:

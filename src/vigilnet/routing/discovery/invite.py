@@ -1,0 +1,51 @@
+"""Invites: one relay's record as a text that people can send each other (docs/spec/discovery.md section 2).
+
+    vigilnet:<base64url of the record, without padding>
+
+Nothing in it is secret. It is as good as the record in it: whoever takes it in has the peer table judge
+the record as any other.
+"""
+
+import base64
+import re
+from typing import Final
+
+from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
+from vigilnet.peer.descriptor import MAX_RECORD_SIZE
+
+SCHEME: Final = "vigilnet:"
+MAX_INVITE_LENGTH: Final = len(SCHEME) + -(-MAX_RECORD_SIZE * 4 // 3)  # 1375
+_LETTERS: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def format_invite(encoded: bytes) -> str:
+    """Return the invite for an encoded record.
+
+    >>> format_invite(bytes(5))
+    'vigilnet:AAAAAAA'
+    """
+    if not 0 < len(encoded) <= MAX_RECORD_SIZE:
+        raise LocalProtocolError(f"invite: record of {len(encoded)} octets, 1 to {MAX_RECORD_SIZE} expected")
+    return SCHEME + base64.urlsafe_b64encode(encoded).rstrip(b"=").decode()
+
+
+def parse_invite(text: str) -> bytes:
+    """Return the octets in an invite, whatever they are; each record has exactly one invite.
+
+    White space around it, which copying adds, and capitals in `vigilnet:` are forgiven.
+
+    Raises:
+        RemoteProtocolError: not an invite.
+    """
+    text = text.strip()
+    if len(text) > MAX_INVITE_LENGTH:
+        raise RemoteProtocolError(f"invite: {len(text)} characters, at most {MAX_INVITE_LENGTH}")
+    scheme, letters = text[: len(SCHEME)], text[len(SCHEME) :]
+    if scheme.lower() != SCHEME:
+        raise RemoteProtocolError(f"invite: does not begin with {SCHEME}")
+    if not _LETTERS.fullmatch(letters) or len(letters) % 4 == 1:
+        raise RemoteProtocolError("invite: letters missing, or others than A-Z a-z 0-9 - _; copy it whole")
+    encoded = base64.urlsafe_b64decode(letters + "=" * (-len(letters) % 4))
+    if format_invite(encoded) != SCHEME + letters:
+        raise RemoteProtocolError("invite: last letter is not the one it must be; copy it whole")
+    return encoded

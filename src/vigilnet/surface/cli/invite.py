@@ -1,0 +1,63 @@
+"""`vigilnet invite show`, `add`, `list`: how one node brings another into the network."""
+
+import argparse
+from datetime import UTC, datetime
+
+from vigilnet.surface.cli.node import add_node_arguments, client_of
+from vigilnet.surface.cli.output import write, write_json
+from vigilnet.surface.control.schema import Invite
+from vigilnet.surface.exits import ExitCode
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare this group's commands."""
+    text = "a text or a list of them that brings another node into the network"
+    group = commands.add_parser("invite", help=text, description=text)
+    actions = group.add_subparsers(title="actions", metavar="ACTION", required=True)
+    show = actions.add_parser("show", help="print the invite of this relay, or of one that it knows")
+    show.add_argument("peer_id", nargs="?", default="", metavar="PEER-ID", help="12D3KooW...")
+    show.set_defaults(command=show_invite)
+    add = actions.add_parser("add", help="have the node take in an invite")
+    add.add_argument("uri", metavar="URI", help="vigilnet:...")
+    add.set_defaults(command=add_invite)
+    listing = actions.add_parser("list", help="print a welcome list of the relays that the node knows")
+    listing.set_defaults(command=show_list)
+    for command in (show, add, listing):
+        add_node_arguments(command)
+
+
+def show_invite(arguments: argparse.Namespace) -> ExitCode:
+    """Print one invite."""
+    with client_of(arguments) as control:
+        invite = control.invite(arguments.peer_id)
+    if arguments.json:
+        write_json(invite)
+    else:
+        write(invite.uri)
+    return ExitCode.OK
+
+
+def add_invite(arguments: argparse.Namespace) -> ExitCode:
+    """Hand an invite to the node."""
+    with client_of(arguments) as control:
+        invite = control.add_invite(arguments.uri)
+    if arguments.json:
+        write_json(invite)
+    else:
+        write(f"{'taken' if invite.is_new else 'known already'}: {invite.peer_id}, good until {_end(invite)}")
+    return ExitCode.OK
+
+
+def _end(invite: Invite) -> str:
+    return datetime.fromtimestamp(invite.until, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def show_list(arguments: argparse.Namespace) -> ExitCode:
+    """Print a welcome list, to be kept as a file."""
+    with client_of(arguments) as control:
+        welcome = control.welcome_list()
+    if arguments.json:
+        write_json(welcome)
+    else:
+        write(welcome.text.rstrip("\n"))
+    return ExitCode.OK
