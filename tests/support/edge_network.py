@@ -19,7 +19,8 @@ from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
-from vigilnet.traffic.stream.mux import Acceptor, MuxOptions, StreamMux
+from vigilnet.traffic.stream.mux import Acceptor, StreamMux
+from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.stream import Stream, StreamEndedError
 from vigilnet.traffic.stream.wire import AREA_AT, AREA_SIZES, EndReason, split_area
 

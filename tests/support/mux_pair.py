@@ -7,7 +7,8 @@ from tests.support.targets import Reader, Targets
 from vigilnet.crypto.kdf import sha256
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT
 from vigilnet.traffic.stream.messages import Target
-from vigilnet.traffic.stream.mux import Acceptor, MuxOptions, StreamMux
+from vigilnet.traffic.stream.mux import Acceptor, StreamMux
+from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import AREA_AT, AREA_SIZES, MessageType, encode_message, split_area
 
 Message = tuple[int, int, bytes]

@@ -32,7 +32,7 @@ from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.service import LinkService
 from vigilnet.traffic.stream.messages import Target
-from vigilnet.traffic.stream.mux import MuxOptions
+from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.memory import MemoryCarrier, MemoryHub
 

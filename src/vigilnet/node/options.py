@@ -19,7 +19,7 @@ from vigilnet.routing.discovery.options import Options as DiscoveryOptions
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
-from vigilnet.traffic.stream.mux import MuxOptions
+from vigilnet.traffic.stream.outbox import MuxOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 

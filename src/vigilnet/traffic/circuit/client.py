@@ -19,7 +19,8 @@ from vigilnet.traffic.circuit.onion import MAX_HOPS, ClientOnion
 from vigilnet.traffic.circuit.puzzle import MAX_EFFORT, PuzzleSolver, Solution
 from vigilnet.traffic.link.ports import LinkPort
 from vigilnet.traffic.stream.flow_control import CLIENT_TOLERANCE, ChangeBudget
-from vigilnet.traffic.stream.mux import STREAM_TYPES, MuxOptions, StreamMux
+from vigilnet.traffic.stream.mux import STREAM_TYPES, StreamMux
+from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
 
 BUILD_TIMEOUT_S: Final = 10.0

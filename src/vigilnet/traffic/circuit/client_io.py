@@ -18,7 +18,7 @@ from vigilnet.traffic.circuit.client import (
 from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.circuit.puzzle import PuzzleSolver
 from vigilnet.traffic.circuit.switch import LinkCircuits
-from vigilnet.traffic.stream.mux import MuxOptions
+from vigilnet.traffic.stream.outbox import MuxOptions
 
 _log = get_logger(__name__)
 

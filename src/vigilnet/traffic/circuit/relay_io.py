@@ -26,7 +26,8 @@ from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
 from vigilnet.traffic.circuit.run_queue import QueueBudget, QueueFullError, RunQueue
 from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
 from vigilnet.traffic.link.ports import LinkPort
-from vigilnet.traffic.stream.mux import Acceptor, MuxOptions, StreamMux
+from vigilnet.traffic.stream.mux import Acceptor, StreamMux
+from vigilnet.traffic.stream.outbox import MuxOptions
 
 # From the specification.
 EXTEND_TIMEOUT_S: Final = 10.0

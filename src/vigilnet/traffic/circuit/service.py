@@ -12,7 +12,8 @@ from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.circuit.relay_io import RelayRole
 from vigilnet.traffic.circuit.switch import LinkCircuits
 from vigilnet.traffic.link.ports import LinkPort, RunReceiver
-from vigilnet.traffic.stream.mux import Acceptor, MuxOptions
+from vigilnet.traffic.stream.mux import Acceptor
+from vigilnet.traffic.stream.outbox import MuxOptions
 
 
 class Links(Protocol):

@@ -12,7 +12,7 @@ from vigilnet.traffic.circuit import run_queue
 from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit
 from vigilnet.traffic.circuit.messages import DestroyReason, PuzzleDemand, Refusal
 from vigilnet.traffic.stream.congestion import CongestionParameters
-from vigilnet.traffic.stream.mux import MuxOptions
+from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import MessageType
 
 

@@ -9,7 +9,7 @@ from tests.support.mux_pair import BEGIN, DATA, End, Message, MuxPair, Record, e
 from tests.support.targets import FlowReader, Reader, Writer, pattern
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
-from vigilnet.traffic.stream import mux as mux_module
+from vigilnet.traffic.stream import late
 from vigilnet.traffic.stream.congestion import CongestionParameters
 from vigilnet.traffic.stream.messages import (
     Datagram,
@@ -21,7 +21,7 @@ from vigilnet.traffic.stream.messages import (
     Target,
     encode_credit,
 )
-from vigilnet.traffic.stream.mux import MuxOptions
+from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import MAX_STREAM_ID, EndReason, MessageType
 
 UDP = Target("", 0, 17)
@@ -274,7 +274,7 @@ def test_late_data_is_taken_within_the_credit_and_gives_circuit_credit_back() ->
 
 
 def test_late_datagrams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mux_module, "MAX_LATE_DATAGRAMS", 3)
+    monkeypatch.setattr(late, "MAX_LATE_DATAGRAMS", 3)
     pair = MuxPair()
     open_flow(pair)
     close_flow(pair)
@@ -287,7 +287,7 @@ def test_late_datagrams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_closed_streams_are_forgotten_after_ten_seconds_and_within_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(mux_module, "MAX_CLOSED_REMEMBERED", 5)
+    monkeypatch.setattr(late, "MAX_CLOSED_REMEMBERED", 5)
     pair = MuxPair()
     for _ in range(20):
         pair.open().stream.close(EndReason.RESET)
@@ -362,7 +362,7 @@ def test_close_with_a_reason_drops_what_waits() -> None:
     assert reader.ended is EndReason.RESET
     pair.settle()
     assert pair.exit_reader.ended is EndReason.RESET
-    assert pair.client.mux._pending_octets == 0
+    assert pair.client.mux.outbox._pending_octets == 0
 
 
 def test_end_while_starved_leaves_no_octets_counted() -> None:
@@ -371,12 +371,12 @@ def test_end_while_starved_leaves_no_octets_counted() -> None:
     reader.stream.write(bytes(200_000))
     pair.settle()
     assert reader.stream.pending_octets
-    assert pair.client.mux._pending_octets == 0
+    assert pair.client.mux.outbox._pending_octets == 0
     reader.stream.write(bytes(1000))
-    assert pair.client.mux._pending_octets == 0
+    assert pair.client.mux.outbox._pending_octets == 0
     reader.stream.close(EndReason.RESET)
-    assert pair.client.mux._pending_octets == 0
-    assert not pair.client.mux._starved
+    assert pair.client.mux.outbox._pending_octets == 0
+    assert not pair.client.mux.outbox._starved
 
 
 def test_refusal_reaches_the_client_with_its_reason() -> None:
@@ -617,7 +617,7 @@ def test_records_without_data_count_for_nothing() -> None:
     for _ in range(40):
         pair.open("stall.test").stream.write_eof()
         pair.step()
-    assert pair.client.mux._ledger.total == pair.exit.mux._counter.total == 0
+    assert pair.client.mux.outbox._ledger.total == pair.exit.mux._counter.total == 0
 
 
 def test_control_goes_out_although_the_window_is_full() -> None:
@@ -691,7 +691,7 @@ def test_large_answer_without_change_budget_asks_to_be_pulled_later() -> None:
     answers: list[Resolved | EndReason] = []
     pair.client.mux.resolve(Resolve("name.test", 16), answers.append)
     pair.settle()
-    budget = pair.exit.mux._governor._budget
+    budget = pair.exit.mux.outbox._governor._budget
     budget._tokens, budget._filled_at = 0.5, pair.now
     pair.targets.lookups[0][1](large)
     pair.settle()
@@ -747,7 +747,7 @@ def test_large_datagram_without_change_budget_is_dropped_not_delayed() -> None:
         cells += [record.cells for record in pair.client.pull_all()]
     changes = sum(left != right for left, right in pairwise(cells))
     assert changes <= 4 + 20 * 0.21 + 1
-    assert not pair.client.mux._datagrams
+    assert not pair.client.mux.outbox._datagrams
 
 
 def test_datagram_that_fits_no_record_is_dropped() -> None:
