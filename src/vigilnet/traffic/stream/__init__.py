@@ -2,5 +2,5 @@
 
 Relay messages and their bodies, streams and datagram flows, credit, acknowledgement, the congestion
 window, and the mux that packs all of them into records. Knows no keys, hops or links: a circuit
-carries its records (`mux.Carriage`). Both ends of a circuit use it.
+carries its records (`outbox.Carriage`). Both ends of a circuit use it.
 """

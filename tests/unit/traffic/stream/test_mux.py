@@ -9,7 +9,8 @@ from tests.support.mux_pair import BEGIN, DATA, End, Message, MuxPair, Record, e
 from tests.support.targets import FlowReader, Reader, Writer, pattern
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
-from vigilnet.traffic.stream import late
+from vigilnet.traffic.stream import late as late_module
+from vigilnet.traffic.stream import mux as mux_module
 from vigilnet.traffic.stream.congestion import CongestionParameters
 from vigilnet.traffic.stream.messages import (
     Datagram,
@@ -274,7 +275,7 @@ def test_late_data_is_taken_within_the_credit_and_gives_circuit_credit_back() ->
 
 
 def test_late_datagrams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late, "MAX_LATE_DATAGRAMS", 3)
+    monkeypatch.setattr(mux_module, "MAX_LATE_DATAGRAMS", 3)
     pair = MuxPair()
     open_flow(pair)
     close_flow(pair)
@@ -287,7 +288,7 @@ def test_late_datagrams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_closed_streams_are_forgotten_after_ten_seconds_and_within_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(late, "MAX_CLOSED_REMEMBERED", 5)
+    monkeypatch.setattr(late_module, "MAX_CLOSED_REMEMBERED", 5)
     pair = MuxPair()
     for _ in range(20):
         pair.open().stream.close(EndReason.RESET)
