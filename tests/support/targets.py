@@ -126,6 +126,7 @@ class Targets:
         self.readers: list[Reader] = []
         self.writers: list[Writer] = []
         self.flows: list[DatagramFlow] = []
+        self.flow_readers: list[EchoFlow] = []
         self.lookups: list[tuple[Resolve, Callable[[Resolved], None]]] = []
         self.answers_lookups = True
         self.refused_ports: set[int] = set()
@@ -166,7 +167,8 @@ class Targets:
 
     def open_datagrams(self, flow: DatagramFlow, target: Target) -> None:
         self.flows.append(flow)
-        flow.set_consumer(EchoFlow(flow))
+        self.flow_readers.append(EchoFlow(flow))
+        flow.set_consumer(self.flow_readers[-1])
         flow.accept()
 
 

@@ -11,10 +11,12 @@ from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.stream.flow_control import CreditReceiver
 
 # From the specification.
-CLOSED_MEMORY_S: Final = 10.0
 MAX_LATE_CREDITS: Final = 4
 
 # Our choice.
+# Longer than the network stands still in a tunnel: applications give up streams meanwhile, and what comes
+# late for one that is forgotten costs all others their circuit.
+CLOSED_MEMORY_S: Final = 120.0
 MAX_CLOSED_REMEMBERED: Final = 4096
 
 
@@ -39,7 +41,7 @@ class LateMessages:
 
 
 class ClosedStreams:
-    """The streams of one circuit that are over, for ten seconds."""
+    """The streams of one circuit that are over, for two minutes."""
 
     def __init__(self) -> None:
         self._closed: dict[int, LateMessages] = {}
@@ -51,7 +53,7 @@ class ClosedStreams:
         return len(self._closed)
 
     def remember(self, identifier: int, late: LateMessages) -> None:
-        """Note what may still come for a stream; forgets those of more than ten seconds ago."""
+        """Note what may still come for a stream; forgets those of more than two minutes ago."""
         closed = self._closed
         while closed:
             oldest = next(iter(closed))

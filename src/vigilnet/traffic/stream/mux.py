@@ -169,7 +169,7 @@ class StreamMux:
         if self._lookups.pop(identifier, None) is not None:
             self.outbox.queue(MessageType.END, identifier, encode_end(EndReason.TIMEOUT))
             self._closed.remember(
-                identifier, LateMessages(self._now, ends=1, others={MessageType.RESOLVED: 1})
+                identifier, LateMessages(self._clock(), ends=1, others={MessageType.RESOLVED: 1})
             )
 
     def _take_id(self) -> int:
@@ -241,8 +241,8 @@ class StreamMux:
     def flow_closing(self, flow: DatagramFlow, reason: EndReason) -> None:
         """A flow's consumer closes it."""
         if self.flows.pop(flow.identifier, None) is not None:
-            self.outbox.queue(MessageType.END, flow.identifier, encode_end(reason))
-            closed = LateMessages(self._now, ends=1, others={MessageType.DATAGRAM: MAX_LATE_DATAGRAMS})
+            self.outbox.queue_flow_end(flow.identifier, reason)
+            closed = LateMessages(self._clock(), ends=1, others={MessageType.DATAGRAM: MAX_LATE_DATAGRAMS})
             closed.connects = int(self._is_client and not flow.is_connected)
             self._closed.remember(flow.identifier, closed)
             flow.on_closed(reason)
@@ -252,7 +252,7 @@ class StreamMux:
         if self.streams.pop(stream.identifier, None) is None:
             return
         self.outbox.drop_stream(stream)
-        closed = LateMessages(self._now)
+        closed = LateMessages(self._clock())
         if not by_peer:
             closed.credit = None if stream.fin_received else stream.receive_credit
             closed.ends, closed.credits = 1, MAX_LATE_CREDITS
@@ -324,9 +324,11 @@ class StreamMux:
             raise RemoteProtocolError("stream: begin on a used stream")
         if self._acceptor is None or target.proto not in (6, 17) or self._is_full:
             reason = EndReason.LIMIT if self._is_full else EndReason.POLICY
-            late = LateMessages(self._now)
+            late = LateMessages(self._clock())
             if target.proto == 6:
-                late = LateMessages(self._now, CreditReceiver(self._now, self._options.stream_credit), fins=1)
+                late = LateMessages(
+                    self._clock(), CreditReceiver(self._now, self._options.stream_credit), fins=1
+                )
                 late.credits = MAX_LATE_CREDITS
             else:
                 kind = MessageType.DATAGRAM if target.proto == 17 else MessageType.ECHO
@@ -373,11 +375,11 @@ class StreamMux:
             self._forget(stream, reason, by_peer=True)
         elif identifier in self.flows:
             flow = self.flows.pop(identifier)
-            self._closed.remember(identifier, LateMessages(self._now))
+            self._closed.remember(identifier, LateMessages(self._clock()))
             flow.on_closed(reason)
         elif identifier in self._lookups:
             answer = self._lookups.pop(identifier)
-            self._closed.remember(identifier, LateMessages(self._now))
+            self._closed.remember(identifier, LateMessages(self._clock()))
             answer(reason)
         else:
             self._closed.end(identifier)
@@ -418,14 +420,14 @@ class StreamMux:
             raise RemoteProtocolError("stream: resolve on a used stream")
         if self._acceptor is None or self._is_full:
             reason = EndReason.POLICY if self._acceptor is None else EndReason.LIMIT
-            self._refuse(identifier, reason, LateMessages(self._now))
+            self._refuse(identifier, reason, LateMessages(self._clock()))
             return
         self._lookups[identifier] = lambda _: None
 
         def answer(resolved: Resolved) -> None:
             if self._lookups.pop(identifier, None) is not None and not self._is_shut:
                 self.outbox.queue(MessageType.RESOLVED, identifier, resolved.encode())
-                self._closed.remember(identifier, LateMessages(self._now, ends=1))
+                self._closed.remember(identifier, LateMessages(self._clock(), ends=1))
 
         self._acceptor.resolve(request, answer)
 
@@ -437,7 +439,7 @@ class StreamMux:
         if answer is None:
             self._closed.late(identifier).take(MessageType.RESOLVED)
         else:
-            self._closed.remember(identifier, LateMessages(self._now))
+            self._closed.remember(identifier, LateMessages(self._clock()))
             answer(resolved)
 
     def _on_datagram(self, identifier: int, body: memoryview) -> None:

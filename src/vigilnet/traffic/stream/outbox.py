@@ -117,6 +117,12 @@ class Outbox:
         self._carriage.wake()
         return True
 
+    def queue_flow_end(self, stream: int, reason: EndReason) -> None:
+        """Queue the END of a flow behind its last words, the datagrams that still wait."""
+        waiting = self._datagrams or self._control
+        waiting.append(encode_message(MessageType.END, stream, encode_end(reason)))
+        self._carriage.wake()
+
     def stream_ready(self, stream: Stream, octets: int) -> None:
         """A stream has something more to send; it goes before those that always have."""
         if stream in self._starved:
@@ -194,7 +200,8 @@ class Outbox:
             start = at
             if self._datagrams:
                 at = _fill_messages(self._datagrams, record, at, end)
-                is_counted = at != start
+                # The END of a flow may be all there is, and counts for nothing.
+                is_counted = at != start and record[start] == MessageType.DATAGRAM
             if self._ready:
                 sent = self.counters.sent
                 at = self._fill_streams(record, at, end)

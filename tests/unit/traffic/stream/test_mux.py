@@ -285,7 +285,7 @@ def test_late_datagrams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         pair.client.receive(MESSAGES["datagram"])
 
 
-def test_closed_streams_are_forgotten_after_ten_seconds_and_within_a_bound(
+def test_closed_streams_are_forgotten_after_two_minutes_and_within_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(late_module, "MAX_CLOSED_REMEMBERED", 5)
@@ -294,12 +294,47 @@ def test_closed_streams_are_forgotten_after_ten_seconds_and_within_a_bound(
         pair.open().stream.close(EndReason.RESET)
         pair.client.pull_all()
     assert len(pair.client.mux._closed) == 5
-    pair.now += 10.1
+    pair.now += 120.1
     pair.client.pull_all()
     pair.open().stream.close(EndReason.RESET)
     assert len(pair.client.mux._closed) == 1
     with pytest.raises(RemoteProtocolError):
         pair.client.receive((MessageType.END, 20, end_of(EndReason.DONE)))
+
+
+def test_stream_closed_after_a_long_silence_is_remembered() -> None:
+    pair = MuxPair()
+    readers = [opened(pair), opened(pair)]
+    pair.now += 60
+    readers[0].stream.close(EndReason.RESET)
+    pair.client.pull_all()
+    readers[1].stream.close(EndReason.RESET)
+    pair.client.receive((MessageType.CREDIT, 1, encode_credit(1 << 20)))
+
+
+def test_last_words_of_a_flow_go_before_its_end() -> None:
+    pair = MuxPair()
+    flow(pair)
+    outgoing = pair.client.mux.flows[1]
+    outgoing.send("203.0.113.7", 53, b"last words")
+    outgoing.close()
+    pair.settle()
+    consumer = pair.targets.flow_readers[0]
+    assert consumer.received == [("203.0.113.7", 53, b"last words")]
+    assert consumer.closed is EndReason.DONE
+
+
+def test_end_of_a_flow_alone_in_its_record_counts_for_nothing() -> None:
+    pair = MuxPair()
+    flow(pair)
+    pair.settle()
+    outgoing = pair.client.mux.flows[1]
+    outgoing.send("203.0.113.7", 53, bytes(1848 - 7))  # a cell of its own
+    outgoing.close()
+    pair.client.pull_all()
+    assert pair.client.mux.outbox._ledger.total == 1
+    pair.settle()
+    assert pair.exit.mux._counter.total == 1
 
 
 # --- streams -----------------------------------------------------------------------------------------
