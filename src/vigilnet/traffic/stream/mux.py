@@ -29,6 +29,7 @@ from vigilnet.traffic.stream.outbox import Carriage, Counters, MuxOptions, Outbo
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import (
     COUNTED,
+    MAX_BODY,
     MAX_STREAM_ID,
     EndReason,
     MessageType,
@@ -426,7 +427,10 @@ class StreamMux:
 
         def answer(resolved: Resolved) -> None:
             if self._lookups.pop(identifier, None) is not None and not self._is_shut:
-                self.outbox.queue(MessageType.RESOLVED, identifier, resolved.encode())
+                body = resolved.encode()
+                if len(body) > MAX_BODY[7]:
+                    body = Resolved(resolved.rcode, was_cut=True).encode()
+                self.outbox.queue(MessageType.RESOLVED, identifier, body)
                 self._closed.remember(identifier, LateMessages(self._clock(), ends=1))
 
         self._acceptor.resolve(request, answer)

@@ -21,6 +21,8 @@ from vigilnet.traffic.stream.wire import EndReason
 READ_SIZE: Final = 64 * 1024
 MAX_BUFFERS: Final = 64  # of one sendmsg
 _SMALL: Final = 4096  # octets; smaller pieces are copied, so that they do not pin their records
+_JOINED: Final = 64 * 1024  # and joined up to this size, so that pieces of one octet cost no object each
+LINGER_S: Final = 60.0  # a socket that takes nothing for so long after its stream ended is closed
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _RESET: Final = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN})
@@ -44,6 +46,7 @@ class SocketBridge:
         "_sent_eof",
         "_socket",
         "_stream",
+        "_untaken",
     )
 
     def __init__(
@@ -58,7 +61,8 @@ class SocketBridge:
         self._fd = sock.fileno()
         self._stream = stream
         self._on_closed = on_closed
-        self._out: deque[memoryview | bytes] = deque()
+        self._out: deque[memoryview | bytearray] = deque()
+        self._untaken = 0  # octets that waited when we last looked whether a lingering socket takes any
         self._is_reading = False
         self._is_writing = False
         self._is_flushing = False
@@ -81,7 +85,13 @@ class SocketBridge:
         if self._is_closed:
             self._stream.consumed(len(data))
             return
-        self._out.append(bytes(data) if len(data) < _SMALL else data)
+        out = self._out
+        if len(data) >= _SMALL:
+            out.append(data)
+        elif out and isinstance(last := out[-1], bytearray) and len(last) < _JOINED:
+            last += data
+        else:
+            out.append(bytearray(data))
         if not self._is_flushing and not self._is_writing:
             self._is_flushing = True
             self._loop.call_soon(self._flush)
@@ -98,6 +108,20 @@ class SocketBridge:
         self._pause()
         if not self._out or reason is EndReason.RESET:
             self._close()
+        else:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Close a socket that takes nothing more of what waits: no stream's credit bounds it any longer."""
+        if self._is_closed:
+            return
+        untaken = sum(map(len, self._out))
+        if untaken == self._untaken:
+            self._reason = EndReason.RESET
+            self._close()
+            return
+        self._untaken = untaken
+        self._loop.call_later(LINGER_S, self._linger)
 
     def writable(self) -> None:
         """The stream has room again."""
@@ -105,7 +129,8 @@ class SocketBridge:
         self._read()
 
     def _resume(self) -> None:
-        if not self._is_reading and not self._is_closed and not self._stream.fin_queued:
+        stream = self._stream
+        if not self._is_reading and not self._is_closed and stream.closed is None and not stream.fin_queued:
             self._is_reading = True
             self._loop.add_reader(self._fd, self._read)
 
@@ -210,7 +235,7 @@ class SocketBridge:
             self._on_closed(reason)
 
 
-def _drop_octets(out: deque[memoryview | bytes], count: int) -> bool:
+def _drop_octets(out: deque[memoryview | bytearray], count: int) -> bool:
     """Drop `count` octets from the front; return whether whole pieces went, so that more may go."""
     while out and count >= len(out[0]):
         count -= len(out.popleft())

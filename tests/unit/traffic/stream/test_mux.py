@@ -720,6 +720,17 @@ def test_large_answer_waits_for_a_run_of_seven() -> None:
     assert answers == [large]
 
 
+def test_answer_that_fits_no_record_says_that_it_was_cut() -> None:
+    pair = MuxPair()
+    pair.targets.answers_lookups = False
+    answers: list[Resolved | EndReason] = []
+    pair.client.mux.resolve(Resolve("name.test", 16), answers.append)
+    pair.settle()
+    pair.targets.lookups[0][1](Resolved(0, tuple(ResourceRecord(16, 60, bytes(255)) for _ in range(60))))
+    pair.settle()
+    assert answers == [Resolved(0, was_cut=True)]
+
+
 def test_large_answer_without_change_budget_asks_to_be_pulled_later() -> None:
     pair = MuxPair()
     pair.targets.answers_lookups = False

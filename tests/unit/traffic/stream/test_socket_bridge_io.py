@@ -1,11 +1,18 @@
 """A socket and a stream joined: order, back-pressure, half-close, every way of ending; over real sockets."""
 
 import asyncio
+import hashlib
+import random
 import socket
 from collections.abc import Callable, Coroutine
 
 import pytest
 
+from tests.support.mux_pair import MuxPair
+from vigilnet.traffic.stream import socket_bridge_io
+from vigilnet.traffic.stream.congestion import CongestionParameters
+from vigilnet.traffic.stream.messages import Target
+from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.socket_bridge_io import READ_SIZE, SocketBridge, bridge
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import EndReason
@@ -258,3 +265,172 @@ def test_a_stream_that_ended_before_only_closes_the_socket() -> None:
         other.stream.on_closed(EndReason.RESET)
 
     joined(scenario)
+
+
+def test_what_a_closed_application_leaves_unread_is_not_kept_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket_bridge_io, "LINGER_S", 0.05)
+
+    async def scenario(pair: Joined) -> None:
+        for _ in range(60):
+            pair.stream.on_data(memoryview(bytes(50_000)))
+        await asyncio.sleep(0.02)
+        pair.stream.on_closed(EndReason.DONE)
+        assert not pair.ended
+        await until(lambda: pair.ended)
+        assert pair.ended == [EndReason.RESET]
+        with pytest.raises(ConnectionResetError):  # what was cut off must not look complete
+            await pair.read_to_end()
+
+    joined(scenario, buffer=65536)
+
+
+def test_an_application_that_reads_slowly_gets_all_of_what_was_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_bridge_io, "LINGER_S", 0.05)
+
+    async def scenario(pair: Joined) -> None:
+        for _ in range(60):
+            pair.stream.on_data(memoryview(bytes(50_000)))
+        pair.stream.on_closed(EndReason.DONE)
+        got = 0
+        while got < 3_000_000:
+            got += len(await asyncio.get_running_loop().sock_recv(pair.app, 100_000))
+            await asyncio.sleep(0.01)
+        assert await pair.read() == b""
+        await until(lambda: pair.ended == [EndReason.DONE])
+
+    joined(scenario, buffer=65536)
+
+
+def test_nothing_is_read_for_a_stream_that_is_over() -> None:
+    """The stream ended while its last octets still wait for the application."""
+
+    async def scenario(pair: Joined) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(60):
+            pair.stream.on_data(memoryview(bytes(50_000)))
+        sent = asyncio.ensure_future(loop.sock_sendall(pair.app, bytes(8 << 20)))
+        await until(lambda: pair.stream.room() == 0)
+        pair.stream.on_closed(EndReason.DONE)
+        pair.made.writable()
+        await asyncio.sleep(0.05)
+        assert not sent.done(), "octets that nobody wants are taken from the application"
+        sent.cancel()
+
+    joined(scenario, buffer=65536)
+
+
+def test_pieces_of_one_octet_are_joined() -> None:
+    async def scenario(pair: Joined) -> None:
+        for _ in range(60):
+            pair.stream.on_data(memoryview(bytes(50_000)))
+        await asyncio.sleep(0.02)
+        for number in range(100_000):
+            pair.stream.on_data(memoryview(bytes((number & 0xFF,))))
+        assert len(pair.made._out) < 70
+        pair.stream.on_fin()
+        data = await pair.read_to_end()
+        assert data == bytes(3_000_000) + bytes(number & 0xFF for number in range(100_000))
+
+    joined(scenario, buffer=65536)
+
+
+def test_pieces_of_every_size_arrive_in_order() -> None:
+    async def scenario(pair: Joined) -> None:
+        dice = random.Random(7)
+        sent = bytearray()
+        reading = asyncio.ensure_future(pair.read_to_end())
+        for _ in range(3000):
+            piece = dice.randbytes(dice.choice((1, 3, 100, 1848, 4095, 4096, 14_136)))
+            sent += piece
+            pair.stream.on_data(memoryview(piece))
+            if dice.random() < 0.02:
+                await asyncio.sleep(0)
+        pair.stream.on_fin()
+        assert await reading == sent
+        assert pair.owner.consumed == len(sent)
+
+    joined(scenario, buffer=65536)
+
+
+class Pumped(MuxPair):
+    """Two muxes joined on a real loop."""
+
+    def __init__(self) -> None:
+        super().__init__(MuxOptions(congestion=CongestionParameters(start=3584)), acceptor=Accepting())
+        self._is_waiting = False
+        for end in (self.client, self.exit):
+            end.carriage.wake = self._wake  # type: ignore[method-assign]  # the link's part
+            end.carriage.wake_later = lambda delay: self._wake()  # type: ignore[method-assign]
+
+    def _wake(self) -> None:
+        if not self._is_waiting:
+            self._is_waiting = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_waiting = False
+        self.now = asyncio.get_running_loop().time()
+        for _ in range(8):
+            if not self.step():
+                return
+        self._wake()
+
+
+class Accepting:
+    """An exit whose target is a socket of the test's own."""
+
+    def __init__(self) -> None:
+        self.far, ours = socket.socketpair()
+        self.far.setblocking(False)
+        ours.setblocking(False)
+        self._ours = ours
+
+    def begin(self, stream: Stream, target: Target) -> None:
+        stream.accept()
+        bridge(asyncio.get_running_loop(), self._ours, stream)
+
+    def resolve(self, request: object, answer: object) -> None:
+        raise AssertionError
+
+    def open_datagrams(self, flow: object, target: Target) -> None:
+        raise AssertionError
+
+
+@pytest.mark.slow
+def test_fifty_megabytes_each_way_through_two_bridges_and_two_muxes() -> None:
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        pair = Pumped()
+        exit_side = pair.exit.mux._acceptor
+        assert isinstance(exit_side, Accepting)
+        app, ours = socket.socketpair()
+        app.setblocking(False)
+        ours.setblocking(False)
+        stream = pair.client.mux.open_stream(Target("name.test", 80))
+        bridge(loop, ours, stream)
+        block = random.Random(3).randbytes(1 << 20)
+        expected = hashlib.sha256(block * 50).digest()
+
+        async def send(sock: socket.socket) -> None:
+            for _ in range(50):
+                await loop.sock_sendall(sock, block)
+            sock.shutdown(socket.SHUT_WR)
+
+        async def receive(sock: socket.socket) -> bytes:
+            digest = hashlib.sha256()
+            while part := await loop.sock_recv(sock, 1 << 18):
+                digest.update(part)
+            return digest.digest()
+
+        async with asyncio.timeout(60):
+            _, _, down, up = await asyncio.gather(
+                send(app), send(exit_side.far), receive(app), receive(exit_side.far)
+            )
+        assert down == up == expected
+        assert pair.client.mux.is_idle
+        app.close()
+        exit_side.far.close()
+
+    asyncio.run(run())
