@@ -13,8 +13,12 @@ from vigilnet.traffic.transport.htx.authenticator import Authenticator, Stamp, d
 from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
 from vigilnet.traffic.transport.htx.fingerprint import ja4
 from vigilnet.traffic.transport.htx.hello import build, build_retry
+from vigilnet.traffic.transport.htx.relay_session import RelaySession
+from vigilnet.traffic.transport.htx.switch import PacketCounter, SwitchKey
 from vigilnet.traffic.transport.htx.templates import format_template, parse_template
+from vigilnet.traffic.transport.htx.tls13 import TlsClient
 
+KEY = bytes(range(32))
 RELAY = X25519PrivateKey.from_private_bytes(b"r" * 32)
 AUTHENTICATOR = Authenticator(lambda: (RELAY,))
 FIRST = build(template_of("chromium"), "www.example.test", os.urandom)
@@ -86,6 +90,44 @@ def _stamped() -> bytes:
     return FIRST.with_session_id(sealed).hello.encode()
 
 
+def _switch(data: bytes) -> None:
+    """What whoever holds the switch key may put inside, and what others send."""
+    with contextlib.suppress(RemoteProtocolError):
+        sealer, opener, counter = SwitchKey(KEY), SwitchKey(KEY), PacketCounter(4)
+        plain = data[:16_000]
+        header = b"\x17\3\3" + (len(plain) + 16).to_bytes(2, "big")
+        sealed = sealer._aead.encrypt(bytes(12), plain, header)
+        octets = opener.open(wire.Record(23, header, sealed))
+        assert octets is not None
+        counter.feed(octets)
+    assert SwitchKey(KEY).open(wire.Record(23, data[:5], data[5:])) is None
+
+
+def _session(data: bytes) -> None:
+    """A relay's connection: the first octet says who speaks, the rest is said in pieces."""
+    session = RelaySession(AUTHENTICATOR)
+    client, origin = bytearray(), bytearray()
+    for at in range(0, len(data), 700):
+        piece = data[at + 1 : at + 700]
+        if data[at] % 2:
+            session.origin_data(piece)
+            origin += piece
+        else:
+            session.client_data(piece, 1e9, 0.0)
+            client += piece
+    session.client_ended()
+    assert session.to_origin == client
+    assert session.to_client == origin
+
+
+def _tls_client(data: bytes) -> None:
+    """What an origin may answer to our hello."""
+    client = TlsClient(FIRST, lambda _: None)
+    with contextlib.suppress(RemoteProtocolError):
+        client.receive(data)
+    client.data_to_send()
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "records": _records,
     "messages": _messages,
@@ -95,10 +137,16 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "server_hello": _server_hello,
     "server_says": _server_says,
     "template": _template,
+    "switch": _switch,
+    "session": _session,
+    "tls_client": _tls_client,
 }
 
 _HELLOS = [hello.encode() for name in NAMES for _, hello in captured(name)[:1]]
 _SERVER = b"\3\3%s\0\x13\1\0\0\x10\0\x2b\0\2\3\4\0\x33\0\2\0\x17\0\x2c\0\4\0\2ab"
+
+_STAMPED_RECORD = wire.encode_record(22, _stamped())
+_ANSWER = wire.encode_record(22, wire.encode_message(2, _SERVER % bytes(32)))
 
 SEEDS: dict[str, list[bytes]] = {
     "records": [path.read_bytes() for path in sorted(FOLDER.glob("*.0.bin"))],
@@ -114,6 +162,16 @@ SEEDS: dict[str, list[bytes]] = {
         b"\3\0\2\0\0\x10\0\0\1x",
         b"\4\4\3\0\2ab",
         b"\5\0\0\1\0\0\0\0\0\1a\0\1t\0\0",
+    ],
+    "switch": [b"\0\0\4\0\2\4x" + bytes(9), b"\0\0\0"],
+    "session": [
+        b"".join(b"\0" + _STAMPED_RECORD[at : at + 699] for at in range(0, len(_STAMPED_RECORD), 699)),
+        b"\0GET / HTTP/1.1\r\n\r\n",
+    ],
+    "tls_client": [
+        _ANSWER,
+        wire.encode_record(22, wire.encode_message(2, _SERVER % wire.RETRY_RANDOM)),
+        wire.encode_record(21, b"\2\x28"),
     ],
     "template": [format_template(template_of("curl"), "2000-01-01").encode()],
 }

@@ -5,7 +5,7 @@ Everything runs on one virtual loop; records are plain stand-ins that need no si
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -39,6 +39,7 @@ class FakeAddress:
     transport: int
     host: str
     port: int
+    params: Mapping[int, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

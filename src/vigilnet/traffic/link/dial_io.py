@@ -73,7 +73,7 @@ async def dial_first(
         while waiting or running:
             if waiting:
                 address = waiting.pop(0)
-                dial = transports[address.transport].dial(address.host, address.port)
+                dial = transports[address.transport].dial(address.host, address.port, address.params)
                 running[start("dial address", _within(dial, timeout_s))] = address
             done, _ = await asyncio.wait(
                 running, timeout=stagger_s if waiting else None, return_when=asyncio.FIRST_COMPLETED

@@ -1,7 +1,7 @@
 """What the link room asks about others and about ourselves, and what it remembers of them (sans-IO)."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -36,6 +36,11 @@ class DialAddress(Protocol):
     @property
     def port(self) -> int:
         """Port."""
+        ...
+
+    @property
+    def params(self) -> Mapping[int, object]:
+        """The transport's own parameters."""
         ...
 
 

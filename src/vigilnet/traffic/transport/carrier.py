@@ -5,9 +5,12 @@ a QUIC stream, two queues in memory). It knows nothing of frames. Everything is 
 event loop's thread; nothing here waits except `Transport.dial`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
+
+NO_PARAMS: Final[Mapping[int, object]] = MappingProxyType({})
 
 
 class CarrierKind(IntEnum):
@@ -98,8 +101,14 @@ class Listener(Protocol):
 class Transport(Protocol):
     """Makes carriers, by dialling or by listening."""
 
-    async def dial(self, host: str, port: int) -> Carrier:
-        """Connect to a neighbour; raises OSError when it cannot be reached."""
+    async def dial(self, host: str, port: int, params: Mapping[int, object]) -> Carrier:
+        """Connect to a neighbour; raises OSError when it cannot be reached.
+
+        Args:
+            host: address or name.
+            port: port.
+            params: the transport's own parameters from the neighbour's record.
+        """
         ...
 
     async def listen(self, host: str, port: int, accept: Callable[[Carrier], None]) -> Listener:

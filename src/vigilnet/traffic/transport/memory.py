@@ -5,11 +5,11 @@ sizes are exact, nothing is random. A hub stands for the network: hosts are any 
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from vigilnet.traffic.transport.carrier import Carrier, CarrierKind, CarrierUser
+from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind, CarrierUser
 
 CAPACITY: Final = 256 * 1024  # octets under way in one direction before `write` says stop
 CHUNK: Final = 64 * 1024
@@ -247,8 +247,9 @@ class MemoryTransport:
         self._hub = hub
         self._host = host
 
-    async def dial(self, host: str, port: int) -> Carrier:
+    async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
         """Connect within the hub; raises OSError when nobody listens there."""
+        del params
         return self._hub.connect(self._host, host, port)
 
     async def listen(self, host: str, port: int, accept: Callable[[Carrier], None]) -> MemoryListener:

@@ -10,12 +10,12 @@ import ipaddress
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from weakref import WeakSet
 
 from vigilnet.base.safelog import get_logger
-from vigilnet.traffic.transport.carrier import Carrier, CarrierKind, CarrierUser
+from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind, CarrierUser
 
 UNSENT_OCTETS: Final = 128 * 1024  # in the kernel and not yet sent; what waits there cannot be overtaken
 UNANSWERED_S: Final = 15  # sent and not acknowledged, then the kernel gives the connection up
@@ -262,8 +262,9 @@ class TcpTransport:
         self._carriers: WeakSet[TcpCarrier] = WeakSet()
         self._check: asyncio.TimerHandle | None = None
 
-    async def dial(self, host: str, port: int) -> Carrier:
+    async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
         """Connect to an address or name; raises OSError when it cannot be reached."""
+        del params
         loop = asyncio.get_running_loop()
         family, address = await _resolve(loop, host, port)
         sock = socket.socket(family, socket.SOCK_STREAM)

@@ -1,7 +1,7 @@
 """Which address is dialled when, and which connection wins."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import pytest
@@ -10,7 +10,7 @@ from tests.support.links import FakeAddress
 from tests.support.virtual_loop import VirtualLoop, run
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.link.dial_io import dial_first, dial_order, is_private
-from vigilnet.traffic.transport.carrier import Carrier, Listener, Transport
+from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, Listener, Transport
 
 TCP, HTX = 1, 2
 
@@ -34,7 +34,7 @@ class Slow:
         self.started: list[tuple[str, float]] = []
         self.made: list[StubCarrier] = []
 
-    async def dial(self, host: str, port: int) -> Carrier:
+    async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
         self.started.append((host, round(self._loop.time() - 1000.0, 3)))
         delay = self._delays[host]
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -135,7 +135,9 @@ def test_private_addresses_are_not_dialled_by_default() -> None:
         nodes.records[name(relay)] = replace(record, addresses=(FakeAddress(TCP, "relay.example", 4001),))
         carrier, _ = nodes.hub.connect("198.51.100.1", "192.0.2.2", 4001), None
 
-        async def resolved(host: str, port: int) -> MemoryCarrier:  # the name leads to a private address
+        async def resolved(
+            host: str, port: int, params: Mapping[int, object]
+        ) -> MemoryCarrier:  # the name leads to a private address
             return carrier
 
         client.service._transports[TCP].dial = resolved  # type: ignore[method-assign]

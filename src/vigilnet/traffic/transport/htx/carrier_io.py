@@ -1,0 +1,213 @@
+"""A carrier behind the switch (docs/spec/htx.md section 6).
+
+The link's handshake packets travel in records under the switch keys; from the last one on, the link's
+frames are records themselves, and this steps aside: the TCP carrier then serves the link (hot path).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.traffic.transport.carrier import CarrierKind, CarrierUser
+from vigilnet.traffic.transport.htx.switch import GOODBYE_SIZE, PacketCounter, SwitchKey, goodbye
+from vigilnet.traffic.transport.htx.wire import Record, RecordReader
+from vigilnet.traffic.transport.tcp_io import TcpCarrier
+
+BUFFER_SIZE: Final = 64 * 1024
+
+
+class HtxCarrier:
+    """One link's connection; serves `Carrier`, and `CarrierUser` to TCP until the handshake is through.
+
+    Args:
+        tcp: the connection, not started (or started for somebody who is done with it).
+        keys: ours to seal, theirs to open.
+        kinds: of the last link packet that we send and that we receive.
+        kind: borrowed or own site.
+        binding: of the TLS handshake that went before.
+        random_bytes: for the goodbye.
+        on_foreign: takes a record that is not under their key, before the first that is; None: there is none.
+    """
+
+    has_tls_records: Final = True
+
+    def __init__(
+        self,
+        tcp: TcpCarrier,
+        keys: tuple[SwitchKey, SwitchKey],
+        kinds: tuple[int, int],
+        *,
+        kind: CarrierKind,
+        binding: bytes,
+        random_bytes: Callable[[int], bytes],
+        on_foreign: Callable[[Record], None] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.binding = binding
+        self._tcp = tcp
+        self._seal_key, self._open_key = keys
+        self._sent, self._received = PacketCounter(kinds[0]), PacketCounter(kinds[1])
+        self._random_bytes = random_bytes
+        self._on_foreign = on_foreign
+        self._records = RecordReader()
+        self._buffer = memoryview(bytearray(BUFFER_SIZE))
+        self._user: CarrierUser | None = None
+        self._early: list[bytes] = []
+        self._held: list[bytes] | None = None
+        self._is_closed = False
+        self._is_faulty = False
+
+    @property
+    def remote_host(self) -> str:
+        """The neighbour's address as text; sensitive."""
+        return self._tcp.remote_host
+
+    def begin(self, octets: bytes, records: Sequence[Record], leftover: bytes) -> None:
+        """Take what came before the link: the packets of the first record, records and octets behind it."""
+        self._received.feed(octets)
+        self._early.append(octets)
+        early = b"".join(record.header + record.fragment for record in records) + leftover
+        if self._received.is_done:
+            self._early.append(early)
+        else:
+            self._take(early)
+
+    def hold(self) -> None:
+        """Keep what the link writes until `let_go`: the origin's first flight goes before it."""
+        self._held = []
+
+    def let_go(self, first: bytes = b"") -> None:
+        """Send `first` (records of the origin), then what was held."""
+        held, self._held = self._held or [], None
+        if first:
+            self._tcp.write([first])
+        for record in held:
+            self._tcp.write([record])
+
+    def fail(self) -> None:
+        """What came is not of its form: the link is to end as soon as it starts."""
+        self._is_faulty = True
+
+    # --- Carrier --------------------------------------------------------------------------------
+
+    def start(self, user: CarrierUser) -> None:
+        """Begin to deliver received octets to `user`."""
+        self._user = user
+        self._tcp.start(self)
+        early, self._early = b"".join(self._early), []
+        if early:
+            self._deliver(early)
+        if self._is_faulty:
+            self.close()
+        self._step_aside()
+
+    def write(self, parts: Sequence[memoryview | bytes]) -> bool:
+        """Send `parts` in order, one record for each until the last link packet."""
+        if self._is_closed:
+            return True
+        out: list[memoryview | bytes] = []
+        for part in parts:
+            if self._sent.is_done:
+                out.append(part)
+            else:
+                self._sent.feed(part)
+                out.append(self._seal_key.seal(part))
+        if self._held is not None:
+            self._held.extend(bytes(part) for part in out)
+            return True
+        if len(out) == 1 or self._sent.is_done:
+            is_room = self._tcp.write(out)
+        else:
+            is_room = [self._tcp.write([record]) for record in out][-1]
+        self._step_aside()
+        return is_room
+
+    def close(self) -> None:
+        """Say goodbye in a record of a close_notify's size, then close; safe to call twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._held is not None:
+            self.let_go()
+        self._tcp.write([goodbye(self._random_bytes(GOODBYE_SIZE))])
+        self._tcp.close()
+
+    def _step_aside(self) -> None:
+        """Let TCP serve the link itself once frames go in both directions."""
+        user = self._user
+        if user is None or self._is_closed or self._held is not None:
+            return
+        if self._sent.is_done and self._received.is_done and not self._records.leftover:
+            self._tcp.start(user)
+            self.write = self._tcp.write  # type: ignore[method-assign]
+
+    # --- CarrierUser, until then ----------------------------------------------------------------
+
+    def receive_buffer(self) -> memoryview:
+        """Return where TCP may put octets."""
+        return self._buffer
+
+    def octets_received(self, count: int) -> None:
+        """Open records; what is inside goes to the link."""
+        try:
+            self._take(bytes(self._buffer[:count]))
+        except RemoteProtocolError:
+            self._is_faulty = True
+            self._early.clear()
+        if self._user is None:
+            return
+        early, self._early = b"".join(self._early), []
+        if early:
+            self._deliver(early)
+        if self._is_faulty:
+            self._end()
+        else:
+            self._step_aside()
+
+    def _end(self) -> None:
+        """The other end broke the rules: the link hears that it closed, the other end a goodbye."""
+        user, self._user = self._user, None
+        self.close()
+        if user is not None:
+            user.carrier_closed(None)
+
+    def carrier_writable(self) -> None:
+        """Hand on."""
+        if self._user is not None:
+            self._user.carrier_writable()
+
+    def carrier_closed(self, error: OSError | None) -> None:
+        """Hand on."""
+        self._is_closed = True
+        if self._user is not None:
+            self._user.carrier_closed(error)
+
+    def _take(self, data: bytes) -> None:
+        if self._received.is_done:
+            self._early.append(data)
+            return
+        records = self._records.feed(data)
+        for at, record in enumerate(records):
+            octets = self._open_key.open(record)
+            if octets is None:
+                if self._on_foreign is None:
+                    raise RemoteProtocolError("htx record: not under the switch key")
+                self._on_foreign(record)
+                continue
+            self._on_foreign = None
+            self._received.feed(octets)
+            self._early.append(octets)
+            if self._received.is_done:
+                rest = b"".join(other.header + other.fragment for other in records[at + 1 :])
+                self._early.append(rest + self._records.leftover)
+                self._records = RecordReader()
+                return
+
+    def _deliver(self, octets: bytes) -> None:
+        """Copy octets into the link's buffer, piece by piece."""
+        while octets and self._user is not None:
+            buffer = self._user.receive_buffer()
+            count = min(len(buffer), len(octets))
+            buffer[:count] = octets[:count]
+            octets = octets[count:]
+            self._user.octets_received(count)

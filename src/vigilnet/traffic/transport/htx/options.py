@@ -1,0 +1,40 @@
+"""HTX's settings (the file's `[htx]` table)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vigilnet.base.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How links pass for a browser's HTTPS; a client needs none of it."""
+
+    origin: str = ""  # relay: host:port of the web server behind us, which everybody else gets
+    host_name: str = ""  # relay: the name that clients ask for; must be in the origin's certificate
+    is_own_site: bool = True  # relay: the origin is ours, on this machine or beside it
+    trust_anchors: Path | None = None  # PEM bundle of roots to believe; "": the system's
+    templates: tuple[Path, ...] = ()  # files of `vigilnet htx capture`, beside those of the program
+    weights: tuple[str, ...] = ()  # NAME=WEIGHT: how often a browser's hello is drawn
+    max_spliced: int = 1024  # connections under way to the origin; then no more are accepted
+    max_spliced_per_prefix: int = 64  # of one /24 or /48; more wait
+
+    def __post_init__(self) -> None:
+        self.weights_by_name()
+        for name in ("max_spliced", "max_spliced_per_prefix"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name}: got {getattr(self, name)}, at least 1 expected")
+
+    def weights_by_name(self) -> Mapping[str, float]:
+        """Return `weights` taken apart."""
+        found: dict[str, float] = {}
+        for text in self.weights:
+            name, _, number = text.partition("=")
+            try:
+                found[name.strip()] = float(number)
+            except ValueError as error:
+                raise ConfigurationError(f"weights: got {text!r}, expected NAME=WEIGHT") from error
+            if not 0 <= found[name.strip()] < float("inf"):
+                raise ConfigurationError(f"weights: got {text!r}, a weight of at least 0 expected")
+        return found

@@ -1,0 +1,210 @@
+"""The relay's decision about one connection (docs/spec/htx.md section 7; sans-IO).
+
+    UNDECIDED --no client hello, or not authentic----------------------------> PLAIN (for ever)
+        | authentic hello
+    WATCHING --no TLS 1.3, a retry, an alert, or 4 records that do not open--> PLAIN
+        | a record opens
+    SWITCHED
+
+Until the switch every octet goes on to the other side: at once while undecided or plain, by whole records
+while watching, so that the switch falls between two of them.
+"""
+
+from enum import Enum
+from typing import Final
+
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.traffic.transport.htx.authenticator import Authenticator, binding_of, switch_keys
+from vigilnet.traffic.transport.htx.switch import SwitchKey
+from vigilnet.traffic.transport.htx.wire import (
+    MAX_HELLO,
+    MESSAGE_HEAD,
+    TLS_1_3,
+    MessageReader,
+    MessageType,
+    Record,
+    RecordReader,
+    RecordType,
+    decode_server_hello,
+)
+
+# From the specification.
+MAX_TRIES: Final = 4  # application records of the client; its Finished is one
+
+
+class SessionState(Enum):
+    """What became of a connection so far."""
+
+    UNDECIDED = "undecided"
+    WATCHING = "watching"
+    PLAIN = "plain"
+    SWITCHED = "switched"
+
+
+class RelaySession:
+    """One accepted connection and the one to the origin.
+
+    Args:
+        authenticator: of the whole relay.
+        network: the private network's name.
+    """
+
+    def __init__(self, authenticator: Authenticator, network: str = "") -> None:
+        self._authenticator = authenticator
+        self._network = network
+        self._client_records = RecordReader()
+        self._origin_records = RecordReader()
+        self._hello_reader = MessageReader(MAX_HELLO)
+        self._server_reader = MessageReader(MAX_HELLO)
+        self._shared = b""
+        self._client_hello = b""
+        self._keys: tuple[SwitchKey, SwitchKey] | None = None
+        self._tries = 0
+        self.state = SessionState.UNDECIDED
+        self.binding = b""
+        self.first_octets = b""  # link packets of the record that switched
+        self.rest: list[Record] = []  # records of the client behind it
+        self.is_faulty = False  # the record that switched is not of its form
+        self.to_origin = bytearray()
+        self.to_client = bytearray()
+
+    @property
+    def is_switched(self) -> bool:
+        """Whether the connection is a link's from now on."""
+        return self.state is SessionState.SWITCHED
+
+    @property
+    def keys(self) -> tuple[SwitchKey, SwitchKey]:
+        """(client's, relay's) keys, once switched."""
+        if self._keys is None:
+            raise RemoteProtocolError("htx: no keys before the switch")
+        return self._keys
+
+    @property
+    def leftover(self) -> bytes:
+        """The client's octets that are no whole record yet, once switched."""
+        return self._client_records.leftover
+
+    def client_data(self, data: bytes, wall: float, now: float) -> None:
+        """Take octets of the client."""
+        if self.state is SessionState.WATCHING:
+            self._watch_client(data)
+            return
+        self.to_origin += data
+        if self.state is SessionState.UNDECIDED:
+            self._look_for_hello(data, wall, now)
+
+    def origin_data(self, data: bytes) -> int:
+        """Take octets of the origin; return how many records of the origin went on once switched."""
+        if self.state in (SessionState.UNDECIDED, SessionState.PLAIN):
+            self.to_client += data
+            return 0
+        try:
+            records = self._origin_records.feed(data)
+        except RemoteProtocolError:
+            self._become_plain()
+            return 0
+        for record in records:
+            self.to_client += record.header + record.fragment
+            self._look_for_server_hello(record)
+        return len(records) if self.is_switched else 0
+
+    def client_ended(self) -> None:
+        """The client sends no more: nothing is held back any longer."""
+        self._become_plain()
+
+    def _become_plain(self) -> None:
+        """Splice for ever, beginning with what was held back."""
+        if self.state is SessionState.WATCHING:
+            self.to_origin += self._client_records.leftover
+            self.to_client += self._origin_records.leftover
+        if not self.is_switched:
+            self.state = SessionState.PLAIN
+            self._shared = b""
+
+    # --- undecided ------------------------------------------------------------------------------
+
+    def _look_for_hello(self, data: bytes, wall: float, now: float) -> None:
+        try:
+            for record in self._client_records.feed(data):
+                if record.kind != RecordType.HANDSHAKE or self.state is not SessionState.UNDECIDED:
+                    self.state = SessionState.PLAIN
+                    return
+                self._hello_reader.feed(record.fragment)
+                message = self._hello_reader.next()
+                if message is not None:
+                    self._judge(message, wall, now)
+        except RemoteProtocolError:
+            self.state = SessionState.PLAIN
+        # what is left went to the origin already: a switch must not fall inside it
+        if self._client_records.leftover and self.state is SessionState.WATCHING:
+            self.state = SessionState.PLAIN
+
+    def _judge(self, message: bytes, wall: float, now: float) -> None:
+        shared = None
+        if self._hello_reader.is_between_messages:
+            shared = self._authenticator.judge(message, wall, now)
+        if shared is None:
+            self.state = SessionState.PLAIN
+            return
+        self._shared = shared
+        self._client_hello = message
+        self.state = SessionState.WATCHING
+
+    # --- watching -------------------------------------------------------------------------------
+
+    def _look_for_server_hello(self, record: Record) -> None:
+        if self._keys is not None or self.state is not SessionState.WATCHING:
+            return
+        try:
+            message = self._server_message(record)
+            if message is None:
+                return
+            hello = decode_server_hello(message[MESSAGE_HEAD:])
+        except RemoteProtocolError:
+            self._become_plain()
+            return
+        if hello.is_retry or hello.version != TLS_1_3:
+            self._become_plain()
+            return
+        self.binding = binding_of(self._client_hello, message)
+        to_relay, to_client = switch_keys(self._shared, self.binding, self._network)
+        self._shared = b""
+        self._keys = (SwitchKey(to_relay), SwitchKey(to_client))
+
+    def _server_message(self, record: Record) -> bytes | None:
+        if record.kind != RecordType.HANDSHAKE:  # an alert, for one
+            raise RemoteProtocolError(f"origin: record of type {record.kind} before its hello")
+        self._server_reader.feed(record.fragment)
+        message = self._server_reader.next()
+        if message is not None and message[0] != MessageType.SERVER_HELLO:
+            raise RemoteProtocolError(f"origin: message {message[0]} before its hello")
+        return message
+
+    def _watch_client(self, data: bytes) -> None:
+        try:
+            records = self._client_records.feed(data)
+        except RemoteProtocolError:
+            self._become_plain()
+            return
+        for at, record in enumerate(records):
+            octets = self._try(record)
+            if octets is not None:
+                self.state = SessionState.SWITCHED
+                self.first_octets = octets
+                self.rest = records[at + 1 :]
+                return
+            self.to_origin += record.header + record.fragment
+        if self._tries >= MAX_TRIES:
+            self._become_plain()
+
+    def _try(self, record: Record) -> bytes | None:
+        is_ours = record.kind == RecordType.APPLICATION_DATA and self._tries < MAX_TRIES
+        if self._keys is None or not is_ours:
+            return None
+        self._tries += 1
+        try:
+            return self._keys[0].open(record)
+        except RemoteProtocolError:
+            self.is_faulty = True
+            return b""

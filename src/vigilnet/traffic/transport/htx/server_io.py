@@ -1,0 +1,339 @@
+"""The relay's listener: everybody gets the origin, our clients a link (docs/spec/htx.md section 7)."""
+
+import asyncio
+import socket
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.base.safelog import get_logger
+from vigilnet.base.tasks import TaskGroup
+from vigilnet.traffic.transport.carrier import CarrierKind
+from vigilnet.traffic.transport.htx.authenticator import Authenticator
+from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
+from vigilnet.traffic.transport.htx.options import Options
+from vigilnet.traffic.transport.htx.relay_session import RelaySession
+from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
+from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
+from vigilnet.traffic.transport.tcp_io import TcpCarrier
+
+ACCEPTS_PER_TURN: Final = 32
+ACCEPT_PAUSE_S: Final = 0.5
+FLIGHT_WAIT_S: Final = 0.2  # for the origin's first flight behind the handshake, while its count is unknown
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Relay:
+    """What all connections of a listener share."""
+
+    authenticator: Authenticator
+    origin: tuple[str, int]
+    kind: CarrierKind
+    options: Options
+    clock: Clock
+    network: str
+    random_bytes: Callable[[int], bytes]
+    prefix_of: Callable[[str], str]
+
+
+class HtxListener:
+    """A port that looks like the origin; serves `Listener`.
+
+    Args:
+        sock: bound and listening.
+        relay: what is behind it.
+        accept: takes the carrier of every connection that turned out to be a client's of ours.
+    """
+
+    def __init__(self, sock: socket.socket, relay: Relay, accept: Callable[[HtxCarrier], None]) -> None:
+        self._sock = sock
+        self._relay = relay
+        self.accept = accept
+        self._loop = asyncio.get_running_loop()
+        self._tasks = TaskGroup("htx listener")
+        self._connections: set[_Connection] = set()
+        self._prefixes: Counter[str] = Counter()
+        self._waiting: dict[str, deque[socket.socket]] = {}
+        self._is_accepting = False
+        self._resume: asyncio.TimerHandle | None = None
+        self.flight: int | None = None  # records that the origin sends behind its handshake, once learnt
+        self.switched = 0
+        self.origin_failures = 0
+        self.port: Final = int(sock.getsockname()[1])
+        sock.setblocking(False)
+        self._go_on()
+
+    @property
+    def spliced(self) -> int:
+        """Connections under way to the origin, or waiting for it."""
+        return len(self._connections) + sum(map(len, self._waiting.values()))
+
+    def close(self) -> None:
+        """Stop accepting; links live on, spliced connections end with the listener."""
+        if self._sock.fileno() < 0:
+            return
+        self._pause()
+        if self._resume is not None:
+            self._resume.cancel()
+        self._sock.close()
+        for connection in list(self._connections):
+            connection.abort()
+        for waiting in self._waiting.values():
+            for sock in waiting:
+                sock.close()
+        self._waiting.clear()
+
+    def _pause(self) -> None:
+        if self._is_accepting:
+            self._is_accepting = False
+            self._loop.remove_reader(self._sock.fileno())
+
+    def _go_on(self) -> None:
+        self._resume = None
+        if not self._is_accepting and self._sock.fileno() >= 0:
+            self._is_accepting = True
+            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+
+    def _on_readable(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            if self.spliced >= self._relay.options.max_spliced:
+                self._pause()  # as a loaded host: the backlog fills
+                return
+            try:
+                sock, address = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                _log.warning("htx listener cannot accept, trying again soon", error=error)
+                self._pause()
+                self._resume = self._loop.call_later(ACCEPT_PAUSE_S, self._go_on)
+                return
+            self._admit(sock, self._relay.prefix_of(str(address[0])))
+
+    def _admit(self, sock: socket.socket, prefix: str) -> None:
+        if self._prefixes[prefix] >= self._relay.options.max_spliced_per_prefix:
+            self._waiting.setdefault(prefix, deque()).append(sock)
+            return
+        self._prefixes[prefix] += 1
+        try:
+            connection = _Connection(sock, self._relay, self, prefix)
+        except OSError:  # gone already
+            sock.close()
+            self._free(prefix)
+            return
+        self._connections.add(connection)
+        self._tasks.start("connect to origin", connection.connect())
+
+    def ended(self, connection: "_Connection", prefix: str) -> None:
+        """A connection left the splice: closed, or a link's now."""
+        if connection not in self._connections:
+            return
+        self._connections.discard(connection)
+        self._free(prefix)
+
+    def _free(self, prefix: str) -> None:
+        self._prefixes[prefix] -= 1
+        if self._prefixes[prefix] <= 0:
+            del self._prefixes[prefix]
+        waiting = self._waiting.get(prefix)
+        if waiting:
+            sock = waiting.popleft()
+            if not waiting:
+                del self._waiting[prefix]
+            self._admit(sock, prefix)
+        self._go_on()
+
+
+class _Connection:
+    """One accepted connection, from accept to its end or its switch."""
+
+    def __init__(self, sock: socket.socket, relay: Relay, listener: HtxListener, prefix: str) -> None:
+        self._relay = relay
+        self._listener = listener
+        self._prefix = prefix
+        self._loop = asyncio.get_running_loop()
+        self._session = RelaySession(relay.authenticator, relay.network)
+        self._front = End(sock, self._loop, self._from_client, self._client_ended, self._client_broken)
+        self._front.on_room = self._pump
+        self._back: End | None = None
+        self._carrier: HtxCarrier | None = None
+        self._tcp: TcpCarrier | None = None
+        self._flight = 0
+        self._flight_timer: asyncio.TimerHandle | None = None
+        self._front.read(is_wanted=True)
+
+    async def connect(self) -> None:
+        """Connect to the origin; a refusal is passed on."""
+        host, port = self._relay.origin
+        sock: socket.socket | None = None
+        try:
+            family, _, _, _, address = (await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            await self._loop.sock_connect(sock, address)
+            if self._front.is_closed:
+                sock.close()
+                return
+            back = self._back = End(
+                sock, self._loop, self._from_origin, self._origin_ended, self._origin_broken
+            )
+        except OSError as error:
+            if sock is not None:
+                sock.close()
+            self._listener.origin_failures += 1
+            _log.warning("htx origin cannot be reached: is it running?", error=error)
+            self._client_reset()
+            return
+        except BaseException:
+            if sock is not None:
+                sock.close()
+            raise
+        back.on_room = self._pump
+        self._pump()
+        if self._front.has_ended:
+            back.write_eof()
+
+    def abort(self) -> None:
+        """The listener closes."""
+        if self._carrier is None:
+            self._front.close()
+        self._leave_origin()
+        self._gone()
+
+    def _gone(self) -> None:
+        self._listener.ended(self, self._prefix)
+
+    # --- splicing -------------------------------------------------------------------------------
+
+    def _from_client(self, data: bytes) -> None:
+        clock = self._relay.clock
+        self._session.client_data(data, clock.wall(), clock.now())
+        self._pump()
+        if self._session.is_switched:
+            self._switch()
+
+    def _from_origin(self, data: bytes) -> None:
+        records = self._session.origin_data(data)
+        if self._carrier is not None:
+            self._flight_came(records)
+        else:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Pass on what there is, and read only what the other end still takes."""
+        session, front, back = self._session, self._front, self._back
+        if session.to_client:
+            front.write(bytes(session.to_client))
+            session.to_client.clear()
+        if back is not None and session.to_origin:
+            back.write(bytes(session.to_origin))
+            session.to_origin.clear()
+        is_held = len(session.to_origin) > HIGH_WATER if back is None else back.is_full
+        front.read(is_wanted=not is_held)
+        if back is not None:
+            back.read(is_wanted=not front.is_full)
+            if front.has_ended and back.has_ended and front.is_shut and back.is_shut:
+                front.close()
+                back.close()
+                self._gone()
+
+    def _client_ended(self) -> None:
+        self._session.client_ended()
+        self._pump()
+        if self._back is not None:
+            self._back.write_eof()
+
+    def _origin_ended(self) -> None:
+        if self._carrier is not None:
+            self._flight_over()
+            return
+        self._pump()
+        self._front.write_eof()
+
+    def _client_broken(self) -> None:
+        if self._back is not None:
+            self._back.reset()
+        self._gone()
+
+    def _client_reset(self) -> None:
+        self._front.reset()
+        self._gone()
+
+    def _origin_broken(self) -> None:
+        if self._carrier is not None:
+            self._flight_over()
+        else:
+            self._client_reset()
+
+    # --- the switch -----------------------------------------------------------------------------
+
+    def _switch(self) -> None:
+        """Take the client's socket out of the splice and make it a link's carrier."""
+        session, relay = self._session, self._relay
+        sock, unsent = self._front.release()
+        try:
+            tcp = self._tcp = TcpCarrier(sock, self._loop)
+        except OSError:  # gone already
+            sock.close()
+            self._leave_origin()
+            self._gone()
+            return
+        if unsent:
+            tcp.write([unsent])
+        theirs, ours = session.keys
+        carrier = self._carrier = HtxCarrier(
+            tcp,
+            (ours, theirs),
+            (LAST_OF_RELAY, LAST_OF_CLIENT),
+            kind=relay.kind,
+            binding=session.binding,
+            random_bytes=relay.random_bytes,
+        )
+        try:
+            carrier.begin(session.first_octets, session.rest, session.leftover)
+        except RemoteProtocolError:
+            session.is_faulty = True
+        if session.is_faulty:
+            carrier.fail()
+        self._listener.switched += 1
+        self._wait_for_flight(carrier)
+        self._listener.accept(carrier)
+
+    def _wait_for_flight(self, carrier: HtxCarrier) -> None:
+        """Let the origin's tickets and settings go before our first record."""
+        wanted = self._listener.flight
+        if self._back is None or self._back.is_closed or wanted == 0:
+            self._leave_origin()
+            self._gone()
+            return
+        carrier.hold()
+        self._flight_timer = self._loop.call_later(FLIGHT_WAIT_S, self._flight_over)
+
+    def _flight_came(self, records: int) -> None:
+        self._flight += records
+        if self._tcp is not None and self._session.to_client:
+            self._tcp.write([bytes(self._session.to_client)])
+            self._session.to_client.clear()
+        wanted = self._listener.flight
+        if wanted is not None and self._flight >= wanted:
+            self._flight_over()
+
+    def _flight_over(self) -> None:
+        if self._flight_timer is None:
+            return
+        self._flight_timer.cancel()
+        self._flight_timer = None
+        self._listener.flight = self._flight
+        self._leave_origin()
+        if self._carrier is not None:
+            self._carrier.let_go()
+        self._gone()
+
+    def _leave_origin(self) -> None:
+        if self._back is not None:
+            self._back.close()

@@ -1,0 +1,214 @@
+"""Dialling and listening together, with a real nginx behind."""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.hellos import NAMES
+from tests.support.htx import PARAMS, Peer, ShiftedClock, browser, htx_relay
+from tests.support.needs import needs_programs
+from tests.support.origins import Certificates, make_certificates, nginx, s_server
+from vigilnet.traffic.link.wire import PacketKind, encode_packet
+from vigilnet.traffic.transport.carrier import CarrierKind
+from vigilnet.traffic.transport.htx.htx_io import HtxTransport
+
+pytestmark = needs_programs("nginx", "openssl")
+
+HELLO = encode_packet(PacketKind.HELLO, b"h" * 1300)
+MESSAGE_2 = encode_packet(PacketKind.MESSAGE_2, b"2" * 1160)
+MESSAGE_3 = encode_packet(PacketKind.MESSAGE_3, b"3" * 64)
+FRAME = b"\x17\x03\x03\x00\x20" + bytes(32)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("origin"))
+
+
+@pytest.fixture(scope="module")
+def origin(certificates: Certificates) -> Iterator[int]:
+    with nginx(certificates.folder) as port:
+        yield port
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_s_octets_pass_behind_a_real_handshake(
+    origin: int, certificates: Certificates, name: str
+) -> None:
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay:
+            for _ in range(2):  # the second knows how many records the origin sends
+                transport = HtxTransport(browser(certificates, name))
+                client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
+                assert client.carrier.kind is CarrierKind.HTX_OWN_SITE
+                assert client.carrier.has_tls_records
+                client.carrier.write([HELLO])
+                served = Peer(await asyncio.wait_for(relay.accepted.get(), 5))
+                assert served.carrier.binding == client.carrier.binding != bytes(32)
+                assert await served.wait_octets(len(HELLO)) == HELLO
+                served.carrier.write([MESSAGE_2])
+                assert await client.wait_octets(len(MESSAGE_2)) == MESSAGE_2
+                client.carrier.write([MESSAGE_3, FRAME, FRAME])
+                wanted = MESSAGE_3 + FRAME * 2
+                assert await served.wait_octets(len(wanted)) == wanted
+                for sender, receiver in ((client, served), (served, client)):
+                    large = FRAME * 20_000
+                    sender.carrier.write([large])
+                    assert await receiver.wait_octets(len(large)) == large
+                served.carrier.write([FRAME])
+                served.carrier.close()
+                await client.wait(lambda peer=client: peer.is_closed)  # type: ignore[misc]
+                assert client.received[: len(FRAME)] == FRAME
+                assert client.received[len(FRAME) :][:5] == b"\x17\3\3\0\x13"
+                assert len(client.received) == len(FRAME) + 24
+                client.carrier.close()
+                await served.wait(lambda peer=served: peer.is_closed)  # type: ignore[misc]
+            assert relay.listener.switched == 2
+            assert relay.listener.flight == 3  # two tickets and SETTINGS with its WINDOW_UPDATE
+            assert relay.listener.spliced == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_dial_waits_for_little_but_the_origin(origin: int, certificates: Certificates) -> None:
+    async def scenario() -> list[float]:
+        took = []
+        async with htx_relay(origin) as relay:
+            for _ in range(5):
+                started = time.perf_counter()
+                transport = HtxTransport(browser(certificates))
+                client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
+                client.carrier.write([HELLO])
+                served = Peer(await relay.accepted.get())
+                served.carrier.write([MESSAGE_2])
+                await client.wait_octets(len(MESSAGE_2))
+                took.append(time.perf_counter() - started)
+                client.carrier.close()
+                served.carrier.close()
+                await client.wait(lambda peer=client: peer.is_closed)  # type: ignore[misc]
+                await served.wait(lambda peer=served: peer.is_closed)  # type: ignore[misc]
+        return took
+
+    took = asyncio.run(scenario())
+    assert min(took[1:]) < 0.2  # the first one learns the origin's flight
+
+
+async def fails(transport: HtxTransport, port: int, params: dict[int, object]) -> str:
+    """Dial and say hello; return how it failed."""
+    try:
+        peer = Peer(await transport.dial("127.0.0.1", port, params))
+    except OSError as error:
+        return str(error)
+    peer.carrier.write([HELLO])
+    await peer.wait(lambda: peer.is_closed)
+    return "closed"
+
+
+def test_who_is_not_authentic_meets_the_origin(origin: int, certificates: Certificates) -> None:
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay, htx_relay(origin, invites=[b"i" * 32]) as unlisted:
+            plain = HtxTransport(browser(certificates))
+            late = HtxTransport(browser(certificates, clock=ShiftedClock(-200)))
+            other = {**PARAMS, 0: os.urandom(32)}
+            assert await fails(late, relay.port, dict(PARAMS)) == "closed"
+            assert await fails(plain, relay.port, other) == "closed"
+            assert await fails(plain, unlisted.port, dict(PARAMS)) == "closed"
+            assert relay.listener.switched == unlisted.listener.switched == 0
+            assert relay.accepted.empty()
+
+    asyncio.run(scenario())
+
+
+def test_a_dial_that_cannot_work_says_why(origin: int, certificates: Certificates) -> None:
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay:
+            transport = HtxTransport(browser(certificates))
+            for change, reason in (
+                ({1: "other.example.test"}, "not trusted"),
+                ({3: bytes(32)}, "another issuer"),
+                ({0: b"short"}, "no key"),
+                ({1: ""}, "no host name"),
+                ({2: 7}, "mode 7"),
+                ({3: b"x"}, "no digest"),
+            ):
+                assert reason in await fails(transport, relay.port, {**PARAMS, **change})
+        assert "Errno 111" in await fails(transport, relay.port, dict(PARAMS))
+
+    asyncio.run(scenario())
+
+
+def test_an_origin_that_asks_for_another_hello_is_reported(certificates: Certificates) -> None:
+    async def scenario(origin: int) -> None:
+        async with htx_relay(origin) as relay:
+            transport = HtxTransport(browser(certificates))
+            assert "another hello" in await fails(transport, relay.port, dict(PARAMS))
+            assert relay.listener.switched == 0
+
+    with s_server(certificates.folder, "-groups", "P-384", "-www", "-tls1_3") as (port, _):
+        asyncio.run(scenario(port))
+
+
+def test_an_origin_of_tls_1_2_is_reported(certificates: Certificates) -> None:
+    async def scenario(origin: int) -> None:
+        async with htx_relay(origin) as relay:
+            transport = HtxTransport(browser(certificates))
+            assert "chose version" in await fails(transport, relay.port, dict(PARAMS))
+
+    with s_server(certificates.folder, "-www", "-tls1_2") as (port, _):
+        asyncio.run(scenario(port))
+
+
+def test_a_relay_without_its_origin_refuses_like_it(certificates: Certificates) -> None:
+    async def scenario() -> None:
+        async with htx_relay(1) as relay:
+            transport = HtxTransport(browser(certificates))
+            assert "reset" in (await fails(transport, relay.port, dict(PARAMS))).lower()
+            assert relay.listener.origin_failures == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_hello_is_good_for_one_connection(origin: int, certificates: Certificates) -> None:
+    """Whoever records a client's octets and sends them again gets the origin."""
+
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay:
+            sent = bytearray()
+
+            async def tap(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                there, back = await asyncio.open_connection("127.0.0.1", relay.port)
+
+                async def pass_on(
+                    source: asyncio.StreamReader, to: asyncio.StreamWriter, *, keep: bool
+                ) -> None:
+                    while data := await source.read(65_536):
+                        if keep:
+                            sent.extend(data)
+                        to.write(data)
+                    to.close()
+
+                await asyncio.gather(pass_on(reader, back, keep=True), pass_on(there, writer, keep=False))
+
+            server = await asyncio.start_server(tap, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            client = Peer(await HtxTransport(browser(certificates)).dial("127.0.0.1", port, PARAMS))
+            client.carrier.write([HELLO])
+            served = Peer(await relay.accepted.get())
+            await served.wait_octets(len(HELLO))
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            writer.write(sent)
+            answer = await asyncio.wait_for(reader.read(), 5)
+            assert answer[:3] == b"\x16\3\3"  # the origin's server hello, then its alert
+            writer.close()
+            assert relay.listener.switched == 1
+            client.carrier.close()
+            served.carrier.close()
+            await client.wait(lambda: client.is_closed)
+            await served.wait(lambda: served.is_closed)
+            server.close()
+            await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())

@@ -1,0 +1,153 @@
+import os
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.hellos import template_of
+from vigilnet.traffic.transport.htx.authenticator import (
+    Authenticator,
+    Stamp,
+    binding_of,
+    seal_session_id,
+    switch_keys,
+)
+from vigilnet.traffic.transport.htx.hello import BuiltHello, build
+from vigilnet.traffic.transport.htx.relay_session import MAX_TRIES, RelaySession, SessionState
+from vigilnet.traffic.transport.htx.switch import SwitchKey
+from vigilnet.traffic.transport.htx.wire import RETRY_RANDOM, encode_message, encode_record
+
+RELAY = X25519PrivateKey.from_private_bytes(b"r" * 32)
+WALL = 1.8e9
+SERVER_HELLO = encode_message(2, b"\3\3" + bytes(32) + b"\0\x13\1\0\0\x0f\0\x2b\0\2\3\4\0\x33\0\5\0\x1d\0\1x")
+ALIEN = encode_record(23, bytes(40))
+
+
+def client(name: str = "chromium") -> tuple[BuiltHello, bytes]:
+    built = build(template_of(name), "www.example.test", os.urandom)
+    shared = built.keys.authenticating.exchange(RELAY.public_key())
+    stamp = Stamp(int(WALL), bytes(8)).encode()
+    sealed = seal_session_id(shared, built.hello.random, built.hello.encode(), stamp)
+    return built.with_session_id(sealed), shared
+
+
+def session() -> RelaySession:
+    return RelaySession(Authenticator(lambda: (RELAY,)))
+
+
+def watched() -> tuple[RelaySession, SwitchKey]:
+    """A session whose hellos have passed, and the client's key."""
+    built, shared = client()
+    hello, one = built.hello.encode(), session()
+    one.client_data(encode_record(22, hello), WALL, 0.0)
+    assert one.state is SessionState.WATCHING
+    one.origin_data(encode_record(22, SERVER_HELLO))
+    one.to_origin.clear()
+    one.to_client.clear()
+    return one, SwitchKey(switch_keys(shared, binding_of(hello, SERVER_HELLO))[0])
+
+
+def test_a_client_of_ours_switches_at_its_first_record_that_opens() -> None:
+    one, key = watched()
+    one.client_data(encode_record(20, b"\1") + ALIEN, WALL, 0.0)
+    assert bytes(one.to_origin) == encode_record(20, b"\1") + ALIEN
+    first, rest = key.seal(b"packet"), ALIEN + b"\x17\3"
+    one.client_data(first[:7], WALL, 0.0)
+    one.client_data(first[7:] + rest, WALL, 0.0)
+    assert one.is_switched
+    assert one.first_octets == b"packet"
+    assert [record.header + record.fragment for record in one.rest] == [ALIEN]
+    assert one.leftover == b"\x17\3"
+    assert bytes(one.to_origin) == encode_record(20, b"\1") + ALIEN
+
+
+def test_a_hello_in_many_records_is_one_all_the_same() -> None:
+    built, _ = client()
+    hello, one = built.hello.encode(), session()
+    stream = b"".join(encode_record(22, hello[at : at + 300]) for at in range(0, len(hello), 300))
+    for at in range(0, len(stream), 77):
+        one.client_data(stream[at : at + 77], WALL, 0.0)
+    assert one.state is SessionState.WATCHING
+    assert bytes(one.to_origin) == stream
+
+
+@given(st.lists(st.binary(max_size=60), max_size=6))
+def test_what_is_no_hello_of_ours_goes_on_octet_for_octet(pieces: list[bytes]) -> None:
+    one = session()
+    for piece in pieces:
+        one.client_data(piece, WALL, 0.0)
+        one.origin_data(piece)
+    assert bytes(one.to_origin) == b"".join(pieces) == bytes(one.to_client)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(0, 3))
+def test_a_watched_connection_that_does_not_switch_loses_nothing(steps: list[int], records: int) -> None:
+    one, _ = watched()
+    stream = ALIEN * records + encode_record(20, b"\1") + ALIEN * 3 + b"\x16\3\3\0\5abc"
+    at = 0
+    for step in [*steps, len(stream)]:
+        one.client_data(stream[at : at + step], WALL, 0.0)
+        one.origin_data(stream[at : at + step])
+        at += step
+    one.client_ended()
+    assert one.state is SessionState.PLAIN
+    assert bytes(one.to_origin) == stream == bytes(one.to_client)
+
+
+def test_only_so_many_records_are_tried() -> None:
+    one, key = watched()
+    one.client_data(ALIEN * (MAX_TRIES - 1), WALL, 0.0)
+    one.client_data(key.seal(b"in time"), WALL, 0.0)
+    assert one.is_switched
+    one, key = watched()
+    one.client_data(ALIEN * MAX_TRIES + key.seal(b"too late"), WALL, 0.0)
+    assert one.state is SessionState.PLAIN
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        encode_record(21, b"\2\x28"),
+        encode_record(22, SERVER_HELLO.replace(bytes(32), RETRY_RANDOM)),
+        encode_record(22, encode_message(2, b"\3\3" + bytes(32) + b"\0\xc0\x2f\0")),
+        encode_record(22, encode_message(2, b"nonsense")),
+        encode_record(22, encode_message(11, b"\0")),
+        encode_record(23, b"x"),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+)
+def test_any_other_answer_of_the_origin_makes_it_a_splice_for_ever(answer: bytes) -> None:
+    built, _ = client()
+    one = session()
+    one.client_data(encode_record(22, built.hello.encode()), WALL, 0.0)
+    one.origin_data(answer + b"more")
+    assert one.state is SessionState.PLAIN
+    assert bytes(one.to_client) == answer + b"more"
+    one.client_data(b"any octets", WALL, 0.0)
+    assert bytes(one.to_origin).endswith(b"any octets")
+
+
+def test_octets_behind_the_hello_that_are_no_record_yet_spoil_it() -> None:
+    """They went to the origin already: a switch could fall inside that record."""
+    built, _ = client()
+    one = session()
+    one.client_data(encode_record(22, built.hello.encode()) + b"\x14\3", WALL, 0.0)
+    assert one.state is SessionState.PLAIN
+
+
+def test_a_record_of_ours_that_is_malformed_switches_to_say_no() -> None:
+    one, key = watched()
+    header = b"\x17\3\3\0\x13"
+    one.client_data(header + key._aead.encrypt(bytes(12), b"\1\0\0", header), WALL, 0.0)
+    assert one.is_switched
+    assert one.is_faulty
+
+
+def test_the_origin_s_records_are_counted_behind_the_switch() -> None:
+    one, key = watched()
+    one.client_data(key.seal(b""), WALL, 0.0)
+    assert one.origin_data(ALIEN * 2 + ALIEN[:9]) == 2
+    assert bytes(one.to_client) == ALIEN * 2
+    assert one.origin_data(ALIEN[9:]) == 1
