@@ -207,14 +207,14 @@ def test_a_site_that_answers_early_is_not_heard_in_the_next_sites_place(
             (stream,) = mux.streams.values()
             await until(lambda: stream.pending_octets == 0)
             with monkeypatch.context() as patch:
-                patch.setattr(mux, "_has_window", lambda: False)
+                patch.setattr(mux.outbox, "_has_window", lambda: False)
                 writer.write(b"later")
                 await until(lambda: stream.pending_octets == 5)
                 body_is_stuck.set()
                 assert (await response(reader))[0].startswith(b"HTTP/1.1 413 ")
                 writer.write(get(other))
                 await asyncio.sleep(0.1)
-            mux._carriage.wake()
+            mux.outbox._carriage.wake()
             assert (await response(reader))[1] == b"you sent "
             writer.close()
 
