@@ -185,10 +185,11 @@ def test_a_site_that_answers_early_is_not_heard_in_the_next_sites_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def scenario() -> None:
-        body_is_stuck = asyncio.Event()
+        body_began, body_is_stuck = asyncio.Event(), asyncio.Event()
 
         async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.readuntil(b"\r\n\r\n")
+            await reader.readuntil(b"first")
+            body_began.set()
             await body_is_stuck.wait()
             writer.write(b"HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             await asyncio.sleep(0.05)
@@ -202,10 +203,9 @@ def test_a_site_that_answers_early_is_not_heard_in_the_next_sites_place(
         ):
             reader, writer = await connect(service.http_address)
             writer.write(b"POST http://127.0.0.1:%d/ HTTP/1.1\r\nContent-Length: 10\r\n\r\nfirst" % port)
-            await until(lambda: network.exit.snapshot().open_streams == 1)
+            await body_began.wait()
             mux = network.circuits[""][0].client
             (stream,) = mux.streams.values()
-            await until(lambda: stream.pending_octets == 0)
             with monkeypatch.context() as patch:
                 patch.setattr(mux.outbox, "_has_window", lambda: False)
                 writer.write(b"later")
