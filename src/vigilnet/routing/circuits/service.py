@@ -379,6 +379,7 @@ class CircuitPool:
             self._failed_rounds += 1
             self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
             self._next_build_at = now + self._backoff_s
+            self._wake.set()  # the pause is now known: `_maintain` waits for no more than that
         _log.debug("circuit not built", reason=str(error))
         self._notify()
 

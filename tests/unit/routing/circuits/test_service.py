@@ -402,6 +402,21 @@ def test_idle_client_on_a_dead_network_asks_seldom() -> None:
     with_pool(scenario)
 
 
+def test_pause_after_failed_builds_is_the_back_off_and_no_longer() -> None:
+    async def scenario(node: PoolNode) -> None:
+        hub = node.network.hub
+        hub.unreachable.update(relay.host for relay in node.network.relays)
+        start = node.network.loop.time()
+        await node.network.settle(4)
+        rounds = sorted({round(built - start, 2) for built in node.builds})
+        assert rounds[:4] == [0.0, 0.25, 0.75, 1.75]
+        hub.unreachable.clear()
+        await node.network.settle(5)
+        assert node.pool.pool.clean == 3
+
+    with_pool(scenario)
+
+
 def test_network_that_comes_back_is_used_within_seconds() -> None:
     async def scenario(node: PoolNode) -> None:
         hub = node.network.hub
