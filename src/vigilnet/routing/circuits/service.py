@@ -21,7 +21,7 @@ MAX_TRIES: Final = 3
 WAIT_FOR_CIRCUIT_S: Final = 30.0
 AVOID_S: Final = 60.0
 REFUSED_S: Final = 3600.0  # an exit's policy seldom changes
-HOPELESS_BACKOFF_S: Final = 4.0
+HOPELESS_BACKOFF_S: Final = 8.0  # reached when builds have failed for 7.75 s: a relay restarts in less
 MAX_PARALLEL_BUILDS: Final = 4
 FIRST_BACKOFF_S: Final = 0.25
 MAX_BACKOFF_S: Final = 15.0
@@ -88,7 +88,6 @@ class CircuitPool:
         self._no_path: dict[int | None, str] = {}  # ports that no known path serves, and why
         self._backoff_s = 0.0
         self._next_build_at = 0.0
-        self._failed_rounds = 0
         self.last_error = ""
         self.first_circuit_ms: float | None = None
         self._started_at = clock.now()
@@ -226,14 +225,13 @@ class CircuitPool:
         self._waiting[port] = self._waiting.get(port, 0) + 1
         self._no_path.pop(port, None)
         self._wake.set()
-        rounds = self._failed_rounds
         try:
             async with asyncio.timeout(WAIT_FOR_CIRCUIT_S):
                 while entry is None:
                     await self._changed.wait()
                     entry = self.pool.take(isolation, port)
                     if entry is None:
-                        self._check_hope(port, rounds, ended)
+                        self._check_hope(port, ended)
         except TimeoutError:
             raise OnionUnavailableError(
                 self.last_error or f"no circuit within {WAIT_FOR_CIRCUIT_S:.0f} s"
@@ -260,14 +258,13 @@ class CircuitPool:
                 f"none of the {len(exits)} known exits accepts port {port}", EndReason.POLICY
             )
 
-    def _check_hope(self, port: int | None, rounds: int, ended: EndReason | None) -> None:
+    def _check_hope(self, port: int | None, ended: EndReason | None) -> None:
         """Raise when waiting on is of no use: no path can serve the port, or builds fail again and again."""
         if port in self._no_path:
             if ended is not None:
                 raise StreamEndedError(ended)
             raise OnionUnavailableError(self._no_path[port])
-        is_dead = self._failed_rounds - rounds >= MAX_TRIES or self._backoff_s >= HOPELESS_BACKOFF_S
-        if is_dead and self.last_error and not self.pool.building:
+        if self._backoff_s >= HOPELESS_BACKOFF_S and self.last_error and not self.pool.building:
             raise OnionUnavailableError(self.last_error)
 
     def _notify(self) -> None:
@@ -376,7 +373,6 @@ class CircuitPool:
                 self._avoid[blamed] = now + AVOID_S
         now = self._clock.now()
         if now >= self._next_build_at:  # builds that ran side by side count as one round
-            self._failed_rounds += 1
             self._backoff_s = min(MAX_BACKOFF_S, max(FIRST_BACKOFF_S, 2 * self._backoff_s))
             self._next_build_at = now + self._backoff_s
             self._wake.set()  # the pause is now known: `_maintain` waits for no more than that

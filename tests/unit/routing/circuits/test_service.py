@@ -417,6 +417,21 @@ def test_pause_after_failed_builds_is_the_back_off_and_no_longer() -> None:
     with_pool(scenario)
 
 
+@pytest.mark.parametrize("outage_s", [1, 3, 5, 7])
+def test_request_outlives_a_few_seconds_without_a_network(outage_s: int) -> None:
+    async def scenario(node: PoolNode) -> None:
+        hub = node.network.hub
+        hub.unreachable.update(relay.host for relay in node.network.relays)
+        opening = asyncio.ensure_future(node.open())
+        await node.network.settle(outage_s)
+        hub.unreachable.clear()
+        start = node.network.loop.time()
+        assert (await opening).address
+        assert node.network.loop.time() - start < 10
+
+    with_pool(scenario)
+
+
 def test_network_that_comes_back_is_used_within_seconds() -> None:
     async def scenario(node: PoolNode) -> None:
         hub = node.network.hub
