@@ -135,6 +135,7 @@ class Node:
             local_addresses=preferred_addresses,
         )
         self._undo.push_async_callback(links.close)
+        known.on_renewed = links.record_renewed
         circuits = self._circuits = CircuitService(
             links, options.streams, self._clock, self._random_bytes, options.node.network
         )

@@ -36,6 +36,7 @@ class KnownRelays:
         self._folder = folder
         self._files = files
         self.on_change: Callable[[], None] = lambda: None
+        self.on_renewed: Callable[[bytes], None] = lambda identity: None
 
     def load_files(self) -> None:
         """Read the single record files.
@@ -59,7 +60,9 @@ class KnownRelays:
         wall, now = self._clock.wall(), self._clock.now()
         is_new = False
         for name, verdict in self._folder.offer_changes(self.view, wall, now):
-            is_new = is_new or verdict.is_accepted
+            if verdict.record is not None:
+                is_new = True
+                self.on_renewed(verdict.record.identity)
             if verdict.is_fault:
                 _log.warning("record file is not usable", file=name, reason=verdict.reason)
         self.view.expire(wall)
@@ -68,9 +71,15 @@ class KnownRelays:
 
     def take(self, encoded: bytes, source: Source) -> Verdict:
         """Offer a record to the table, and tell who waits for relays if it is new."""
-        verdict = self.view.offer(encoded, source, self._clock.wall(), self._clock.now())
+        verdict = self._offer(encoded, source)
         if verdict.is_accepted:
             self.on_change()
+        return verdict
+
+    def _offer(self, encoded: bytes, source: Source) -> Verdict:
+        verdict = self.view.offer(encoded, source, self._clock.wall(), self._clock.now())
+        if verdict.record is not None:
+            self.on_renewed(verdict.record.identity)
         return verdict
 
     def get(self, identity: bytes) -> PeerRecord | None:
@@ -98,7 +107,7 @@ class KnownRelays:
 
     def offer_record(self, encoded: bytes, origin: str) -> None:
         """A client gave us a record for its next EXTEND; refused ones are ignored."""
-        self.view.offer(encoded, Source(f"circuits {origin}"), self._clock.wall(), self._clock.now())
+        self._offer(encoded, Source(f"circuits {origin}"))
 
     def admit(self, encoded: bytes, host: str) -> PeerRecord:
         """Judge the record that a neighbour at `host` shows in its link handshake.
@@ -110,8 +119,7 @@ class KnownRelays:
         Raises:
             RemoteProtocolError: the record is not usable.
         """
-        source = Source(f"link {prefix_of(host)}")
-        verdict = self.view.offer(encoded, source, self._clock.wall(), self._clock.now())
+        verdict = self._offer(encoded, Source(f"link {prefix_of(host)}"))
         if verdict.record is not None:
             return verdict.record
         shown = parse_record(encoded, self.view.network)

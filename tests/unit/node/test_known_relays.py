@@ -63,6 +63,17 @@ def test_bad_records_by_one_link_do_not_mute_the_other_links() -> None:
     assert known.get(record.identity) == record
 
 
+def test_every_way_of_taking_a_new_record_says_so() -> None:
+    known, told = known_relays(), list[bytes]()
+    known.on_renewed = told.append
+    makers = [RecordMaker(name) for name in ("shown", "offered", "taken")]
+    for _ in range(2):  # nothing is told of what is known already
+        known.admit(makers[0].record(NOW).encoded, NEIGHBOUR)
+        known.offer_record(makers[1].record(NOW).encoded, "a link")
+        known.take(makers[2].record(NOW).encoded, FILE)
+    assert told == [maker.identity.public for maker in makers]
+
+
 def test_an_older_record_of_a_neighbour_is_as_good_while_its_link_key_is_the_same() -> None:
     known, maker = known_relays(), RecordMaker("neighbour")
     older, newer = maker.record(NOW), maker.record(NOW + 500)

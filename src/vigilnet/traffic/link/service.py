@@ -178,6 +178,10 @@ class LinkService:
         for identity in self._kept:
             self._redial(identity)
 
+    def record_renewed(self, identity: bytes) -> None:
+        """A newer record is known: what failed at the old addresses delays no dial to the new ones."""
+        self._back_offs.succeeded(identity)
+
     def new_session(self) -> None:
         """Take fresh link keys for all links dialled from now on (anonymous clients)."""
         self._client_keys.clear()

@@ -125,6 +125,25 @@ def test_why_a_peer_cannot_be_reached_is_said_in_plain_words(
     play(scenario)
 
 
+def test_a_renewed_record_is_dialled_at_once() -> None:
+    async def scenario(nodes: Nodes) -> None:
+        relay = await nodes.relay("relay", "192.0.2.2")
+        client = nodes.client("198.51.100.1")
+        right = nodes.records[name(relay)]
+        nodes.records[name(relay)] = replace(right, addresses=(FakeAddress(TCP, "192.0.2.2", 9),))
+        for _ in range(6):
+            with pytest.raises(LinkUnavailableError):
+                await client.service.connect(name(relay))
+            await asyncio.sleep(8)
+        nodes.records[name(relay)] = right
+        with pytest.raises(LinkUnavailableError, match="next one in"):
+            await client.service.connect(name(relay))
+        client.service.record_renewed(name(relay))
+        assert (await client.service.connect(name(relay))).is_open
+
+    play(scenario)
+
+
 def test_private_addresses_are_not_dialled_by_default() -> None:
     async def scenario(nodes: Nodes) -> None:
         relay = await nodes.relay("relay", "192.0.2.2")
