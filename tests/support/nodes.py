@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -246,6 +246,7 @@ def start_network(
     exits: int = 1,
     tables: Mapping[str, Tables] | None = None,
     others: Sequence[str] = (),
+    before_nodes: Callable[[Network, Lab], None] = lambda network, lab: None,
 ) -> Network:
     """Bring up client, relays, exits and target: on one switch, or in a star of delayed wires.
 
@@ -259,6 +260,7 @@ def start_network(
         exits: how many exits.
         tables: further settings of a node, by its name, or "relays" for all but the client.
         others: names of further hosts on the same network, without a node.
+        before_nodes: called when all hosts are there and no node runs yet.
     """
     relay_names = [f"relay{number}" for number in range(1, relays + 1)]
     exit_names = ["exit", *(f"exit{number}" for number in range(2, exits + 1))]
@@ -284,6 +286,7 @@ def start_network(
         network.nodes[name] = Node(hosts[name], folder, name, settings)
     proxies: dict[str, object] = {"socks_port": SOCKS_PORT, "http_port": HTTP_PORT}
     network.nodes["client"] = Node(hosts["client"], folder, "client", {"ingress": proxies})
+    before_nodes(network, lab)
     for name, node in network.nodes.items():
         for wanted in ("relays", name) if name != "client" else (name,):
             for table, keys in (tables or {}).get(wanted, {}).items():
