@@ -22,6 +22,7 @@ from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.node.discovery import Discovery
 from vigilnet.node.guards_state import load_guards, save_guards
+from vigilnet.node.htx import NodeHtx
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
@@ -83,6 +84,7 @@ class Node:
         self._tasks = TaskGroup("node")
         self._store: Store | None = None
         self._own: OwnRecord | None = None
+        self._htx: NodeHtx | None = None
         self._known: KnownRelays | None = None
         self._links: LinkService | None = None
         self._circuits: CircuitService | None = None
@@ -122,11 +124,12 @@ class Node:
             self._own = OwnRecord(
                 store, self._clock, self._random_bytes, options.node.network, options.node.work_bits
             )
+        htx = self._htx = NodeHtx(options, store, self._clock, self._random_bytes)
         known = self._known = self._open_records(store)
         links = self._links = LinkService(
             options.link,
             self._clock,
-            {TransportKind.TCP: TcpTransport()},
+            {TransportKind.HTX: htx.transport, TransportKind.TCP: TcpTransport()},
             known,
             local=self._own,
             admit=known.admit,
@@ -142,7 +145,7 @@ class Node:
         self._undo.push_async_callback(circuits.close)
         links.on_link = circuits.attach
         if self._own is not None:
-            await self._start_relay(self._own, known, links, circuits)
+            await self._start_relay(self._own, known, links, circuits, htx)
         self.discovery = Discovery(options, self._clock, known, self._own)
         self.discovery.load()
         self._tasks.start("keep cache", keep_cache(store, known.view))
@@ -161,7 +164,12 @@ class Node:
         return KnownRelays(view, self._clock, folder, settings.peer_files)
 
     async def _start_relay(
-        self, own: OwnRecord, known: KnownRelays, links: LinkService, circuits: CircuitService
+        self,
+        own: OwnRecord,
+        known: KnownRelays,
+        links: LinkService,
+        circuits: CircuitService,
+        htx: NodeHtx,
     ) -> None:
         options = self.options
         await asyncio.to_thread(own.prepare)
@@ -174,25 +182,48 @@ class Node:
             ports = exits.policy.summary()
             summary = ExitSummary(ports.kind == 0, ports.ranges)
         circuits.enable_relay(own.identity, own, known, self._exit)
-        bound = [await self._listen_at(links, text) for text in options.relay.listen]
-        advertised = [_host_and_port(text, "relay.advertise") for text in options.relay.advertise] or bound
-        addresses = [PeerAddress.tcp(host, port) for host, port in advertised if not _is_unspecified(host)]
-        if not addresses:
+        relay = options.relay
+        plain = await self._listen_all(links, TransportKind.TCP, relay.listen, relay.advertise, "")
+        hidden = await self._listen_all(
+            links, TransportKind.HTX, relay.listen_htx, relay.advertise_htx, "_htx"
+        )
+        if not plain and not hidden:
             raise ConfigurationError(
                 "relay.advertise: missing; say under which host:port others reach this relay"
             )
-        own.describe(addresses, capabilities, summary, f"vigilnet {package_version('vigilnet')}"[:24])
+        software = f"vigilnet {package_version('vigilnet')}"[:24]
+
+        def describe() -> None:
+            addresses = [htx.address(*at) for at in hidden] + [PeerAddress.tcp(*at) for at in plain]
+            own.describe(addresses, capabilities, summary, software)
+
+        describe()
         own.refresh()
         self._publish(own)
-        self._tasks.start("keep record", self._keep_record(own))
+        self._tasks.start("keep record", self._keep_record(own, htx, describe))
 
-    async def _listen_at(self, links: LinkService, text: str) -> tuple[str, int]:
-        host, port = _host_and_port(text, "relay.listen", least_port=0)
+    async def _listen_all(
+        self,
+        links: LinkService,
+        transport: TransportKind,
+        listen: Sequence[str],
+        advertise: Sequence[str],
+        suffix: str,
+    ) -> list[tuple[str, int]]:
+        """Listen at all of `listen`; return where others reach us."""
+        bound = [await self._listen_at(links, text, transport, f"relay.listen{suffix}") for text in listen]
+        advertised = [_host_and_port(text, f"relay.advertise{suffix}") for text in advertise] or bound
+        return [(host, port) for host, port in advertised if not _is_unspecified(host)]
+
+    async def _listen_at(
+        self, links: LinkService, text: str, transport: TransportKind, key: str
+    ) -> tuple[str, int]:
+        host, port = _host_and_port(text, key, least_port=0)
         try:
-            listener = await links.listen(host, port)
+            listener = await links.listen(host, port, transport)
         except OSError as error:
             raise EnvironmentRefusedError(
-                f"relay.listen {text}: cannot listen ({error.strerror or error}); "
+                f"{key} {text}: cannot listen ({error.strerror or error}); "
                 "stop what uses the port, or choose another"
             ) from error
         self._listen.append(_join(host, listener.port))
@@ -225,11 +256,13 @@ class Node:
         if folder is not None:
             RecordFolder(folder).publish(peer_id_text(own.identity), own.record)
 
-    async def _keep_record(self, own: OwnRecord) -> None:
+    async def _keep_record(self, own: OwnRecord, htx: NodeHtx, describe: Callable[[], None]) -> None:
         """Rotate keys and issue records when they are due."""
         while True:
             await asyncio.sleep(KEEP_S)
             try:
+                if htx.keys is not None and htx.keys.rotate():
+                    describe()
                 if own.refresh():
                     self._publish(own)
             except EnvironmentRefusedError as error:

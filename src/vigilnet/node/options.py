@@ -20,6 +20,7 @@ from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
 from vigilnet.traffic.stream.outbox import MuxOptions
+from vigilnet.traffic.transport.htx.options import Options as HtxOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 
@@ -43,6 +44,8 @@ class RelayOptions:
     enabled: bool = False
     listen: tuple[str, ...] = ("0.0.0.0:4001", "[::]:4001")
     advertise: tuple[str, ...] = ()  # host:port as others reach us; empty: what we listen on
+    listen_htx: tuple[str, ...] = ()  # where links pass for HTTPS, like "0.0.0.0:443"; wants [htx]
+    advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on
     family: str = ""  # relays of one operator: never two of a family on one path
 
 
@@ -67,6 +70,7 @@ class Options:
     relay: RelayOptions = field(default_factory=RelayOptions)
     discovery: DiscoveryOptions = field(default_factory=DiscoveryOptions)
     link: LinkOptions = field(default_factory=LinkOptions)
+    htx: HtxOptions = field(default_factory=HtxOptions)
     circuits: CircuitsOptions = field(default_factory=CircuitsOptions)
     streams: MuxOptions = field(default_factory=MuxOptions)
     ingress: IngressOptions = field(default_factory=IngressOptions)

@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any, Final
 
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
+from vigilnet.surface.cli.decoy import HOST_NAME, Decoy
 from vigilnet.surface.cli.output import paint, write
 from vigilnet.surface.cli.processes import Daemon, end_all
 from vigilnet.surface.control.client import ControlClient, NotRunningError
@@ -37,8 +38,9 @@ MAX_RELAYS: Final = 200
 POLL_S: Final = 0.02
 MARKER: Final = "testnet.json"
 LOCK: Final = "testnet.lock"
+SITE: Final = "site"  # the origin of relays over HTX
 PASSING: Final = "vigilnet-testnet-"
-TRANSPORTS: Final = ("tcp",)
+TRANSPORTS: Final = ("tcp", "htx")
 
 _now = time.monotonic  # noqa: TID251 a command, not a machine
 
@@ -104,6 +106,7 @@ class Plan:
     socks_port: int
     http_port: int
     allow_private_targets: bool
+    site: tuple[int, Path] | None = None  # links over HTX: port and root certificate of the origin
 
     def relay_names(self) -> list[str]:
         """relay1, relay2, ...; the last ones are the exits."""
@@ -130,7 +133,7 @@ class Plan:
             tables["circuits"] = {"hops": self.hops}
             tables["ingress"] = {"socks_port": self.socks_port, "http_port": self.http_port}
         else:
-            tables["relay"] = {"enabled": True, "listen": ["127.0.0.1:0"]}
+            tables["relay"] = self._relay_table()
             tables["ingress"] = {"socks_enabled": False, "http_enabled": False}
         if not is_client and self.is_exit(name):
             tables["exit"] = {
@@ -138,7 +141,20 @@ class Plan:
                 "policy": "open",
                 "allow_private_targets": self.allow_private_targets,
             }
+        if self.site is not None:
+            port, root = self.site
+            tables["htx"] = {
+                "origin": f"127.0.0.1:{port}",
+                "host_name": HOST_NAME,
+                "trust_anchors": str(root),
+            }
         return _as_toml(tables)
+
+    def _relay_table(self) -> dict[str, object]:
+        here = ["127.0.0.1:0"]
+        if self.site is None:
+            return {"enabled": True, "listen": here}
+        return {"enabled": True, "listen": [], "listen_htx": here}
 
     def state_of(self, name: str) -> Path:
         """The state folder of one process."""
@@ -290,10 +306,14 @@ class Ending:
 def run_testnet(arguments: argparse.Namespace) -> ExitCode:
     """Start a network, announce it, wait, stop it."""
     relays = max(arguments.relays, arguments.hops, arguments.exits)
-    with _folder(arguments.dir) as folder, Ending().installed() as ending:
+    with (
+        _folder(arguments.dir) as folder,
+        Ending().installed() as ending,
+        _site(folder, arguments.transport) as site,
+    ):
         plan = Plan(
             folder, f"testnet-{secrets.token_hex(6)}", relays, arguments.exits, arguments.hops,
-            arguments.socks_port, arguments.http_port, arguments.allow_private_targets,
+            arguments.socks_port, arguments.http_port, arguments.allow_private_targets, site,
         )  # fmt: skip
         net = Testnet(plan, is_quiet=arguments.json)
         try:
@@ -305,6 +325,19 @@ def run_testnet(arguments: argparse.Namespace) -> ExitCode:
             return net.watch(ending, until)
         finally:
             net.stop()
+
+
+@contextlib.contextmanager
+def _site(folder: Path, transport: str) -> Iterator[tuple[int, Path] | None]:
+    """Run the origin of a testnet over HTX until the block ends."""
+    if transport != "htx":
+        yield None
+        return
+    decoy = Decoy(folder / SITE, is_root=os.geteuid() == 0)
+    try:
+        yield decoy.port, decoy.root
+    finally:
+        decoy.stop()
 
 
 def _announce(facts: dict[str, object], folder: Path, ready_file: Path | None) -> None:
@@ -354,7 +387,9 @@ def _folder(given: Path | None) -> Iterator[Path]:
 def _check_contents(folder: Path) -> None:
     """Refuse a folder that holds anything but what an earlier testnet left."""
     names = {"client", *(f"relay{number}" for number in range(1, MAX_RELAYS + 1))}
-    ours = {MARKER, LOCK, "records"} | {name + suffix for name in names for suffix in ("", ".toml", ".log")}
+    ours = {MARKER, LOCK, SITE, "records"} | {
+        name + suffix for name in names for suffix in ("", ".toml", ".log")
+    }
     if any(path.name not in ours for path in folder.iterdir()):
         raise ConfigurationError(f"--dir {folder}: holds other files; name an empty or a new folder")
 

@@ -7,11 +7,13 @@ before; the first connection wins.
 import asyncio
 import ipaddress
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.transport.carrier import Carrier, Transport
+
+PLAIN_TCP: Final = 1  # its number in a record
 
 
 class LinkUnavailableError(VigilnetError):
@@ -51,6 +53,11 @@ def dial_order(
         for turn in range(max(len(six), len(rest))):
             order.extend(six[turn : turn + 1] + rest[turn : turn + 1])
     return order
+
+
+def never_in_the_open(addresses: list[DialAddress]) -> list[DialAddress]:
+    """Leave out plain TCP where a relay can be reached under cover: falling back would uncover it."""
+    return [address for address in addresses if address.transport != PLAIN_TCP] or addresses
 
 
 async def dial_first(

@@ -23,6 +23,7 @@ from vigilnet.traffic.link.dial_io import (
     dial_first,
     dial_order,
     is_private,
+    never_in_the_open,
 )
 from vigilnet.traffic.link.handshake import Channel, HandshakeResult, Initiator, Responder
 from vigilnet.traffic.link.link_io import Link, ReceiveBuffer
@@ -256,6 +257,7 @@ class LinkService:
         addresses = dial_order(
             record.addresses, self._transports, allow_private=options.allow_private_addresses
         )
+        addresses = never_in_the_open(addresses)
         if not addresses:
             raise LinkUnavailableError("link: the peer's record has no address that we can and may dial")
         while True:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.needs import needs_programs
 from vigilnet.surface.cli.testnet import Plan
 from vigilnet.surface.control.client import ControlClient
 
@@ -75,6 +76,14 @@ def plan(**changes: Any) -> Plan:  # noqa: ANN401
         "http_port": 8080, "allow_private_targets": False,
     }  # fmt: skip
     return Plan(**values | changes)
+
+
+def test_relays_over_htx_have_the_site_behind_them_and_no_plain_address() -> None:
+    made = plan(site=(8443, Path("/f/site/root.pem")))
+    relay, client = (tomllib.loads(made.config_of(name)) for name in ("relay1", "client"))
+    assert relay["relay"] == {"enabled": True, "listen": [], "listen_htx": ["127.0.0.1:0"]}
+    assert relay["htx"]["origin"] == "127.0.0.1:8443"
+    assert relay["htx"] == client["htx"]
 
 
 def test_exits_are_the_last_relays() -> None:
@@ -290,6 +299,19 @@ def test_real_network_carries_a_page_over_its_hops_and_dies_with_its_parent(tmp_
         assert fetch(facts["http_proxy"], url) == page  # nothing lost
         net.kill()
         assert all_gone(pids(facts))
+
+
+@pytest.mark.slow
+@needs_programs("nginx")
+def test_real_network_over_htx_carries_a_page_and_dies_with_its_parent(tmp_path: Path) -> None:
+    page = os.urandom(300_000)
+    arguments = ("--dir", str(tmp_path / "net"), "--allow-private-targets", "--transport", "htx")
+    with site(page) as url, real(*arguments) as (net, facts):
+        assert fetch(facts["http_proxy"], url) == page
+        nginx = int((tmp_path / "net" / "site" / "nginx.pid").read_text())
+        assert is_alive(nginx)
+        net.kill()
+        assert all_gone([*pids(facts), nginx])
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 from tests.support.links import FakeAddress
 from tests.support.virtual_loop import VirtualLoop, run
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.link.dial_io import dial_first, dial_order, is_private
+from vigilnet.traffic.link.dial_io import dial_first, dial_order, is_private, never_in_the_open
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, Listener, Transport
 
 TCP, HTX = 1, 2
@@ -135,6 +135,12 @@ def test_an_error_that_is_our_own_is_not_hidden() -> None:
 )
 def test_private_addresses_are_known(host: str, private: bool) -> None:
     assert is_private(host) is private
+
+
+def test_a_relay_under_cover_is_never_dialled_in_the_open() -> None:
+    plain, hidden = FakeAddress(TCP, "9.9.9.1", 1), FakeAddress(HTX, "9.9.9.2", 1)
+    assert never_in_the_open([hidden, plain]) == [hidden]
+    assert never_in_the_open([plain]) == [plain]
 
 
 def test_order_is_by_transport_then_families_in_turn() -> None:

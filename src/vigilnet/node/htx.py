@@ -1,0 +1,165 @@
+"""HTX on one node: how it dials, and on a relay its keys and what its records say of it."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.codec import Value, decode, encode
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
+from vigilnet.base.safelog import get_logger
+from vigilnet.base.store_io import Store
+from vigilnet.node.options import Options
+from vigilnet.peer.address import PeerAddress, TransportKind, is_host_name, prefix_of
+from vigilnet.peer.wire import read_array, read_octets, read_uint
+from vigilnet.traffic.transport.carrier import CarrierKind
+from vigilnet.traffic.transport.htx.authenticator import Authenticator
+from vigilnet.traffic.transport.htx.dial_io import (
+    BORROWED,
+    HOST_NAME,
+    KEY,
+    MODE,
+    OWN_SITE,
+    Browser,
+    load_anchors,
+)
+from vigilnet.traffic.transport.htx.htx_io import HtxTransport
+from vigilnet.traffic.transport.htx.server_io import Relay
+from vigilnet.traffic.transport.htx.templates_io import load_templates
+
+KEY_LIFE_S: Final = 7 * 86_400  # then a new one; the one before is accepted as long again
+STORE_NAME: Final = "htx"
+_VERSION: Final = 1
+
+_log = get_logger(__name__)
+
+
+class HtxKeys:
+    """A relay's htx keys on disk: the current one and, for a week, the one before.
+
+    Raises:
+        ConfigurationError: the file is damaged.
+    """
+
+    def __init__(self, store: Store, clock: Clock, random_bytes: Callable[[int], bytes]) -> None:
+        self._store = store
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._keys: list[tuple[int, X25519PrivateKey]] = []  # (made at, key), newest first
+        content = store.read(STORE_NAME)
+        if content is not None:
+            try:
+                self._keys = _read_keys(decode(content, "htx keys"))
+            except RemoteProtocolError as error:
+                raise ConfigurationError(
+                    f"{STORE_NAME} in the state folder: damaged; remove it for a new key ({error})"
+                ) from error
+        self.rotate()
+
+    @property
+    def public(self) -> bytes:
+        """The current key, as it goes into the record."""
+        return self._keys[0][1].public_key().public_bytes_raw()
+
+    def secrets(self) -> Sequence[X25519PrivateKey]:
+        """Return the keys that clients may know us by, current first."""
+        return [key for _, key in self._keys]
+
+    def rotate(self) -> bool:
+        """Make and erase what is due; return whether there is a new current key."""
+        now = int(self._clock.wall())
+        kept = [(made, key) for made, key in self._keys if 0 <= now - made + 86_400 < 2 * KEY_LIFE_S + 86_400]
+        is_due = not kept or not -86_400 <= now - kept[0][0] < KEY_LIFE_S
+        if is_due:
+            kept.insert(0, (now, X25519PrivateKey.from_private_bytes(self._random_bytes(32))))
+        if kept[:2] == self._keys:
+            return False
+        self._keys = kept[:2]
+        values: list[Value] = [_VERSION, [[made, key.private_bytes_raw()] for made, key in self._keys]]
+        self._store.write_atomic(STORE_NAME, encode(values))
+        return is_due
+
+
+def _read_keys(value: Value) -> list[tuple[int, X25519PrivateKey]]:
+    version, keys = read_array(value, "htx keys", 2, 2)
+    read_uint(version, "htx keys version", _VERSION, _VERSION)
+    found: list[tuple[int, X25519PrivateKey]] = []
+    for entry in read_array(keys, "htx keys", 1, 2):
+        made, secret = read_array(entry, "htx key", 2, 2)
+        key = X25519PrivateKey.from_private_bytes(read_octets(secret, "htx key", 32))
+        found.append((read_uint(made, "htx key time"), key))
+    return found
+
+
+class NodeHtx:
+    """What the node assembles of HTX.
+
+    Args:
+        options: the whole tree.
+        store: the state folder; a relay's keys are there.
+        clock: time.
+        random_bytes: source of secrets.
+
+    Raises:
+        ConfigurationError: `htx.origin` or `htx.host_name` is missing where a relay listens, or a template
+            cannot be read.
+    """
+
+    def __init__(
+        self, options: Options, store: Store, clock: Clock, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self._options = options
+        settings = options.htx
+        templates = load_templates(settings.templates)
+        old = [template.name for template in templates if template.is_old(clock.wall())]
+        if old:
+            _log.warning("hello templates are old, browsers have changed since", templates=", ".join(old))
+        browser = Browser(
+            templates=templates,
+            weights=settings.weights_by_name(),
+            anchors=cache(lambda: load_anchors(settings.trust_anchors)),
+            clock=clock,
+            network=options.node.network,
+            random_bytes=random_bytes,
+        )
+        self.keys: HtxKeys | None = None
+        relay = None
+        if options.relay.enabled and options.relay.listen_htx:
+            self.keys = HtxKeys(store, clock, random_bytes)
+            relay = self._relay(self.keys, clock, random_bytes)
+        self.transport: Final = HtxTransport(browser, relay)
+
+    def _relay(self, keys: HtxKeys, clock: Clock, random_bytes: Callable[[int], bytes]) -> Relay:
+        settings = self._options.htx
+        host, _, port = settings.origin.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise ConfigurationError(
+                f"htx.origin: got {settings.origin!r}, expected the host:port of a web server with TLS 1.3"
+            )
+        if not is_host_name(settings.host_name):
+            raise ConfigurationError(
+                f"htx.host_name: got {settings.host_name!r}, expected the name in the origin's certificate"
+            )
+        if settings.origin in self._options.relay.listen_htx:
+            raise ConfigurationError("htx.origin: is relay.listen_htx itself; name the web server behind it")
+        return Relay(
+            authenticator=Authenticator(keys.secrets, self._options.node.network),
+            origin=(host, int(port)),
+            kind=CarrierKind.HTX_OWN_SITE if settings.is_own_site else CarrierKind.HTX_BORROWED,
+            options=settings,
+            clock=clock,
+            network=self._options.node.network,
+            random_bytes=random_bytes,
+            prefix_of=prefix_of,
+        )
+
+    def address(self, host: str, port: int) -> PeerAddress:
+        """Return the address of our record for a listener reached there."""
+        if self.keys is None:
+            raise ConfigurationError("relay.listen_htx: this node does not listen")
+        mode = OWN_SITE if self._options.htx.is_own_site else BORROWED
+        params: dict[int, Value] = {KEY: self.keys.public, HOST_NAME: self._options.htx.host_name, MODE: mode}
+        return PeerAddress.build(TransportKind.HTX, host, port, params)

@@ -1,0 +1,103 @@
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.deterministic import counted_bytes
+from vigilnet.base.clock import SystemClock
+from vigilnet.base.errors import ConfigurationError
+from vigilnet.base.store_io import Store
+from vigilnet.node.htx import KEY_LIFE_S, STORE_NAME, HtxKeys, NodeHtx
+from vigilnet.node.options import Options, RelayOptions
+from vigilnet.peer.address import TransportKind
+from vigilnet.traffic.transport.htx.dial_io import read_params
+from vigilnet.traffic.transport.htx.options import Options as HtxOptions
+
+HTX = HtxOptions(origin="127.0.0.1:8443", host_name="www.example.test")
+OPTIONS = Options(relay=RelayOptions(enabled=True, listen_htx=("127.0.0.1:0",)), htx=HTX)
+
+
+class SetClock(SystemClock):
+    """A wall clock that a test sets."""
+
+    def __init__(self, wall: float = 1.8e9) -> None:
+        self.time = wall
+
+    def wall(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store(tmp_path / "state")
+    opened.lock()
+    opened.unlock(None)
+    yield opened
+    opened.close()
+
+
+def test_a_key_lives_a_week_and_is_accepted_for_another(store: Store) -> None:
+    clock = SetClock()
+    keys = HtxKeys(store, clock, counted_bytes())
+    first = keys.public
+    clock.time += KEY_LIFE_S - 1
+    assert not keys.rotate()
+    clock.time += 1
+    assert keys.rotate()
+    second = keys.public
+    assert [key.public_key().public_bytes_raw() for key in keys.secrets()] == [second, first]
+    clock.time += KEY_LIFE_S
+    assert keys.rotate()
+    publics = [key.public_key().public_bytes_raw() for key in keys.secrets()]
+    assert publics == [keys.public, second]
+
+
+def test_keys_survive_a_restart(store: Store) -> None:
+    clock = SetClock()
+    before = HtxKeys(store, clock, counted_bytes()).public
+    assert HtxKeys(store, clock, os.urandom).public == before
+
+
+def test_a_damaged_file_is_named(store: Store) -> None:
+    store.write_atomic(STORE_NAME, b"nonsense")
+    with pytest.raises(ConfigurationError, match="htx in the state folder"):
+        HtxKeys(store, SetClock(), os.urandom)
+
+
+def test_a_relay_s_address_says_how_it_is_dialled(store: Store) -> None:
+    htx = NodeHtx(OPTIONS, store, SystemClock(), os.urandom)
+    address = htx.address("192.0.2.1", 443)
+    assert address.transport == TransportKind.HTX
+    assert (address.host, address.port) == ("192.0.2.1", 443)
+    read = read_params(address.params)
+    assert htx.keys is not None
+    assert read.key.public_bytes_raw() == htx.keys.public
+    assert read.host_name == "www.example.test"
+
+
+def test_a_client_has_neither_keys_nor_address(store: Store) -> None:
+    htx = NodeHtx(Options(), store, SystemClock(), os.urandom)
+    assert htx.keys is None
+    assert htx.transport.relay is None
+    with pytest.raises(ConfigurationError):
+        htx.address("192.0.2.1", 443)
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"origin": ""}, "htx.origin"),
+        ({"origin": "127.0.0.1"}, "htx.origin"),
+        ({"origin": "127.0.0.1:0"}, "htx.origin"),
+        ({"host_name": ""}, "htx.host_name"),
+        ({"host_name": "192.0.2.1"}, "htx.host_name"),
+        ({"origin": "127.0.0.1:4443"}, "relay.listen_htx"),
+    ],
+)
+def test_what_a_relay_needs_is_asked_for_by_name(store: Store, change: dict[str, str], key: str) -> None:
+    relay = RelayOptions(enabled=True, listen_htx=("127.0.0.1:4443",))
+    options = Options(relay=relay, htx=replace(HTX, **change))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=key):
+        NodeHtx(options, store, SystemClock(), os.urandom)
