@@ -21,6 +21,12 @@ CLIENT_TOLERANCE: Final = 4  # a client closes only beyond this many times the c
 QUIET_S: Final = 0.2
 BULK: Final = 7
 
+# Our choice.
+# A reader that empties half of its window this fast gets more whatever the round trip: on slow paths the one
+# we know (of a cell, without load) is far below that of runs under load, and windows that never grew cost a
+# quarter of the throughput (simulated: 72 % of the line at 1.25 MB/s and 5 ms, 99 % with this).
+READ_FAST_S: Final = 1.0
+
 _COUNT_MASK: Final = 0xFFFF_FFFF
 _NEVER: Final = float("inf")
 
@@ -187,7 +193,7 @@ class CreditReceiver:
         window = self.window
         if self.limit - taken > window >> 1:
             return 0
-        if window < self.max_window and now - self._granted_at < 2 * round_trip_s:
+        if window < self.max_window and now - self._granted_at < max(2 * round_trip_s, READ_FAST_S):
             self.window = window = min(2 * window, self.max_window, window + max(0, spare))
         self._granted_at = now
         self.limit = taken + window

@@ -162,7 +162,7 @@ def test_window_doubles_up_to_4_mib_for_a_fast_reader_only() -> None:
     assert windows == [128, 256, 512, 1024, 2048, 4096, 4096, 4096, 4096, 4096]
     slow = CreditReceiver(0.0)
     slow.received(64 * KIB)
-    slow.consumed(64 * KIB, 0.2, 0.1)
+    slow.consumed(64 * KIB, 1.0, 0.1)
     assert slow.window == 64 * KIB
 
 
