@@ -64,6 +64,20 @@ def test_a_relay_that_dies_in_mid_transfer_costs_less_than_10_s(lab: Lab, tmp_pa
         assert victim not in network.path_of_stream()
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["guard", "middle"])
+def test_a_relay_that_hangs_costs_a_request_less_than_25_s(lab: Lab, tmp_path: Path, place: int) -> None:
+    """Its kernel still acknowledges everything; only its silence tells."""
+    network = start_network(lab, tmp_path, relays=3, exits=1)
+    with network.dial("DRIP") as connection:
+        read_some(connection, 1)
+        victim = network.path_of_stream()[place]
+        os.kill(victim.pid, signal.SIGSTOP)
+        try:
+            assert network.fetch(25) == "found\n"
+        finally:
+            os.kill(victim.pid, signal.SIGCONT)
+
+
 def test_a_client_that_slept_works_10_s_after_it_woke(lab: Lab, tmp_path: Path) -> None:
     """Nobody waits a minute here: relays give up on a neighbour after three seconds instead."""
     network = start_network(lab, tmp_path, tables={"relays": {"link": IMPATIENT}})

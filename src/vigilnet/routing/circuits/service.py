@@ -20,6 +20,7 @@ from vigilnet.traffic.stream.wire import EndReason
 MAX_TRIES: Final = 3
 WAIT_FOR_CIRCUIT_S: Final = 30.0
 AVOID_S: Final = 60.0
+LOST_S: Final = 15.0  # another guard is preferred for so long when the link to one was lost
 REFUSED_S: Final = 3600.0  # an exit's policy seldom changes
 HOPELESS_BACKOFF_S: Final = 8.0  # reached when builds have failed for 7.75 s: a relay restarts in less
 MAX_PARALLEL_BUILDS: Final = 4
@@ -112,6 +113,9 @@ class CircuitPool:
         """A circuit is gone (called by the circuit room)."""
         entry = self.pool.remove(circuit)
         if entry is not None:
+            if error.hop == 1 and len(circuit.hops) > 1:
+                # It may hang, and then a new link to it costs the whole time-out of a handshake.
+                self.guards.failed(circuit.hops[0].identity, self._clock.now(), LOST_S)
             self._wake.set()
             self._notify()
 

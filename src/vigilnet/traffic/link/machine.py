@@ -295,13 +295,13 @@ class LinkMachine:
             return self._advance_handshake(self._handshake, now)
         self._scheduler.forget_idle(now)
         if self._ping is not None:
+            if self._received_at > self._ping_sent_at and not self._is_probing:
+                self._alive()  # the PONG waits behind other octets
+                return True
             self._pings_missed += 1
             if self._is_probing or self._pings_missed >= self._options.pings_missed:
                 self._closed()
                 return False
-            if self._received_at > self._ping_sent_at:  # the PONG waits behind other octets
-                self._alive()
-                return True
         self._send_ping(now, self._options.ping_timeout_s)
         return True
 

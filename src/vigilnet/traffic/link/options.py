@@ -16,7 +16,7 @@ class Options:
     handshake_timeout_s: float = 10.0
     ping_after_s: float = 30.0  # of silence
     probe_after_s: float = 3.0  # of silence after we sent something
-    ping_timeout_s: float = 10.0
+    ping_timeout_s: float = 4.0  # a neighbour that hangs is found in 15 s, as TCP finds one that is gone
     pings_missed: int = 3  # then the link is dead
     probe_timeout_s: float = 3.0  # one missed probe is enough after a jump of the clock
     tick_s: float = 2.0  # how often the clock is looked at for jumps

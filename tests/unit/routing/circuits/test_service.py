@@ -432,6 +432,21 @@ def test_request_outlives_a_few_seconds_without_a_network(outage_s: int) -> None
     with_pool(scenario)
 
 
+def test_guard_whose_link_was_lost_is_left_alone_for_a_while() -> None:
+    async def scenario(node: PoolNode) -> None:
+        first = node.circuit_of((await node.open()).stream).hops[0].identity
+        link = node.client.links.get(first)
+        assert link is not None
+        link.fail(OSError("silent"))
+        second = node.circuit_of((await node.open()).stream).hops[0].identity
+        assert second != first
+        await node.network.settle(61)
+        node.pool.new_identity()
+        assert node.circuit_of((await node.open()).stream).hops[0].identity == first
+
+    with_pool(scenario)
+
+
 def test_network_that_comes_back_is_used_within_seconds() -> None:
     async def scenario(node: PoolNode) -> None:
         hub = node.network.hub

@@ -250,7 +250,7 @@ def test_three_missed_pings_are_a_dead_link() -> None:
         if not machine.on_deadline(now):
             break
         machine.data_to_send(now)
-    assert times == [30.0, 40.0, 50.0, 60.0]
+    assert times == [30.0, 34.0, 38.0, 42.0]
     assert machine.is_closed
 
 
@@ -260,10 +260,22 @@ def test_any_octets_are_a_sign_of_life_while_a_pong_is_under_way() -> None:
     assert client.machine.on_deadline(30.0)
     client.give(30.0)
     relay.machine.activate(ListSource(make_frame()))
-    client.take(relay.give(35.0), 35.0)
-    assert client.machine.on_deadline(40.0)
-    assert client.machine.deadline() == 65.0
+    client.take(relay.give(33.0), 33.0)
+    assert client.machine.on_deadline(34.0)
+    assert client.machine.deadline() == 63.0
     assert not client.machine.has_data_to_send
+
+
+def test_octets_behind_the_last_ping_save_a_link() -> None:
+    joined = Joined.opened()
+    client, relay = joined.client, joined.relay
+    for now in (30.0, 34.0, 38.0):
+        assert client.machine.on_deadline(now)
+        client.give(now)
+    relay.machine.activate(ListSource(make_frame()))
+    client.take(relay.give(41.0), 41.0)
+    assert client.machine.on_deadline(42.0)
+    assert client.machine.deadline() == 71.0
 
 
 def test_silence_after_we_spoke_is_probed_early() -> None:
@@ -274,7 +286,7 @@ def test_silence_after_we_spoke_is_probed_early() -> None:
     assert machine.deadline() == 13.0
     assert machine.on_deadline(13.0)
     assert joined.client.give(13.0)
-    assert machine.deadline() == 23.0  # not dead at once: the answer may be slow
+    assert machine.deadline() == 17.0  # not dead at once: the answer may be slow
 
 
 def test_a_pong_does_not_make_its_sender_probe() -> None:
