@@ -24,7 +24,7 @@ from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
 
 BUILD_TIMEOUT_S: Final = 10.0
-MAX_PUZZLE_TRIES: Final = 2
+MAX_PUZZLE_TRIES: Final = 1  # for one hop; what the relay asked stays good while its effort rises once
 MAX_PADDING_PER_HOP: Final = 2
 MAX_PADDING_RECEIVED: Final = 0  # no padding was negotiated
 
@@ -110,6 +110,7 @@ class ClientCircuit:
         self._onion = ClientOnion(random_bytes)
         self._own: deque[tuple[int, bytes]] = deque()  # (hop, message): records of their own
         self._handshake: ClientHandshake | None = None
+        self._is_asking = False  # a CREATE or EXTEND is on its way: exactly one answer may come
         self._puzzle_tries = 0
         self._record_given = False
         self._asked_at = clock()
@@ -143,6 +144,7 @@ class ClientCircuit:
         """Ask the next hop, by a cell if it is the guard, else through the present last hop."""
         if self._handshake is None:  # closed meanwhile
             return
+        self._is_asking = True
         body = self._handshake.create_body(solution)
         reached = self._onion.hops
         if not reached:
@@ -170,9 +172,10 @@ class ClientCircuit:
     def created(self, body: memoryview) -> None:
         """CREATED came from the guard (its cell's body), or EXTENDED from the present last hop."""
         handshake = self._handshake
-        if handshake is None or self.state is not CircuitState.BUILDING:
+        if handshake is None or not self._is_asking:
             raise RemoteProtocolError("circuit: created without a create")
         self._handshake = None
+        self._is_asking = False
         keys, _ = handshake.finish(body)
         self._onion.add_hop(keys.suite, keys.forward, keys.backward, self._network)
         self.mux.round_trip_s = self._clock() - self._asked_at
@@ -200,6 +203,9 @@ class ClientCircuit:
 
     def _refused(self, refusal: Refusal, hop: int) -> None:
         """The next hop was not reached: solve its puzzle, give the record, or give up."""
+        if not self._is_asking:
+            raise RemoteProtocolError("circuit: refused what was not asked")
+        self._is_asking = False
         demand = refusal.puzzle
         if refusal.reason is DestroyReason.PUZZLE and demand is not None and demand.effort <= MAX_EFFORT:
             self._puzzle_tries += 1
