@@ -43,9 +43,8 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     ports = {name: FIRST_PORT + number for number, name in enumerate(RELAYS)}
     proxies: list[EditingProxy] = []
 
-    def set_up(network: Network, lab: Lab) -> None:
-        (host,) = [host for host in lab.namespaces if host.v4 == ATTACKER]
-        proxies.append(EditingProxy(host, network.client.v4))
+    def set_up(network: Network) -> None:
+        proxies.append(EditingProxy(network.others["attacker"], network.client.v4))
         for name, port in ports.items():
             proxies[0].forward(port, (RELAYS[name], 4001))
 

@@ -120,6 +120,7 @@ class Network:
     target: Namespace
     folder: Path
     nodes: dict[str, Node] = field(default_factory=dict)  # by name: client, relay1, ..., exit, exit2, ...
+    others: dict[str, Namespace] = field(default_factory=dict)  # hosts without a node of ours, by name
 
     @property
     def user(self) -> Node:
@@ -246,7 +247,7 @@ def start_network(
     exits: int = 1,
     tables: Mapping[str, Tables] | None = None,
     others: Sequence[str] = (),
-    before_nodes: Callable[[Network, Lab], None] = lambda network, lab: None,
+    before_nodes: Callable[[Network], None] = lambda network: None,
 ) -> Network:
     """Bring up client, relays, exits and target: on one switch, or in a star of delayed wires.
 
@@ -286,7 +287,8 @@ def start_network(
         network.nodes[name] = Node(hosts[name], folder, name, settings)
     proxies: dict[str, object] = {"socks_port": SOCKS_PORT, "http_port": HTTP_PORT}
     network.nodes["client"] = Node(hosts["client"], folder, "client", {"ingress": proxies})
-    before_nodes(network, lab)
+    network.others.update({name: hosts[name] for name in others})
+    before_nodes(network)
     for name, node in network.nodes.items():
         for wanted in ("relays", name) if name != "client" else (name,):
             for table, keys in (tables or {}).get(wanted, {}).items():
