@@ -2,10 +2,30 @@
 
 from collections.abc import Callable
 
+from tests.support.gossip_network import GossipNetwork
+from tests.support.records import RecordMaker
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.identity import Identity
+from vigilnet.peer.sources import Source
+from vigilnet.routing.discovery.inventory import Inventory, begin
 from vigilnet.routing.discovery.invite import format_invite, parse_invite
 from vigilnet.routing.discovery.welcome import format_welcome, parse_welcome
+from vigilnet.routing.discovery.wire import (
+    LAST_KEY,
+    Have,
+    Item,
+    Items,
+    ItemType,
+    Mode,
+    Range,
+    Ranges,
+    Want,
+    decode_frame,
+    decode_proof,
+    encode_frame,
+    encode_proof,
+    pack_entry,
+)
 
 
 def _swallow(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -24,15 +44,59 @@ def _invite(data: bytes) -> None:
         raise AssertionError("one record, two invites")
 
 
+def _frame(data: bytes) -> None:
+    frame = decode_frame(data)
+    if isinstance(frame, Items):
+        for item in frame.items:
+            if item.type is ItemType.PROOF:
+                decode_proof(item.octets)
+    elif encode_frame(frame) != data[: 3 + int.from_bytes(data[1:3], "big")]:
+        raise AssertionError("one frame, two encodings")
+
+
+def _received(data: bytes) -> None:
+    """Whatever a neighbour says, a relay goes on, and says no more than it may."""
+    net = GossipNetwork()
+    node = net.add("relay")
+    net.give(node, RecordMaker("friend").record(int(net.wall)))
+    net.run(2.0)
+    for name in ("talker", "listener"):
+        node.gossip.join(name.encode().ljust(32), Source(name), net.now, is_ours=True)
+    node.gossip.frames_to_send()
+    for at in range(0, len(data), 200):
+        node.gossip.receive(b"talker".ljust(32), data[at : at + 200], net.now, net.wall)
+    node.gossip.on_deadline(net.now + 100.0)
+    for _, frame in node.gossip.frames_to_send():
+        decode_frame(frame)
+
+
 def _welcome(data: bytes) -> None:
     parse_welcome(data)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    name: _swallow(target) for name, target in (("invite", _invite), ("welcome", _welcome))
+    name: _swallow(target)
+    for name, target in (
+        ("invite", _invite),
+        ("welcome", _welcome),
+        ("frame", _frame),
+        ("received", _received),
+    )
 }
 
+RECORD = RecordMaker("guest").record(1_800_000_000).encoded
+FRAMES = [
+    encode_frame(begin(Inventory(), b"saltsalt")),
+    encode_frame(Ranges(b"saltsalt", (Range(LAST_KEY, Mode.DIGEST, b"digest.."),))),
+    encode_frame(Ranges(b"saltsalt", (Range(LAST_KEY, Mode.LIST, entries=(pack_entry(b"k" * 8, 1),)),))),
+    encode_frame(Have((pack_entry(RECORD[10:18], 1_800_000_000_000),))),
+    encode_frame(Want((b"k" * 8,))),
+    encode_frame(Items((Item(ItemType.RECORD, RECORD), Item(ItemType.PROOF, encode_proof(RECORD, RECORD))))),
+]
+
 SEEDS: dict[str, list[bytes]] = {
+    "frame": FRAMES,
+    "received": [*FRAMES, b"".join(frame.ljust(200, b"\0") for frame in FRAMES if len(frame) <= 200)],
     "invite": [format_invite(b"record").encode()],
     "welcome": [
         format_welcome([b"one", b"two"], remark="a list").encode(),

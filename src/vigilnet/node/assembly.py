@@ -146,8 +146,11 @@ class Node:
         links.on_link = circuits.attach
         if self._own is not None:
             await self._start_relay(self._own, known, links, circuits, htx)
-        self.discovery = Discovery(options, self._clock, known, self._own)
-        self.discovery.load()
+        discovery = self.discovery = Discovery(options, self._clock, known, self._own)
+        discovery.load()
+        if self._own is not None and options.discovery.gossip:
+            discovery.start_gossip(links, circuits, self._random_bytes)
+            self._undo.push_async_callback(discovery.close)
         self._tasks.start("keep cache", keep_cache(store, known.view))
         if options.ingress.socks_enabled or options.ingress.http_enabled:
             self._start_client(store, known, circuits)
@@ -244,7 +247,7 @@ class Node:
         )
         self._undo.push_async_callback(pool.close)
         circuits.client.on_closed = pool.circuit_closed
-        known.on_change = pool.relays_changed
+        known.listeners.append(pool.relays_changed)
         ingress = self._ingress = IngressService(options.ingress, pool)
         self._undo.push_async_callback(ingress.close)
         ingress.start()
@@ -252,6 +255,8 @@ class Node:
 
     def _publish(self, own: OwnRecord) -> None:
         """Put our record where the others look for it."""
+        if self.discovery is not None:
+            self.discovery.own_changed()
         folder = self.options.node.peers_folder
         if folder is not None:
             RecordFolder(folder).publish(peer_id_text(own.identity), own.record)

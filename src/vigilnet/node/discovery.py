@@ -1,6 +1,6 @@
 """How this node finds peers: the sources of its options, joined to the peer table."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vigilnet.base.clock import Clock
@@ -15,7 +15,10 @@ from vigilnet.peer.identity import parse_peer_id, peer_id_text
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome
 from vigilnet.routing.discovery.invite import format_invite, parse_invite
+from vigilnet.routing.discovery.service import GossipService
 from vigilnet.routing.discovery.welcome import MAX_ENTRIES, MAX_LIST_SIZE, format_welcome, parse_welcome
+from vigilnet.traffic.circuit.service import CircuitService
+from vigilnet.traffic.link.service import LinkService
 
 INVITE = Source("invite", is_limited=False)
 WELCOME = Source("welcome list", is_limited=False)
@@ -45,6 +48,7 @@ class Discovery:
         self._clock = clock
         self._known = known
         self._own = own
+        self._gossip: GossipService | None = None
 
     def load(self) -> None:
         """Take in what the settings name.
@@ -92,6 +96,41 @@ class Discovery:
                 unusable=len(unusable),
                 reason=unusable[0],
             )
+
+    def start_gossip(
+        self, links: LinkService, circuits: CircuitService, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        """Begin to gossip; relays only."""
+        own, known = self._own, self._known
+
+        def is_needed(identity: bytes) -> bool:
+            link = links.get(identity)
+            return link is not None and circuits.circuits_over(link) > 0
+
+        gossip = self._gossip = GossipService(
+            links,
+            known.view,
+            lambda: [record for record in known.relays() if own is None or record.identity != own.identity],
+            lambda: own.record if own is not None else b"",
+            self._clock,
+            random_bytes,
+            neighbours=self._options.discovery.neighbours,
+            is_needed=is_needed,
+            is_private_network=self._options.link.allow_private_addresses,
+        )
+        links.on_gossip = gossip.frame_received
+        known.listeners.append(gossip.peers_changed)
+        gossip.start()
+
+    def own_changed(self) -> None:
+        """We have issued a new record."""
+        if self._gossip is not None:
+            self._gossip.peers_changed()
+
+    async def close(self) -> None:
+        """Stop what runs."""
+        if self._gossip is not None:
+            await self._gossip.close()
 
     def invite(self, peer_id: str = "") -> InviteStatus:
         """Return an invite to this relay, or to one that we know.

@@ -10,7 +10,7 @@ from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.sources import Source
-from vigilnet.peer.view import Outcome, PeerView, Verdict
+from vigilnet.peer.view import EXPIRE_EACH_S, Outcome, PeerView, Verdict
 from vigilnet.traffic.circuit.messages import DestroyReason
 
 _NOT_AGAINST_IT = (Outcome.KNOWN, Outcome.STALE, Outcome.LATER, Outcome.MUTED)
@@ -35,8 +35,10 @@ class KnownRelays:
         self._clock = clock
         self._folder = folder
         self._files = files
-        self.on_change: Callable[[], None] = lambda: None
+        self._expire_at = clock.now()
         self.on_renewed: Callable[[bytes], None] = lambda identity: None
+        self.listeners: list[Callable[[], None]] = []  # called when a record became known
+        view.on_accepted = self._accepted
 
     def load_files(self) -> None:
         """Read the single record files.
@@ -55,32 +57,25 @@ class KnownRelays:
 
     def look(self) -> None:
         """Look at the folder once more and drop what is over."""
+        wall, now = self._clock.wall(), self._clock.now()
+        if now >= self._expire_at:
+            self._expire_at = now + EXPIRE_EACH_S
+            self.view.expire(wall)
         if self._folder is None:
             return
-        wall, now = self._clock.wall(), self._clock.now()
-        is_new = False
         for name, verdict in self._folder.offer_changes(self.view, wall, now):
-            if verdict.record is not None:
-                is_new = True
-                self.on_renewed(verdict.record.identity)
             if verdict.is_fault:
                 _log.warning("record file is not usable", file=name, reason=verdict.reason)
-        self.view.expire(wall)
-        if is_new:
-            self.on_change()
 
     def take(self, encoded: bytes, source: Source) -> Verdict:
-        """Offer a record to the table, and tell who waits for relays if it is new."""
-        verdict = self._offer(encoded, source)
-        if verdict.is_accepted:
-            self.on_change()
-        return verdict
+        """Offer a record to the table."""
+        return self.view.offer(encoded, source, self._clock.wall(), self._clock.now())
 
-    def _offer(self, encoded: bytes, source: Source) -> Verdict:
-        verdict = self.view.offer(encoded, source, self._clock.wall(), self._clock.now())
-        if verdict.record is not None:
-            self.on_renewed(verdict.record.identity)
-        return verdict
+    def _accepted(self, record: PeerRecord) -> None:
+        """The table took a new record in, from whatever source."""
+        self.on_renewed(record.identity)
+        for listener in self.listeners:
+            listener()
 
     def get(self, identity: bytes) -> PeerRecord | None:
         """Return the current record of `identity`."""
@@ -107,7 +102,7 @@ class KnownRelays:
 
     def offer_record(self, encoded: bytes, origin: str) -> None:
         """A client gave us a record for its next EXTEND; refused ones are ignored."""
-        self._offer(encoded, Source(f"circuits {origin}"))
+        self.take(encoded, Source(f"circuits {origin}"))
 
     def admit(self, encoded: bytes, host: str) -> PeerRecord:
         """Judge the record that a neighbour at `host` shows in its link handshake.
@@ -119,7 +114,7 @@ class KnownRelays:
         Raises:
             RemoteProtocolError: the record is not usable.
         """
-        verdict = self._offer(encoded, Source(f"link {prefix_of(host)}"))
+        verdict = self.take(encoded, Source(f"link {prefix_of(host)}"))
         if verdict.record is not None:
             return verdict.record
         shown = parse_record(encoded, self.view.network)

@@ -9,7 +9,7 @@ with the record's link key. Limits per prefix belong to the tables of reached pe
 anyone could claim addresses in a relay's /24 and so keep the relay out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -95,6 +95,7 @@ class PeerView:
     _revocations: dict[bytes, bytes] = field(default_factory=dict)  # digest to identity
     _budget: WorkBudget = field(default_factory=WorkBudget)
     _expired_at: int = 0
+    on_accepted: Callable[[PeerRecord], None] = lambda record: None  # told of every new record
     version: int = 0  # grows with every change of what `records`, `revocations` and `proofs` give
 
     def __len__(self) -> int:
@@ -185,6 +186,11 @@ class PeerView:
         """A link handshake with the record's link key succeeded."""
         if identity in self._memories:
             self._memories[identity].is_reached = True
+
+    def is_reached(self, identity: bytes) -> bool:
+        """Whether `mark_reached` was called for the identity."""
+        memory = self._memories.get(identity)
+        return memory is not None and memory.is_reached
 
     def forget(self, identity: bytes) -> None:
         """Drop the record of an identity; its sequence, revocation and proof stay remembered."""
@@ -302,6 +308,7 @@ class PeerView:
         self._memories[record.identity] = memory.updated(record, source, wall)
         self._table(record)[record.digest] = record.identity
         self.version += 1
+        self.on_accepted(record)
 
     def _drop_record(self, memory: Memory) -> None:
         if memory.record is not None:

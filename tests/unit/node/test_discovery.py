@@ -74,7 +74,7 @@ def test_an_invite_given_while_running_is_taken_once_and_told() -> None:
     room, view = discovery()
     record = RecordMaker("guest").record(NOW)
     told: list[int] = []
-    room._known.on_change = lambda: told.append(len(view))
+    room._known.listeners.append(lambda: told.append(len(view)))
     first = room.add_invite(format_invite(record.encoded))
     again = room.add_invite(format_invite(record.encoded))
     uri, peer_id = format_invite(record.encoded), peer_id_text(record.identity)

@@ -8,8 +8,26 @@ from pathlib import Path
 
 from tests.support.vectors import protocol_vectors
 from vigilnet.peer.identity import Identity
+from vigilnet.routing.discovery.inventory import digest_of
 from vigilnet.routing.discovery.invite import format_invite
 from vigilnet.routing.discovery.welcome import format_welcome
+from vigilnet.routing.discovery.wire import (
+    LAST_KEY,
+    PROVEN,
+    REVOKED,
+    Frame,
+    Have,
+    Item,
+    Items,
+    ItemType,
+    Mode,
+    Range,
+    Ranges,
+    Want,
+    encode_frame,
+    encode_proof,
+    pack_entry,
+)
 
 FOLDER = Path(__file__).parent
 SIGNER = bytes(range(32))
@@ -30,9 +48,34 @@ def invites() -> dict[str, object]:
     }
 
 
+def gossip() -> dict[str, object]:
+    """One frame of each kind."""
+    record = bytes.fromhex(protocol_vectors("record")[0]["record"])
+    ranges = (
+        Range(b"\x10" + bytes(7), Mode.SKIP),
+        Range(b"\x80" + bytes(7), Mode.DIGEST, b"digest.."),
+        Range(LAST_KEY, Mode.LIST, entries=(pack_entry(b"\x90" * 8, 7), pack_entry(LAST_KEY, REVOKED))),
+    )
+    frames: dict[str, Frame] = {
+        "ranges": Ranges(b"saltsalt", ranges),
+        "have": Have((pack_entry(b"\x01" * 8, 1_800_000_000_000), pack_entry(b"\x02" * 8, PROVEN))),
+        "want": Want((b"\x01" * 8, b"\x02" * 8)),
+        "items": Items((Item(ItemType.RECORD, record), Item(ItemType.PROOF, encode_proof(record, b"other")))),
+    }
+    entries = [pack_entry(bytes([number]) * 8, number) for number in range(3)]
+    return {
+        "frames": {name: encode_frame(frame).hex() for name, frame in frames.items()},
+        "digest": {
+            "salt": b"saltsalt".hex(),
+            "entries": [entry.hex() for entry in entries],
+            "digest": digest_of(b"saltsalt", entries).hex(),
+        },
+    }
+
+
 def main() -> None:
     """Write every file."""
-    for name, make in (("invite", invites),):
+    for name, make in (("invite", invites), ("gossip", gossip)):
         (FOLDER / f"{name}.json").write_text(json.dumps(make(), indent=1) + "\n")
 
 

@@ -92,6 +92,11 @@ class CircuitService:
             raise VigilnetError("link: lost as soon as it was open", ErrorKind.CLOSED)
         return place
 
+    def circuits_over(self, port: LinkPort) -> int:
+        """Return how many circuits cross a link, ours and those of others."""
+        place = self._places.get(port)
+        return 0 if place is None else place.circuits
+
     def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
         """Ask the peer room."""
         if self._records is None:

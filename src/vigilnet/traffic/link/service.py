@@ -135,7 +135,8 @@ class LinkService:
         self._ticked_at = (now, clock.wall())
         self._tick_timer = self._loop.call_later(options.tick_s, self._tick)
         self.on_link: Callable[[LinkPort], RunReceiver] = lambda _: _Sink()
-        self.on_gossip: Callable[[LinkPort, bytes], None] = lambda *_: None
+        self.on_gossip: Callable[[Link, bytes], None] = lambda *_: None
+        self.on_neighbour: Callable[[bytes], None] = lambda _: None  # its link opened, changed or closed
 
     # --- what other rooms ask --------------------------------------------------------------------
 
@@ -153,6 +154,16 @@ class LinkService:
         if link is not None:
             return link
         return await asyncio.shield(self._start_dial(identity))
+
+    async def verify(self, identity: bytes) -> None:
+        """Dial `identity` even if it has a link to us: its record's address leads to it if this returns.
+
+        The new link takes the place of the one before, unless the other end dialled just now.
+
+        Raises:
+            LinkUnavailableError: as `connect`.
+        """
+        await asyncio.shield(self._start_dial(identity))
 
     async def listen(self, host: str, port: int, transport: int = 1) -> Listener:
         """Accept links at `host`, an address; raises OSError if the port is taken."""
@@ -396,6 +407,7 @@ class LinkService:
         loser = None if present is None else self._loser(present, link, now)
         if loser is not link:
             self._tables.neighbours[link.peer] = link
+            self.on_neighbour(link.peer)
         if loser is not None:
             self._tables.others.add(loser)
             loser.retire(now)
@@ -441,6 +453,7 @@ class LinkService:
             opened.set_exception(error)
         if link.peer is not None and tables.neighbours.get(link.peer) is link:
             del tables.neighbours[link.peer]
+            self.on_neighbour(link.peer)
             self._lost(link, link.peer)
 
     def _lost(self, link: Link, peer: bytes) -> None:

@@ -813,6 +813,37 @@ def test_gossip_goes_to_relays_and_comes_from_relays_only() -> None:
     play(scenario)
 
 
+def test_who_asks_is_told_of_every_change_of_a_neighbour() -> None:
+    async def scenario(nodes: Nodes) -> None:
+        a, b = await nodes.relay("a", "10.0.0.1"), await nodes.relay("b", "10.0.0.2")
+        told: list[tuple[bytes, bool]] = []
+        b.service.on_neighbour = lambda peer: told.append((peer, b.service.get(peer) is not None))
+        link = await a.service.connect(name(b))
+        await asyncio.sleep(1)
+        link.close()
+        await asyncio.sleep(1)
+        assert told == [(name(a), True), (name(a), False)]
+
+    play(scenario)
+
+
+def test_a_neighbour_that_dialled_us_can_be_dialled_to_prove_its_address() -> None:
+    async def scenario(nodes: Nodes) -> None:
+        a, b = await nodes.relay("a", "10.0.0.1"), await nodes.relay("b", "10.0.0.2")
+        await a.service.connect(name(b))
+        await asyncio.sleep(AT_ONCE_S + 1)
+        await b.service.verify(name(a))
+        link = b.service.get(name(a))
+        assert link is not None
+        assert link.is_initiator
+        nodes.records[name(a)] = replace(nodes.records[name(a)], addresses=(FakeAddress(TCP, "10.9.9.9", 1),))
+        with pytest.raises(LinkUnavailableError):
+            await b.service.verify(name(a))
+        assert b.service.get(name(a)) is link
+
+    play(scenario)
+
+
 def test_without_a_circuit_room_runs_go_nowhere() -> None:
     async def scenario(nodes: Nodes) -> None:
         relay = await nodes.relay("relay", "192.0.2.2")
