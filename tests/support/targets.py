@@ -7,6 +7,7 @@ client's (or a target's) end of a stream: it counts, hashes, and takes octets on
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, ResourceRecord, Target
@@ -17,6 +18,7 @@ TARGET_ADDRESS = "203.0.113.80"
 CHUNK = 16 * 1024
 
 
+@cache
 def pattern(octets: int, seed: int = 0) -> bytes:
     """Return `octets` octets that differ at every place of a record."""
     return hashlib.shake_256(f"pattern/{seed}".encode()).digest(octets)

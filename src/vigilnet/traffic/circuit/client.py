@@ -19,6 +19,7 @@ from vigilnet.traffic.circuit.onion import MAX_HOPS, ClientOnion
 from vigilnet.traffic.circuit.puzzle import MAX_EFFORT, PuzzleSolver, Solution
 from vigilnet.traffic.link.ports import LinkPort
 from vigilnet.traffic.stream.flow_control import CLIENT_TOLERANCE, ChangeBudget
+from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.mux import STREAM_TYPES, StreamMux
 from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
@@ -96,6 +97,7 @@ class ClientCircuit:
         clock: Callable[[], float],
         random_bytes: Callable[[int], bytes],
         network: str = "",
+        memory: StreamMemory | None = None,
     ) -> None:
         if not 1 <= len(hops) <= MAX_HOPS:
             raise LocalProtocolError(f"circuit: {len(hops)} hops, expected 1 to {MAX_HOPS}")
@@ -120,7 +122,7 @@ class ClientCircuit:
         self.opened_at = 0.0
         self.cells_received = 0
         self.cells_sent = 0
-        self.mux = StreamMux(self, options, clock, acceptor=None, is_client=True)
+        self.mux = StreamMux(self, options, clock, acceptor=None, is_client=True, memory=memory)
 
     def start(self) -> None:
         """Send CREATE to the guard."""

@@ -18,6 +18,7 @@ from vigilnet.traffic.circuit.client import (
 from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.circuit.puzzle import PuzzleSolver
 from vigilnet.traffic.circuit.switch import LinkCircuits
+from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.outbox import MuxOptions
 
 _log = get_logger(__name__)
@@ -69,6 +70,7 @@ class ClientRole:
         self._clock = clock
         self._random_bytes = random_bytes
         self._network = network
+        self._memory = StreamMemory()
         self._tasks = TaskGroup("client circuits")
         self._waiting: dict[ClientCircuit, asyncio.Future[None]] = {}
         self._places: dict[ClientCircuit, LinkCircuits] = {}
@@ -106,6 +108,7 @@ class ClientRole:
             self._clock.now,
             self._random_bytes,
             self._network,
+            self._memory,
         )
         self._places[circuit] = place
         place.add(circuit.circuit_id, _ClientSide(circuit))

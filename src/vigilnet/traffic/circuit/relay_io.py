@@ -26,6 +26,7 @@ from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
 from vigilnet.traffic.circuit.run_queue import QueueBudget, QueueFullError, RunQueue
 from vigilnet.traffic.circuit.switch import LinkCircuits, destroy_frame
 from vigilnet.traffic.link.ports import LinkPort
+from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.mux import Acceptor, StreamMux
 from vigilnet.traffic.stream.outbox import MuxOptions
 
@@ -175,6 +176,7 @@ class RelayRole:
         self._puzzle_refusals: dict[RelayCircuit, int] = {}
         self._tasks = TaskGroup("relay circuits")
         self.bad_records = 0
+        self.stream_memory = StreamMemory()
         self.queues = QueueBudget(MAX_QUEUED_OCTETS, self._relieve)
         # Queues of circuits that are gone, not drained yet, by the link and id they had.
         self._ending: dict[tuple[LinkCircuits, int], RunQueue] = {}
@@ -391,7 +393,14 @@ class RelayRole:
 
     def relay_end(self, circuit: RelayCircuit) -> StreamMux:
         """Streams begin on a circuit that ends here."""
-        return StreamMux(circuit, self._options, self._clock.now, acceptor=self.acceptor, is_client=False)
+        return StreamMux(
+            circuit,
+            self._options,
+            self._clock.now,
+            acceptor=self.acceptor,
+            is_client=False,
+            memory=self.stream_memory,
+        )
 
     def relay_cut(self, circuit: RelayCircuit, reason: DestroyReason) -> None:
         """Destroy what lies behind us."""

@@ -12,6 +12,7 @@ from vigilnet.traffic.stream.congestion import Vegas
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.flow_control import CreditReceiver, SendmeCounter
 from vigilnet.traffic.stream.late import MAX_LATE_CREDITS, ClosedStreams, LateMessages
+from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.messages import (
     Connected,
     Echo,
@@ -89,6 +90,7 @@ class StreamMux:
         *,
         acceptor: Acceptor | None,
         is_client: bool,
+        memory: StreamMemory | None = None,
     ) -> None:
         now = clock()
         self._clock = clock
@@ -106,6 +108,7 @@ class StreamMux:
         self.round_trip_s = _GUESSED_ROUND_TRIP_S
         self._is_shut = False
         self._windows = 0  # of all open streams together
+        self._memory = memory or StreamMemory()
         self._receive_credit = CreditReceiver(now, options.circuit_credit, options.circuit_credit)
         self._counter = SendmeCounter(options.congestion.increment)
 
@@ -181,10 +184,15 @@ class StreamMux:
         return identifier
 
     def _new_stream(self, identifier: int) -> Stream:
-        self._windows += self._options.stream_credit
+        options = self._options
+        self._add_windows(options.stream_credit)
         return Stream(
-            self, identifier, self._clock(), self._options.stream_credit, self._options.max_stream_credit
+            self, identifier, self._clock(), options.stream_credit, options.max_stream_credit, self._memory
         )
+
+    def _add_windows(self, octets: int) -> None:
+        self._windows += octets
+        self._memory.windows += octets
 
     def pull(self, now: float) -> memoryview | None:
         """Return the next record as a frame view, or None if nothing may be sent now."""
@@ -204,10 +212,10 @@ class StreamMux:
         """A consumer took octets: grant credit when enough were taken."""
         credit = stream.receive_credit
         before = credit.window
-        spare = self._options.circuit_credit - self._windows
+        spare = min(self._options.circuit_credit - self._windows, self._memory.spare_windows())
         granted = credit.consumed(octets, self._clock(), self.round_trip_s, spare)
         if stream.identifier in self.streams:
-            self._windows += credit.window - before
+            self._add_windows(credit.window - before)
         if granted and not stream.fin_received:
             self.outbox.queue(MessageType.CREDIT, stream.identifier, encode_credit(granted))
 
@@ -260,7 +268,7 @@ class StreamMux:
             closed.fins = int(not stream.fin_received)
             closed.connects = int(self._is_client and stream.connected_to is None)
         self._closed.remember(stream.identifier, closed)
-        self._windows -= stream.receive_credit.window
+        self._add_windows(-stream.receive_credit.window)
         stream.on_closed(reason)
 
     def _refuse(self, identifier: int, reason: EndReason, closed: LateMessages) -> None:
@@ -470,6 +478,7 @@ class StreamMux:
         if self._is_shut:
             return
         self._is_shut = True
+        self._add_windows(-self._windows)
         self.outbox.close()
         streams, self.streams = self.streams, {}
         flows, self.flows = self.flows, {}

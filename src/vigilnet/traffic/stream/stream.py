@@ -11,11 +11,13 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import ErrorKind, LocalProtocolError, RemoteProtocolError, VigilnetError
 from vigilnet.traffic.stream.flow_control import CreditReceiver, CreditSender
+from vigilnet.traffic.stream.memory import SEND_BUFFER, StreamMemory
 from vigilnet.traffic.stream.messages import Target
 from vigilnet.traffic.stream.wire import EndReason
 
 # Our choice.
-SEND_BUFFER: Final = 256 * 1024  # octets waiting for the circuit; more would only add delay
+_SMALL: Final = 512  # octets; smaller writes are joined, so that one octet costs no object of its own
+_JOINED: Final = 4096
 _REFILL_AT: Final = SEND_BUFFER // 2
 
 
@@ -84,6 +86,7 @@ class Stream:
         "_consumer",
         "_early",
         "_head",
+        "_memory",
         "_owner",
         "_pending",
         "_wants_refill",
@@ -106,15 +109,22 @@ class Stream:
     )
 
     def __init__(
-        self, owner: StreamOwner, identifier: int, now: float, start_credit: int, max_credit: int
+        self,
+        owner: StreamOwner,
+        identifier: int,
+        now: float,
+        start_credit: int,
+        max_credit: int,
+        memory: StreamMemory | None = None,
     ) -> None:
         self._owner = owner
+        self._memory = memory or StreamMemory()
         self.identifier = identifier
         self.created_at = now
         self.target: Target | None = None  # what was asked for; sensitive
         self._consumer: StreamConsumer | None = None
         self._early = bytearray()  # copied: views of small pieces would pin a whole record each
-        self._pending: deque[memoryview] = deque()
+        self._pending: deque[memoryview | bytearray] = deque()
         self._head = 0
         self.pending_octets = 0
         self._wants_refill = False
@@ -157,13 +167,21 @@ class Stream:
             return
         if self.fin_queued:
             raise LocalProtocolError("stream: write after write_eof")
-        self._pending.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
-        self.pending_octets += len(data)
-        self._owner.stream_ready(self, len(data))
+        size = len(data)
+        pending = self._pending
+        if size >= _SMALL:
+            pending.append(memoryview(data if isinstance(data, bytes) else bytes(data)))
+        elif pending and isinstance(tail := pending[-1], bytearray) and len(tail) < _JOINED:
+            tail += data
+        else:
+            pending.append(bytearray(data))
+        self.pending_octets += size
+        self._memory.waiting += size
+        self._owner.stream_ready(self, size)
 
     def room(self) -> int:
         """Octets it is polite to write now; when it is 0, `writable` is called once it grows."""
-        room = SEND_BUFFER - self.pending_octets
+        room = self._memory.send_buffer() - self.pending_octets
         if room <= 0:
             self._wants_refill = True
             return 0
@@ -223,6 +241,7 @@ class Stream:
         self._head = head
         taken = at - start
         self.pending_octets -= taken
+        self._memory.waiting -= taken
         self.sent_octets += taken
         return taken
 
@@ -270,6 +289,7 @@ class Stream:
         if self.closed is None:
             self.closed = reason
             self._pending.clear()
+            self._memory.waiting -= self.pending_octets
             self.pending_octets = 0
             if self.on_opened is not None:
                 self.on_opened(reason)

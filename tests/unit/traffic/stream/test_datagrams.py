@@ -1,0 +1,87 @@
+"""One flow of datagrams by itself."""
+
+import pytest
+
+from tests.support.targets import FlowReader
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.messages import Datagram
+from vigilnet.traffic.stream.wire import EndReason
+
+
+class Owner:
+    """A mux that takes datagrams while `takes` is set."""
+
+    def __init__(self) -> None:
+        self.flow = DatagramFlow(self, 3)
+        self.takes = True
+        self.sent: list[bytes] = []
+        self.told: list[object] = []
+
+    def send_datagram(self, flow: DatagramFlow, body: bytes) -> bool:
+        if self.takes:
+            self.sent.append(body)
+        return self.takes
+
+    def flow_accepted(self, flow: DatagramFlow) -> None:
+        self.told.append("accepted")
+
+    def flow_closing(self, flow: DatagramFlow, reason: EndReason) -> None:
+        self.told.append(reason)
+        flow.on_closed(reason)
+
+
+def test_consumer_that_comes_late_hears_the_state() -> None:
+    owner = Owner()
+    owner.flow.on_connected()
+    owner.flow.on_datagram(memoryview(Datagram("192.0.2.1", 1, b"lost").encode()))
+    reader = FlowReader()
+    owner.flow.set_consumer(reader)
+    assert reader.is_connected
+    assert not reader.received, "datagrams before anybody listens are lost, as UDP may"
+    owner.flow.on_closed(EndReason.LIMIT)
+    owner.flow.on_closed(EndReason.DONE)
+    assert reader.closed is EndReason.LIMIT
+    late = FlowReader()
+    owner.flow.set_consumer(late)
+    assert late.closed is EndReason.LIMIT
+
+
+def test_dropped_datagrams_are_counted() -> None:
+    owner = Owner()
+    assert owner.flow.send("192.0.2.1", 53, b"a")
+    owner.takes = False
+    assert not owner.flow.send("192.0.2.1", 53, b"b")
+    owner.takes = True
+    owner.flow.on_closed(EndReason.DONE)
+    assert not owner.flow.send("192.0.2.1", 53, b"c")
+    assert owner.flow.dropped == 2
+    assert [Datagram.decode(body).payload for body in owner.sent] == [b"a"]
+
+
+def test_who_waits_is_told_once_open_or_why_not() -> None:
+    told: list[EndReason | None] = []
+    owner = Owner()
+    owner.flow.on_opened = told.append
+    owner.flow.on_connected()
+    with pytest.raises(RemoteProtocolError):
+        owner.flow.on_connected()
+    refused = Owner()
+    refused.flow.on_opened = told.append
+    refused.flow.on_closed(EndReason.POLICY)
+    assert told == [None, EndReason.POLICY]
+
+
+def test_closed_flow_asks_for_nothing_more() -> None:
+    owner = Owner()
+    owner.flow.accept()
+    owner.flow.close(EndReason.LIMIT)
+    owner.flow.close()
+    owner.flow.accept()
+    assert owner.told == ["accepted", EndReason.LIMIT]
+
+
+@pytest.mark.parametrize("body", [b"", b"\0\x35\x05aaaa", b"\0\x35\x04\x01\x02"])
+def test_malformed_datagram_is_the_other_end_s_fault(body: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        Owner().flow.on_datagram(memoryview(body))
