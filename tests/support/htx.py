@@ -1,10 +1,18 @@
-"""An HTX relay and its clients on loopback, without the rest of a node."""
+"""An HTX relay and its clients on loopback, without the rest of a node.
+
+As a program, `python -m tests.support.htx PORT`, it is a relay before the origin at PORT: prints its own
+port, ends with its standard input.
+"""
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -118,3 +126,35 @@ async def htx_relay(
     finally:
         listener.close()
         await asyncio.sleep(0)
+
+
+@contextlib.contextmanager
+def relay_process(origin: int) -> Iterator[int]:
+    """Run a relay as a process of its own, so that a prober does not slow it; give its port."""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.htx", str(origin)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=root,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield int(process.stdout.readline())
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(10)
+
+
+async def _main(origin: int) -> None:
+    async with htx_relay(origin) as relay:
+        print(relay.port, flush=True)  # noqa: T201
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(_main(int(sys.argv[1])))

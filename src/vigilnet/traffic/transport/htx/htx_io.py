@@ -1,5 +1,6 @@
 """HTX as a transport: dials like a browser, listens like the origin (docs/spec/htx.md)."""
 
+import asyncio
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -8,7 +9,7 @@ from typing import cast
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier
 from vigilnet.traffic.transport.htx.dial_io import Browser, open_carrier, read_params
-from vigilnet.traffic.transport.htx.server_io import HtxListener, Relay
+from vigilnet.traffic.transport.htx.server_io import HtxListener, Origin, Relay
 from vigilnet.traffic.transport.tcp_io import BACKLOG, TcpCarrier, TcpTransport
 
 
@@ -38,6 +39,11 @@ class HtxTransport:
         """Stand before the origin at `host`, an address; raises OSError if the port is taken."""
         if self.relay is None:
             raise LocalProtocolError("htx: listening without an origin")
+        origin_host, origin_port = self.relay.origin
+        found = await asyncio.get_running_loop().getaddrinfo(
+            origin_host, origin_port, type=socket.SOCK_STREAM
+        )
+        origin = cast("Origin", (found[0][0], found[0][4]))
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -47,7 +53,7 @@ class HtxTransport:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
             sock.listen(BACKLOG)
-            return HtxListener(sock, self.relay, accept)
+            return HtxListener(sock, self.relay, origin, accept)
         except BaseException:
             sock.close()
             raise

@@ -1,6 +1,9 @@
 """The relay's listener: everybody gets the origin, our clients a link (docs/spec/htx.md section 7)."""
 
 import asyncio
+import errno
+import itertools
+import os
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
@@ -10,21 +13,26 @@ from typing import Final
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.base.safelog import get_logger
-from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
-from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
+from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End, ResetWatch
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 ACCEPTS_PER_TURN: Final = 32
 ACCEPT_PAUSE_S: Final = 0.5
+FIN_TIMEOUT_S: Final = 60.0  # Linux's tcp_fin_timeout: how long it remembers what a program has closed
 FLIGHT_WAIT_S: Final = 0.2  # for the origin's first flight behind the handshake, while its count is unknown
 
+_UNDER_WAY: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
+
 _log = get_logger(__name__)
+
+
+Origin = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -47,15 +55,19 @@ class HtxListener:
     Args:
         sock: bound and listening.
         relay: what is behind it.
+        origin: the origin's family and address, resolved.
         accept: takes the carrier of every connection that turned out to be a client's of ours.
     """
 
-    def __init__(self, sock: socket.socket, relay: Relay, accept: Callable[[HtxCarrier], None]) -> None:
+    def __init__(
+        self, sock: socket.socket, relay: Relay, origin: Origin, accept: Callable[[HtxCarrier], None]
+    ) -> None:
         self._sock = sock
+        self.origin: Final = origin
         self._relay = relay
         self.accept = accept
         self._loop = asyncio.get_running_loop()
-        self._tasks = TaskGroup("htx listener")
+        self.resets: Final = ResetWatch(self._loop)
         self._connections: set[_Connection] = set()
         self._prefixes: Counter[str] = Counter()
         self._waiting: dict[str, deque[socket.socket]] = {}
@@ -81,12 +93,12 @@ class HtxListener:
         if self._resume is not None:
             self._resume.cancel()
         self._sock.close()
+        waiting, self._waiting = self._waiting, {}
+        for sock in itertools.chain.from_iterable(waiting.values()):
+            sock.close()
         for connection in list(self._connections):
             connection.abort()
-        for waiting in self._waiting.values():
-            for sock in waiting:
-                sock.close()
-        self._waiting.clear()
+        self.resets.close()
 
     def _pause(self) -> None:
         if self._is_accepting:
@@ -127,7 +139,12 @@ class HtxListener:
             self._free(prefix)
             return
         self._connections.add(connection)
-        self._tasks.start("connect to origin", connection.connect())
+        connection.connect()
+
+    def origin_failed(self, error: int) -> None:
+        """The origin refused a connection."""
+        self.origin_failures += 1
+        _log.warning("htx origin cannot be reached: is it running?", reason=os.strerror(error))
 
     def ended(self, connection: "_Connection", prefix: str) -> None:
         """A connection left the splice: closed, or a link's now."""
@@ -158,41 +175,57 @@ class _Connection:
         self._prefix = prefix
         self._loop = asyncio.get_running_loop()
         self._session = RelaySession(relay.authenticator, relay.network)
-        self._front = End(sock, self._loop, self._from_client, self._client_ended, self._client_broken)
+        self._front = End(
+            sock, self._loop, listener.resets, self._from_client, self._client_ended, self._client_broken
+        )
         self._front.on_room = self._pump
         self._back: End | None = None
+        self._connecting: socket.socket | None = None
         self._carrier: HtxCarrier | None = None
         self._tcp: TcpCarrier | None = None
         self._flight = 0
         self._flight_timer: asyncio.TimerHandle | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self._front.read(is_wanted=True)
 
-    async def connect(self) -> None:
-        """Connect to the origin; a refusal is passed on."""
-        host, port = self._relay.origin
-        sock: socket.socket | None = None
+    def connect(self) -> None:
+        """Connect to the origin, without a detour through a task: a prober measures what it costs."""
+        family, address = self._listener.origin
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        self._connecting = sock
+        error = sock.connect_ex(address)
+        if error in _UNDER_WAY:
+            self._loop.add_writer(sock.fileno(), self._connected)
+        else:
+            self._connected(error)
+
+    def _connected(self, error: int | None = None) -> None:
+        sock, self._connecting = self._connecting, None
+        if sock is None:
+            return
+        if error is None:
+            self._loop.remove_writer(sock.fileno())
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error or self._front.is_closed:
+            sock.close()
+            if not self._front.is_closed:
+                self._listener.origin_failed(error)
+                self._client_reset()
+            return
         try:
-            family, _, _, _, address = (await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setblocking(False)
-            await self._loop.sock_connect(sock, address)
-            if self._front.is_closed:
-                sock.close()
-                return
             back = self._back = End(
-                sock, self._loop, self._from_origin, self._origin_ended, self._origin_broken
+                sock,
+                self._loop,
+                self._listener.resets,
+                self._from_origin,
+                self._origin_ended,
+                self._origin_broken,
             )
-        except OSError as error:
-            if sock is not None:
-                sock.close()
-            self._listener.origin_failures += 1
-            _log.warning("htx origin cannot be reached: is it running?", error=error)
+        except OSError:  # gone already
+            sock.close()
             self._client_reset()
             return
-        except BaseException:
-            if sock is not None:
-                sock.close()
-            raise
         back.on_room = self._pump
         self._pump()
         if self._front.has_ended:
@@ -202,10 +235,16 @@ class _Connection:
         """The listener closes."""
         if self._carrier is None:
             self._front.close()
+        if self._connecting is not None:
+            self._loop.remove_writer(self._connecting.fileno())
+            self._connecting.close()
+            self._connecting = None
         self._leave_origin()
         self._gone()
 
     def _gone(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
         self._listener.ended(self, self._prefix)
 
     # --- splicing -------------------------------------------------------------------------------
@@ -254,6 +293,14 @@ class _Connection:
             return
         self._pump()
         self._front.write_eof()
+        if self._lingering is None:
+            self._lingering = self._loop.call_later(FIN_TIMEOUT_S, self._linger_over)
+
+    def _linger_over(self) -> None:
+        """The client keeps a connection that the origin has left: end it as the origin's kernel would."""
+        self._front.close()
+        self._leave_origin()
+        self._gone()
 
     def _client_broken(self) -> None:
         if self._back is not None:

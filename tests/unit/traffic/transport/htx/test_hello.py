@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from tests.support.entropy_rule import is_blocked
 from tests.support.hellos import NAMES, captured, template_of
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.htx.client_hello import (
@@ -15,6 +16,7 @@ from vigilnet.traffic.transport.htx.client_hello import (
 )
 from vigilnet.traffic.transport.htx.fingerprint import normalised
 from vigilnet.traffic.transport.htx.hello import build, build_retry
+from vigilnet.traffic.transport.htx.wire import encode_record
 
 NAME = "www.example.test"
 
@@ -116,3 +118,10 @@ def test_all_octets_that_should_be_random_come_from_the_source() -> None:
     first = build(template, NAME, source)
     drawn = itertools.count()
     assert build(template, NAME, source).hello == first.hello
+
+
+def test_no_first_packet_is_caught_by_the_entropy_rule_and_random_ones_are() -> None:
+    templates = [template_of(name) for name in NAMES]
+    hellos = [build(templates[at % 5], NAME, os.urandom, os.urandom(32)).hello.encode() for at in range(1000)]
+    assert not sum(is_blocked(encode_record(22, hello, 0x0301)[:1460]) for hello in hellos)
+    assert sum(is_blocked(b"\0" + os.urandom(400)) for _ in range(1000)) >= 990
