@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind, CarrierUser
+from vigilnet.traffic.transport.resets_io import reset_watch
 
 UNSENT_OCTETS: Final = 128 * 1024  # in the kernel and not yet sent; what waits there cannot be overtaken
 UNANSWERED_S: Final = 15  # sent and not acknowledged, then the kernel gives the connection up
@@ -25,6 +26,7 @@ BACKLOG: Final = 512
 ACCEPT_PAUSE_S: Final = 0.5  # when we have no file descriptor left
 ADDRESS_CHECK_S: Final = 2.0
 MAX_BUFFERS: Final = 64  # in one sendmsg
+READS_BEFORE_RESET: Final = 64  # a socket's buffer is emptied in fewer
 
 _TCP_NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
 _TCP_USER_TIMEOUT: Final = getattr(socket, "TCP_USER_TIMEOUT", None)
@@ -61,9 +63,12 @@ class TcpCarrier:
         self._unsent: deque[memoryview] = deque()
         self._is_closing = False
         self._is_released = False
+        self._is_broken = False
         self._linger: asyncio.TimerHandle | None = None
         self._local_host = _host_of(sock.getsockname())
         self._remote_host = _host_of(sock.getpeername())
+        self._resets = reset_watch(loop)
+        self._resets.watch(self._fd, self._in_error)
 
     def __del__(self) -> None:
         self._sock.close()  # the loop ended before our linger did
@@ -88,6 +93,8 @@ class TcpCarrier:
         self._user = user
         if not self._is_released:
             self._loop.add_reader(self._fd, self._on_readable)
+        if self._is_broken:
+            self._loop.call_soon(self._in_error)
 
     def _on_readable(self) -> None:
         user = self._user
@@ -105,6 +112,17 @@ class TcpCarrier:
             user.octets_received(count)
         else:
             self._release(None)
+
+    def _in_error(self) -> None:
+        """A reset came: deliver what came before it; reading then says so."""
+        if self._user is None and not self._is_closing:
+            self._is_broken = True  # told to the user once there is one
+            return
+        for _ in range(READS_BEFORE_RESET):
+            if self._is_released:
+                return
+            self._on_readable()
+        self._release(ConnectionResetError("reset by the neighbour"))
 
     def _discard(self) -> None:
         """Read on after our close, so that the kernel sends FIN and not RST over our last octets."""
@@ -188,6 +206,7 @@ class TcpCarrier:
         if self._is_released:
             return
         self._is_released = True
+        self._resets.forget(self._fd)
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)
         self._sock.close()

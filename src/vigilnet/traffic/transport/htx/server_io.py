@@ -18,7 +18,7 @@ from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
-from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End, ResetWatch
+from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
@@ -67,7 +67,6 @@ class HtxListener:
         self._relay = relay
         self.accept = accept
         self._loop = asyncio.get_running_loop()
-        self.resets: Final = ResetWatch(self._loop)
         self._connections: set[_Connection] = set()
         self._prefixes: Counter[str] = Counter()
         self._waiting: dict[str, deque[socket.socket]] = {}
@@ -98,7 +97,6 @@ class HtxListener:
             sock.close()
         for connection in list(self._connections):
             connection.abort()
-        self.resets.close()
 
     def _pause(self) -> None:
         if self._is_accepting:
@@ -175,9 +173,7 @@ class _Connection:
         self._prefix = prefix
         self._loop = asyncio.get_running_loop()
         self._session = RelaySession(relay.authenticator, relay.network)
-        self._front = End(
-            sock, self._loop, listener.resets, self._from_client, self._client_ended, self._client_broken
-        )
+        self._front = End(sock, self._loop, self._from_client, self._client_ended, self._client_broken)
         self._front.on_room = self._pump
         self._back: End | None = None
         self._connecting: socket.socket | None = None
@@ -217,7 +213,6 @@ class _Connection:
             back = self._back = End(
                 sock,
                 self._loop,
-                self._listener.resets,
                 self._from_origin,
                 self._origin_ended,
                 self._origin_broken,

@@ -5,58 +5,16 @@ decide. What one end does not take makes us stop reading from the other.
 """
 
 import asyncio
-import select
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from typing import Final
+
+from vigilnet.traffic.transport.resets_io import reset_watch
 
 HIGH_WATER: Final = 256 * 1024  # unsent for one end: then the other is not read
 READ_SIZE: Final = 64 * 1024
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-
-class ResetWatch:
-    """Hears of every RST, by an edge-triggered epoll inside the loop's own.
-
-    The loop's readers do not suffice: behind a FIN they would report that FIN for ever, and under uvloop they
-    miss one RST in ten (libuv stops a poll handle at POLLERR and uvloop drops what it says then). Linux only;
-    elsewhere an RST that the reader misses is seen at the next write.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._callbacks: dict[int, Callable[[], None]] = {}
-        self._epoll = select.epoll() if sys.platform == "linux" else None
-        if self._epoll is not None:
-            loop.add_reader(self._epoll.fileno(), self._on_events)
-
-    def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
-        """Call back once the socket is in error."""
-        if self._epoll is not None and descriptor not in self._callbacks:
-            self._callbacks[descriptor] = callback
-            self._epoll.register(descriptor, select.EPOLLET)
-
-    def forget(self, descriptor: int) -> None:
-        """Stop watching; before the socket is closed."""
-        if self._epoll is not None and self._callbacks.pop(descriptor, None) is not None:
-            self._epoll.unregister(descriptor)
-
-    def _on_events(self) -> None:
-        if self._epoll is None:
-            return
-        for descriptor, events in self._epoll.poll(0):
-            callback = self._callbacks.get(descriptor)
-            if callback is not None and events & select.EPOLLERR:
-                callback()
-
-    def close(self) -> None:
-        """Stop for good."""
-        if self._epoll is not None and not self._epoll.closed:
-            self._loop.remove_reader(self._epoll.fileno())
-            self._epoll.close()
-            self._callbacks.clear()
 
 
 class End:
@@ -65,7 +23,6 @@ class End:
     Args:
         sock: connected.
         loop: drives it.
-        resets: hears of RST behind FIN.
         on_data: takes octets; on_eof: it will send no more; on_reset: it is broken (called once, last).
     """
 
@@ -73,7 +30,6 @@ class End:
         self,
         sock: socket.socket,
         loop: asyncio.AbstractEventLoop,
-        resets: ResetWatch,
         on_data: Callable[[bytes], None],
         on_eof: Callable[[], None],
         on_reset: Callable[[], None],
@@ -83,7 +39,7 @@ class End:
         self._sock = sock
         self._fd = sock.fileno()
         self._loop = loop
-        self._resets = resets
+        self._resets = reset_watch(loop)
         self._on_data = on_data
         self._on_eof = on_eof
         self._on_reset = on_reset
@@ -94,7 +50,7 @@ class End:
         self.has_ended = False  # it sends no more
         self.is_shut = False  # we send no more
         self.is_closed = False
-        resets.watch(self._fd, self._in_error)
+        self._resets.watch(self._fd, self._in_error)
 
     @property
     def is_full(self) -> bool:
