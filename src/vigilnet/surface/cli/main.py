@@ -1,6 +1,6 @@
 """Entry point of the `vigilnet` command: finds the command and runs it.
 
-`run`, `keys` and `wipe` need more of the program than a control client may: they become
+`run`, `keys`, `htx` and `wipe` need more of the program than a control client may: they become
 programs of their own.
 """
 
@@ -14,7 +14,12 @@ from vigilnet.surface.cli import invite, node, testnet
 from vigilnet.surface.cli.processes import DAEMON_MODULE
 from vigilnet.surface.exits import OneLineParser, run_guarded
 
-BECOMES: Final = {"run": DAEMON_MODULE, "keys": "vigilnet.surface.keys", "wipe": "vigilnet.surface.wipe"}
+BECOMES: Final = {
+    "run": DAEMON_MODULE,
+    "keys": "vigilnet.surface.keys",
+    "wipe": "vigilnet.surface.wipe",
+    "htx": "vigilnet.surface.htx_capture",
+}
 
 
 def new_parser() -> argparse.ArgumentParser:
@@ -29,6 +34,7 @@ def new_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "keys", help="the node's identity key: show, generate, import, export", add_help=False
     )
+    commands.add_parser("htx", help="capture: make a hello template from a live browser", add_help=False)
     commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
     node.add_commands(commands)
     invite.add_commands(commands)
