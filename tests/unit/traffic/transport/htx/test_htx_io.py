@@ -1,19 +1,27 @@
 """Dialling and listening together, with a real nginx behind."""
 
 import asyncio
+import contextlib
 import os
+import signal
+import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.support.hellos import NAMES
+from tests.support.hellos import NAMES, captured, read_hello, template_of
 from tests.support.htx import PARAMS, Peer, ShiftedClock, browser, htx_relay
 from tests.support.needs import needs_programs
 from tests.support.origins import Certificates, make_certificates, nginx, s_server
 from vigilnet.traffic.link.wire import PacketKind, encode_packet
-from vigilnet.traffic.transport.carrier import CarrierKind
+from vigilnet.traffic.transport.carrier import Carrier, CarrierKind
+from vigilnet.traffic.transport.htx.fingerprint import ja4, normalised
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
+from vigilnet.traffic.transport.htx.templates_io import bundled_templates
 
 pytestmark = needs_programs("nginx", "openssl")
 
@@ -212,3 +220,86 @@ def test_a_hello_is_good_for_one_connection(origin: int, certificates: Certifica
             await asyncio.sleep(0.05)
 
     asyncio.run(scenario())
+
+
+WIRESHARK_DOUBTS = (
+    "_ws.malformed || _ws.expert.severity >= error || tls.ignored_unknown_record || tls.alert_message"
+)
+
+
+def dissect(capture: Path, port: int, display: str, *fields: str) -> list[list[str]]:
+    """Return what tshark says of the packets that match."""
+    command = ["tshark", "-r", str(capture), "-d", f"tcp.port=={port},tls", "-Y", display, "-T", "fields"]
+    for field in fields:
+        command += ["-e", field]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+@contextlib.contextmanager
+def capturing(port: int, file: Path) -> Iterator[None]:
+    """Capture loopback's traffic of one port while the block runs."""
+    command = ["tshark", "-q", "-i", "lo", "-f", f"tcp port {port}", "-w", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as tshark:
+        assert tshark.stderr is not None
+        while b"Capturing" not in tshark.stderr.readline():
+            assert tshark.poll() is None
+        time.sleep(1)
+        yield
+        time.sleep(1)
+        tshark.send_signal(signal.SIGINT)
+
+
+@pytest.mark.slow
+@needs_programs("tshark")
+def test_three_hundred_connections_look_like_five_browsers(
+    origin: int, certificates: Certificates, tmp_path: Path
+) -> None:
+    """On the wire: every hello equals its program's, TLS 1.3 without a doubt of tshark's, no name of ours."""
+    file = tmp_path / "wire.pcapng"
+    relay_port = 0
+
+    async def connect(transport: HtxTransport, port: int, accepted: "asyncio.Queue[Carrier]") -> None:
+        client = Peer(await transport.dial("127.0.0.1", port, PARAMS))
+        client.carrier.write([HELLO])
+        served = Peer(await accepted.get())
+        served.carrier.write([MESSAGE_2])
+        await client.wait_octets(len(MESSAGE_2))
+        client.carrier.write([MESSAGE_3, FRAME])
+        await served.wait_octets(len(HELLO) + len(MESSAGE_3) + len(FRAME))
+        served.carrier.close()
+        await client.wait(lambda: client.is_closed)
+        client.carrier.close()
+        await served.wait(lambda: served.is_closed)
+
+    async def scenario() -> None:
+        nonlocal relay_port
+        async with htx_relay(origin) as relay:
+            relay_port = relay.port
+            with capturing(relay.port, file):
+                transport = HtxTransport(replace(browser(certificates), templates=bundled_templates()))
+                for _ in range(300):
+                    await connect(transport, relay.port, relay.accepted)
+
+    asyncio.run(scenario())
+    hellos = dissect(file, relay_port, "tls.handshake.type == 1", "tcp.reassembled.data", "tcp.payload")
+    assert len(hellos) == 300
+    templates = {ja4(captured(name)[0][1]): name for name in NAMES}
+    seen = Counter[str]()
+    for reassembled, payload in hellos:
+        _, hello = read_hello(bytes.fromhex(reassembled or payload))
+        name = templates[ja4(hello)]
+        seen[name] += 1
+        template, (_, real) = template_of(name), captured(name)[0]
+        wanted = normalised(real, template) | {"length": None}
+        assert normalised(hello, template) | {"length": None} == wanted
+    assert set(seen) == set(NAMES)
+    versions = dissect(
+        file, relay_port, "tls.handshake.type == 2", "tls.handshake.extensions.supported_version"
+    )
+    assert [row[0] for row in versions] == ["0x0304"] * 300
+    doubts = dissect(file, relay_port, WIRESHARK_DOUBTS, "frame.number", "_ws.expert.message")
+    assert not doubts, doubts[:5]
+    octets = file.read_bytes()
+    assert b"vigilnet" not in octets.lower()
+    assert b"h" * 40 not in octets  # of the link's packets
