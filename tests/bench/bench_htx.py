@@ -1,7 +1,7 @@
 """What HTX costs beside plain TCP links: `python -m tests.bench.bench_htx [--mb 200] [--rounds 3]`.
 
-Two testnets of separate processes stand at once, one of each transport, 3 hops each; the same octets are fetched
-through them by turns from a server on loopback. CPU is that of all nodes, from /proc. Prints CPU-s/GB of each
+Two testnets of separate processes stand at once, one of each transport, 3 hops each; the same octets are
+fetched through them by turns from a server on loopback. CPU is that of all nodes, from /proc. Prints CPU-s/GB of each
 round and the ratio of the medians; also the time to each one's first circuit.
 """
 
@@ -109,7 +109,8 @@ def main() -> None:
         medians = {kind: statistics.median(values) for kind, values in costs.items()}
         for kind, facts in nets.items():
             print(
-                f"{kind}: median {medians[kind]:.2f} CPU-s/GB, first circuit {facts['first_circuit_ms']:.0f} ms"
+                f"{kind}: median {medians[kind]:.2f} CPU-s/GB,",
+                f"first circuit {facts['first_circuit_ms']:.0f} ms",
             )
         print(f"htx/tcp: {medians['htx'] / medians['tcp']:.2f}")
     server.close()
