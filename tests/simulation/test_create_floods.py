@@ -174,14 +174,14 @@ def test_creates_that_waited_too_long_are_dropped(monkeypatch: pytest.MonkeyPatc
 
 def test_flood_raises_the_effort_within_30_s_and_it_falls_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(network: OnionNetwork) -> None:
-        SlowHandshakes(monkeypatch, network, 0.005)
+        SlowHandshakes(monkeypatch, network, 0.05)
         victim = network.relays[0]
         flood = await Flooder.start(network.relays[1], victim)
         for _ in range(300):
-            flood.send(40)  # 400 a second where 200 can be answered
+            flood.send(12)  # far more than 20 a second, which can be answered
             await network.settle(0.1)
         assert victim.relay.gate.effort >= 8
-        assert flood.answers["puzzle"] > 1000
+        assert flood.answers["puzzle"] > 100
         circuit = await network.build(1)
         assert is_open(circuit), "an honest client solves the puzzle and is served"
         for _ in range(12):
@@ -312,3 +312,38 @@ def test_queues_of_a_client_that_reads_nothing_cost_nobody_else(monkeypatch: pyt
         assert is_open(honest)
 
     play(scenario, 2, delay_s=0.005)
+
+
+def test_queues_are_relieved_a_tenth_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many small holders one look must free more than one run, or each further run costs a look."""
+    monkeypatch.setattr(relay_io, "MAX_QUEUED_OCTETS", 200 * CELL_SIZE)
+
+    async def scenario(network: OnionNetwork) -> None:
+        guard = network.relays[0]
+        circuits = [await network.build(1) for _ in range(100)]
+        looks = 0
+        honest = guard.relay.queues.relieve
+
+        def count() -> None:
+            nonlocal looks
+            looks += 1
+            honest()
+
+        guard.relay.queues.relieve = count
+        for pair in network.hub.pairs:
+            for end in pair:
+                assert isinstance(end, SlowCarrier)
+                end.rate = 1.0
+                end._line_free = network.loop.time() + 1e6
+                end.write([bytes(1)])  # the kernel is full: nothing leaves
+        await network.settle(0.1)
+        for _ in range(4):
+            for relayed in guard.relay.circuits:
+                frame = new_frame(1)
+                pack_run_header(frame, RUN_AT, relayed.previous_id, Command.RELAY, 1)
+                relayed.backward_queue.push(frame, 1)
+        assert guard.relay.queues.used <= 200 * CELL_SIZE
+        assert 1 <= looks <= 8
+        assert len(circuits) > len(guard.relay.circuits) > 30
+
+    play(scenario, 1)

@@ -19,6 +19,7 @@ from vigilnet.traffic.stream.messages import check_empty
 from vigilnet.traffic.stream.mux import STREAM_TYPES, StreamMux
 from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
 
+MAX_RECORDS: Final = 4  # peer records that a client may give on one circuit
 MAX_DRAIN_CELLS: Final = 3584  # the largest congestion window: more cannot honestly be on the way
 
 
@@ -64,6 +65,7 @@ class RelayCircuit:
         "last_used",
         "next_id",
         "previous_id",
+        "records_taken",
         "relayed_cells",
         "state",
     )
@@ -80,6 +82,7 @@ class RelayCircuit:
         self.end: StreamMux | None = None
         self.state = RelayState.LAST
         self.drain_cells = 0
+        self.records_taken = 0
         self.relayed_cells = 0
         self.last_used = 0.0
 
@@ -250,7 +253,11 @@ class RelayCircuit:
             raise RemoteProtocolError(f"circuit: message type {kind} on stream {stream}")
         if kind == MessageType.EXTEND and is_first:
             self._extend(Extend.decode(body))
-        elif kind == MessageType.RECORD:
+        elif kind == MessageType.RECORD and self.state is not RelayState.MIDDLE:
+            # Each may cost us a signature's check, ten times what passing a cell on costs.
+            self.records_taken += 1
+            if self.records_taken > MAX_RECORDS:
+                raise RemoteProtocolError("circuit: more peer records than extending takes")
             self.host.relay_record(self, decode_record(body))
         elif kind == MessageType.TRUNCATE:
             check_empty(body, "truncate")

@@ -466,34 +466,42 @@ class RelayRole:
             )
 
     def _relieve(self) -> None:
-        """All queues together hold too much: drop what has waited longest, until they do not.
+        """All queues together hold too much: drop what has waited longest, until a tenth is free.
 
         Queues of circuits that are gone count like any other: else a client that reads nothing and has
-        his circuits torn down would hold the budget for ever, and cost all others their circuits.
+        his circuits torn down would hold the budget for ever, and cost all others their circuits. A
+        tenth at once, since looking for the oldest takes long when they are many.
         """
-        while self.queues.used > self.queues.limit:
-            waiting: list[tuple[int, RelayCircuit | tuple[LinkCircuits, int]]] = [
-                (since, circuit)
-                for circuit in self._places
-                for queue in (circuit.backward_queue, circuit.forward_queue)
-                if queue is not None and (since := queue.waiting_since) is not None
-            ]
-            waiting += [
-                (since, place)
-                for place, queue in self._ending.items()
-                if (since := queue.waiting_since) is not None
-            ]
-            if not waiting:
+        waiting: list[tuple[int, RelayCircuit | tuple[LinkCircuits, int]]] = [
+            (since, circuit)
+            for circuit in self._places
+            for queue in (circuit.backward_queue, circuit.forward_queue)
+            if queue is not None and (since := queue.waiting_since) is not None
+        ]
+        waiting += [
+            (since, place)
+            for place, queue in self._ending.items()
+            if (since := queue.waiting_since) is not None
+        ]
+        waiting.sort(key=lambda item: item[0])
+        enough = self.queues.limit * 9 // 10
+        for _, oldest in waiting:
+            if self.queues.used <= enough:
                 return
-            _, oldest = min(waiting, key=lambda item: item[0])
-            _log.debug("circuit torn down", reason="all queues are full")
-            if isinstance(oldest, RelayCircuit):
-                link, previous_id = self._places[oldest][0], oldest.previous_id
-                self.drop(oldest, Refusal(DestroyReason.OVERLOAD), at_once=False)
-            else:
-                link, previous_id = oldest
-                self._ending.pop(oldest).clear()
-            link.destroy(previous_id, Refusal(DestroyReason.OVERLOAD))
+            self._drop_waiting(oldest)
+
+    def _drop_waiting(self, oldest: "RelayCircuit | tuple[LinkCircuits, int]") -> None:
+        """Drop a circuit, or the queue of one that is gone."""
+        _log.debug("circuit torn down", reason="all queues are full")
+        if not isinstance(oldest, RelayCircuit):
+            link, previous_id = oldest
+            self._ending.pop(oldest).clear()
+        elif oldest in self._places:
+            link, previous_id = self._places[oldest][0], oldest.previous_id
+            self.drop(oldest, Refusal(DestroyReason.OVERLOAD), at_once=False)
+        else:  # it had runs waiting both ways, and is gone
+            return
+        link.destroy(previous_id, Refusal(DestroyReason.OVERLOAD))
 
     def link_lost(self, link: LinkCircuits) -> None:
         """A link closed: forget what it asked for, and what still waited for it."""

@@ -173,6 +173,24 @@ def test_a_record_for_the_next_extend_is_handed_on() -> None:
     assert bench.host.records == [b"record"]
 
 
+def test_records_are_taken_as_often_as_extending_needs_them() -> None:
+    bench = Bench()
+    message = encode_message(MessageType.RECORD, 0, b"record")
+    for _ in range(4):
+        bench.send(message)
+    with pytest.raises(RemoteProtocolError, match="more peer records"):
+        bench.send(message)
+    assert len(bench.host.records) == 4
+
+
+def test_a_middle_hop_takes_no_record() -> None:
+    bench = Bench()
+    bench.extend()
+    with pytest.raises(RemoteProtocolError, match="unexpected"):
+        bench.send(encode_message(MessageType.RECORD, 0, b"record"))
+    assert not bench.host.records
+
+
 def test_an_extend_that_failed_leaves_the_circuit_as_it_was() -> None:
     bench = Bench()
     bench.send(encode_message(MessageType.EXTEND, 0, EXTEND))
