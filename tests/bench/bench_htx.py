@@ -1,8 +1,8 @@
 """What HTX costs beside plain TCP links: `python -m tests.bench.bench_htx [--mb 200] [--rounds 3]`.
 
 Two testnets of separate processes stand at once, one of each transport, 3 hops each; the same octets are
-fetched through them by turns from a server on loopback. CPU is that of all nodes, from /proc. Prints CPU-s/GB of each
-round and the ratio of the medians; also the time to each one's first circuit.
+fetched through them by turns from a server on loopback. CPU is that of all nodes, from /proc.
+Prints CPU-s/GB of each round and the ratio of the medians; also the time to each one's first circuit.
 """
 
 import argparse
