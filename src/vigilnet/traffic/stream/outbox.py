@@ -219,6 +219,8 @@ class Outbox:
         """Nothing may be sent: tell the governor if that is for lack of octets."""
         if not self._ready and not self._datagrams:
             self._governor.emptied(now)
+        if self._owed is not None:  # a timer may fire early (uvloop's tick is 1 ms): never leave it unpaid
+            self._carriage.wake_later(SENDME_INTERVAL_S)
 
     def _is_sendme_due(self, now: float) -> bool:
         # Half of the interval is enough: a timer that fires a little early must not leave it unpaid.
