@@ -57,6 +57,9 @@ class _End:
     def wake_later(self, delay: float) -> None:
         self._loop.call_later(delay, self.wake)
 
+    def failed(self, error: Exception) -> None:
+        raise error
+
     def _run(self) -> None:
         self._is_woken = False
         now = self._clock.now()

@@ -46,6 +46,9 @@ class ListCarriage:
         assert len(record) == RUN_AT + CELL_SIZE * cells
         return record, self.tag
 
+    def failed(self, error: Exception) -> None:
+        raise error
+
     @property
     def tag(self) -> bytes:
         """The tag of the youngest record."""

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from vigilnet.base.errors import ErrorKind, LocalProtocolError, RemoteProtocolError, VigilnetError
+from vigilnet.base.safelog import get_logger
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import RUN_AT, RUN_HEADER_SIZE, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit.handshake import ClientHandshake, fill_cell
@@ -23,6 +24,8 @@ from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.mux import STREAM_TYPES, StreamMux
 from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
+
+_log = get_logger(__name__)
 
 BUILD_TIMEOUT_S: Final = 10.0
 MAX_PUZZLE_TRIES: Final = 1  # for one hop; what the relay asked stays good while its effort rises once
@@ -240,16 +243,28 @@ class ClientCircuit:
         if self.state is CircuitState.CLOSED:
             return None
         if self._own:
-            hop, message = self._own.popleft()
-            record = self._onion.new_record(1, hop)
-            record[AREA_AT : AREA_AT + len(message)] = message
-            frame, _ = self._onion.seal(record, hop)
-            pack_run_header(frame, RUN_AT, self.circuit_id, Command.RELAY, 1)
-            self.cells_sent += 1
-            return frame
+            try:
+                return self._pull_own()
+            except VigilnetError as error:
+                self.failed(error)
+                return None
         if self.state is CircuitState.OPEN:
             return self.mux.pull(now)
         return None
+
+    def _pull_own(self) -> memoryview:
+        hop, message = self._own.popleft()
+        record = self._onion.new_record(1, hop)
+        record[AREA_AT : AREA_AT + len(message)] = message
+        frame, _ = self._onion.seal(record, hop)
+        pack_run_header(frame, RUN_AT, self.circuit_id, Command.RELAY, 1)
+        self.cells_sent += 1
+        return frame
+
+    def failed(self, error: Exception) -> None:
+        """A record could not be made: end the circuit, never try its counter again."""
+        _log.failure("circuit failed, this is a bug: please report it", error)
+        self.fail("circuit: failed by a bug of ours", DestroyReason.PROTOCOL)
 
     def new_record(self, cells: int) -> memoryview:
         """Return a buffer for a record to the last hop (for the mux)."""

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Final, Protocol
 
 from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal, decode_record
 from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
@@ -18,6 +19,8 @@ from vigilnet.traffic.link.ports import LinkPort
 from vigilnet.traffic.stream.messages import check_empty
 from vigilnet.traffic.stream.mux import STREAM_TYPES, StreamMux
 from vigilnet.traffic.stream.wire import AREA_AT, MessageType, encode_message, split_area
+
+_log = get_logger(__name__)
 
 MAX_RECORDS: Final = 4  # peer records that a client may give on one circuit
 MAX_DRAIN_CELLS: Final = 3584  # the largest congestion window: more cannot honestly be on the way
@@ -45,6 +48,10 @@ class RelayHost(Protocol):
 
     def relay_end(self, circuit: "RelayCircuit") -> StreamMux:
         """Return a mux for the streams of a circuit that ends here."""
+        ...
+
+    def relay_failed(self, circuit: "RelayCircuit") -> None:
+        """A bug of ours ends this circuit: no counter of it may be tried again."""
         ...
 
     def relay_cut(self, circuit: "RelayCircuit", reason: DestroyReason) -> None:
@@ -153,6 +160,12 @@ class RelayCircuit:
     def wake_later(self, delay: float) -> None:
         """The mux has something that must wait."""
         self.backward_queue.wake_later(delay)
+
+    def failed(self, error: Exception) -> None:
+        """A record of the mux could not be made: nothing more is sealed, and the circuit ends."""
+        self._onion = None
+        _log.failure("circuit failed, this is a bug: please report it", error)
+        self.host.relay_failed(self)
 
     def send_control(self, kind: MessageType, body: bytes) -> None:
         """Send one control message to the client as a record of its own, behind what waits."""

@@ -402,6 +402,13 @@ class RelayRole:
             memory=self.stream_memory,
         )
 
+    def relay_failed(self, circuit: RelayCircuit) -> None:
+        """A bug of ours: tear the circuit down, behind the link's pull that met it."""
+        asyncio.get_running_loop().call_soon(self._drop_failed, circuit)
+
+    def _drop_failed(self, circuit: RelayCircuit) -> None:
+        self.drop(circuit, Refusal(DestroyReason.CLOSED), at_once=False, tell_previous=True)
+
     def relay_cut(self, circuit: RelayCircuit, reason: DestroyReason) -> None:
         """Destroy what lies behind us."""
         place, next_hop = self._places[circuit]

@@ -197,7 +197,11 @@ class StreamMux:
     def pull(self, now: float) -> memoryview | None:
         """Return the next record as a frame view, or None if nothing may be sent now."""
         self._now = now
-        return self.outbox.pull(now)
+        try:
+            return self.outbox.pull(now)
+        except Exception as error:  # noqa: BLE001 our bug, or a consumer's: it costs the circuit, not its link
+            self._carriage.failed(error)
+            return None
 
     def stream_ready(self, stream: Stream, octets: int) -> None:
         """A stream has something more to send."""

@@ -65,6 +65,10 @@ class Carriage(Protocol):
         """Have the link pull again after `delay` seconds."""
         ...
 
+    def failed(self, error: Exception) -> None:
+        """A record could not be made: a counter may be used up, so the circuit must end."""
+        ...
+
 
 @dataclass(slots=True)
 class Counters:

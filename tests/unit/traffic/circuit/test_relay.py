@@ -44,6 +44,7 @@ class Host:
     extends: list[Extend] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     cuts: list[DestroyReason] = field(default_factory=list)
+    failures: int = 0
 
     def relay_extend(self, circuit: RelayCircuit, request: Extend) -> None:
         self.extends.append(request)
@@ -56,6 +57,9 @@ class Host:
 
     def relay_cut(self, circuit: RelayCircuit, reason: DestroyReason) -> None:
         self.cuts.append(reason)
+
+    def relay_failed(self, circuit: RelayCircuit) -> None:
+        self.failures += 1
 
 
 def make_queue(port: LinkPort) -> RunQueue:
@@ -244,3 +248,16 @@ def test_after_its_close_a_circuit_takes_nothing_and_says_nothing() -> None:
     assert bench.circuit.state is RelayState.CLOSED
     with pytest.raises(RemoteProtocolError):
         bench.circuit.seal(bench.circuit.new_record(1), 1)
+
+
+def test_bug_while_a_record_is_made_drops_the_keys_at_once() -> None:
+    bench = Bench()
+    bench.send(BEGIN)
+    end = bench.circuit.end
+    assert end is not None
+    end.outbox._fill_streams = None  # type: ignore[method-assign, assignment]  # a bug
+    end.outbox._choose_cells = None  # type: ignore[method-assign, assignment]
+    assert bench.circuit.backward_queue.pull(0.0) is None
+    assert bench.host.failures == 1
+    assert bench.circuit._onion is None
+    assert bench.circuit.backward_queue.pull(0.0) is None

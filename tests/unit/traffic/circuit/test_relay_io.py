@@ -7,13 +7,14 @@ import pytest
 from tests.support.links import ListSource
 from tests.support.malicious_relay import Crossing, MaliciousRelay, Once, area_of, say, say_as_client
 from tests.support.onion_network import OnionNetwork, is_open, play
+from vigilnet.base.errors import LocalProtocolError
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit import run_queue
 from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit
 from vigilnet.traffic.circuit.messages import DestroyReason, PuzzleDemand, Refusal
 from vigilnet.traffic.stream.congestion import CongestionParameters
 from vigilnet.traffic.stream.outbox import MuxOptions
-from vigilnet.traffic.stream.wire import MessageType
+from vigilnet.traffic.stream.wire import EndReason, MessageType
 
 
 class Ends:
@@ -230,6 +231,59 @@ def test_idle_circuit_is_destroyed_after_600_s() -> None:
         assert ends[idle][0] is DestroyReason.CLOSED
         assert reader.octets >= 120
         assert [len(node.relay.circuits) for node in network.relays] == [1, 1, 1]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("where", ["client", "client's own", "exit"])
+def test_bug_while_a_record_is_sealed_costs_the_circuit_and_not_the_link(where: str) -> None:
+    """Rule (d): a counter is never tried twice."""
+
+    async def scenario(network: OnionNetwork) -> None:
+        ends = Ends(network)
+        other, circuit = await network.build(3), await network.build(3)
+        reader = network.open(circuit)
+        await network.settle()
+
+        def bug(*_: object) -> None:
+            raise ValueError("test: a bug") if where != "client's own" else LocalProtocolError("test: a bug")
+
+        if where == "exit":
+            last = network.relays[2].relay.circuits[-1]
+            assert last.end is not None
+            last.end.outbox._fill_streams = bug  # type: ignore[method-assign, assignment]
+        elif where == "client":
+            circuit.seal = bug  # type: ignore[method-assign, assignment]
+        else:
+            circuit._pull_own = bug  # type: ignore[method-assign, assignment]
+            circuit._send_own(1, MessageType.PADDING, b"")
+        reader.stream.write(b"x")
+        await network.settle(3)
+        assert not is_open(circuit)
+        assert reader.ended is EndReason.CLOSING
+        assert circuit in ends.errors
+        assert await network.exchange(other, 10_000)
+        network.assert_relay_links_live()
+        assert [len(node.relay.circuits) for node in network.relays] == [1, 1, 1]
+
+    play(scenario)
+
+
+def test_application_s_bug_while_it_is_asked_for_more_costs_its_circuit_alone() -> None:
+    async def scenario(network: OnionNetwork) -> None:
+        other, circuit = await network.build(3), await network.build(3)
+        reader = network.open(circuit, "sink.test")
+
+        def bug(event: str) -> None:
+            if event == "writable":
+                raise ValueError("test: a bug")
+
+        reader.on_event = bug
+        while room := reader.stream.room():
+            reader.stream.write(bytes(room))
+        await network.settle(3)
+        assert not is_open(circuit)
+        assert await network.exchange(other, 10_000)
 
     play(scenario)
 
