@@ -6,6 +6,7 @@ client, relay1, relay2, exit, target, stranger ── switch      the stranger's
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,6 @@ from vigilnet.peer.state_io import load_key_ring
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("curl")]
 
-ALL = Capability.RELAY | Capability.GUARD | Capability.EXIT
-
 
 def records_for(network: Network, name: str) -> Path:
     """Records of the network's relays, signed with their real keys, yet for the network `name`."""
@@ -39,10 +38,11 @@ def records_for(network: Network, name: str) -> Path:
         store = Store(copy)
         wall = time.time()
         issuer = RecordIssuer(load_key_ring(store, wall, os.urandom, name), os.urandom, 0)
-        record = issuer.issue(
-            Offer((PeerAddress.tcp(node.host.v4, 4001),), ALL, exit_summary=ExitSummary(True, ((1, 65535),))),
-            wall,
-        )
+        offer = Offer((PeerAddress.tcp(node.host.v4, 4001),), Capability.RELAY | Capability.GUARD)
+        if node.name == "exit":
+            every_port = ExitSummary(True, ((1, 65535),))
+            offer = replace(offer, capabilities=offer.capabilities | Capability.EXIT, exit_summary=every_port)
+        record = issuer.issue(offer, wall)
         (folder / f"{node.name}.record").write_bytes(record.encoded)
         shutil.rmtree(copy)
     return folder
