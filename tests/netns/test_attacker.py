@@ -93,7 +93,7 @@ CHANGES: dict[str, Callable[[bytes], bytes]] = {
 
 def received_until_broken(connection: socket.socket) -> bytes:
     received = bytearray()
-    connection.settimeout(15)
+    connection.settimeout(40)
     with suppress(ConnectionResetError):
         while piece := connection.recv(1 << 18):
             received += piece

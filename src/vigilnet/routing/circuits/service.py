@@ -280,8 +280,10 @@ class CircuitPool:
         while True:
             self._wake.clear()
             self.pool.sweep()
-            self._start_builds()
+            # One look at the clock: timers fire a little early, and a second look may be behind the pause.
             pause = self._next_build_at - self._clock.now()
+            if pause <= 0:
+                self._start_builds()
             try:
                 async with asyncio.timeout(pause if pause > 0 else SWEEP_S):
                     await self._wake.wait()
@@ -289,9 +291,7 @@ class CircuitPool:
                 pass
 
     def _start_builds(self) -> None:
-        """Build for requests that wait, then ahead; not before a failure's pause is over."""
-        if self._clock.now() < self._next_build_at:
-            return
+        """Build for requests that wait, then ahead; call it when no pause after a failure is on."""
         ports = list(self._waiting) if self._waiting else [None]
         wanted = max(self.pool.wanted(), 0)
         demanded = len(ports) if self._waiting else 0

@@ -417,6 +417,33 @@ def test_pause_after_failed_builds_is_the_back_off_and_no_longer() -> None:
     with_pool(scenario)
 
 
+def test_timer_that_fires_early_costs_no_sweep() -> None:
+    class Ahead:
+        """A clock that runs on a little each time it is read, and is behind when a timer has fired."""
+
+        def __init__(self, node: PoolNode) -> None:
+            self._loop = node.network.loop
+            self._read_at = 0.0
+            self._reads = 0
+
+        def now(self) -> float:
+            self._reads = self._reads + 1 if self._loop.time() == self._read_at else 0
+            self._read_at = self._loop.time()
+            return self._read_at - 0.0005 + 0.0004 * self._reads
+
+        def wall(self) -> float:
+            return self.now()
+
+    async def scenario(node: PoolNode) -> None:
+        node.pool._clock = Ahead(node)
+        node.network.hub.unreachable.update(relay.host for relay in node.network.relays)
+        node.pool.start()
+        await node.network.settle(3.9)
+        assert len({round(built, 2) for built in node.builds}) >= 4, "0, 0.25, 0.75, 1.75 s"
+
+    with_pool(scenario, starts=False)
+
+
 @pytest.mark.parametrize("outage_s", [1, 3, 5, 7])
 def test_request_outlives_a_few_seconds_without_a_network(outage_s: int) -> None:
     async def scenario(node: PoolNode) -> None:
