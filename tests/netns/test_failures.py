@@ -193,7 +193,8 @@ def test_a_full_disk_stops_no_relay(lab: Lab, tmp_path: Path) -> None:
 def test_with_no_relay_in_reach_few_dials_are_made_and_the_application_is_told(
     lab: Lab, tmp_path: Path, silence: str
 ) -> None:
-    network = start_network(lab, tmp_path, v6=False, relays=3, exits=2)
+    impatient = {"client": {"link": {**IMPATIENT, "handshake_timeout_s": 3.0}}}
+    network = start_network(lab, tmp_path, v6=False, relays=3, exits=2, tables=impatient)
     relays = [node for node in network.nodes.values() if node is not network.user]
     with Capture(network.client) as capture:
         for relay in relays:
