@@ -160,6 +160,57 @@ def test_flood_of_one_relay_leaves_places_for_others(monkeypatch: pytest.MonkeyP
     play(scenario, 3)
 
 
+def test_message_1_that_is_junk_is_refused_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(network: OnionNetwork) -> None:
+        flood = await Flooder.start(network.relays[1], network.relays[0])
+        body = bytearray(flood._body)
+        body[60] ^= 1
+        flood.send(20, bytes(body))
+        flood.send(5)
+        await network.settle(1)
+        assert flood.answers == {"protocol": 20, "created": 5}
+        network.assert_relay_links_live()
+
+    play(scenario, 2)
+
+
+def test_link_that_closes_forgets_what_it_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(network: OnionNetwork) -> None:
+        SlowHandshakes(monkeypatch, network, 0.01)
+        victim = network.relays[0]
+        flood = await Flooder.start(network.relays[1], victim)
+        flood.send(100)
+        await network.wait_for(lambda: victim.relay._waiting > 10)
+        flood.place.port.close()
+        await network.settle(3)
+        assert victim.relay._waiting == 0
+        assert not victim.relay.circuits
+        assert is_open(await network.build(1))
+
+    play(scenario, 2)
+
+
+def test_bug_in_a_handshake_costs_that_create_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(network: OnionNetwork) -> None:
+        honest = RelayHandshake.answer
+        calls = 0
+
+        def answer(handshake: RelayHandshake, create: CheckedCreate) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise ValueError("test: a bug")
+            return honest(handshake, create)
+
+        monkeypatch.setattr(RelayHandshake, "answer", answer)
+        flood = await Flooder.start(network.relays[1], network.relays[0])
+        flood.send(10)
+        await network.settle(1)
+        assert flood.answers == {"created": 9, "protocol": 1}
+
+    play(scenario, 2)
+
+
 def test_creates_that_waited_too_long_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(network: OnionNetwork) -> None:
         SlowHandshakes(monkeypatch, network, 0.1)

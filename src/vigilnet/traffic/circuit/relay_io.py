@@ -302,6 +302,10 @@ class RelayRole:
         except CreateRefusedError as error:
             link.destroy(circuit_id, Refusal(error.reason))
             return
+        except Exception as error:  # noqa: BLE001 others wait behind this one
+            _log.failure("handshake failed, this is a bug: please report it", error)
+            link.destroy(circuit_id, Refusal(DestroyReason.PROTOCOL))
+            return
         self._open(link, circuit_id, answer.keys)
         link.port.send_control(
             _cell(circuit_id, Command.CREATED, fill_cell(answer.created_body, self._random_bytes))

@@ -8,10 +8,12 @@ from tests.support.links import ListSource
 from tests.support.malicious_relay import Crossing, MaliciousRelay, Once, area_of, say, say_as_client
 from tests.support.onion_network import OnionNetwork, is_open, play
 from vigilnet.base.errors import LocalProtocolError
+from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit import run_queue
 from vigilnet.traffic.circuit.client import CircuitClosedError, ClientCircuit
-from vigilnet.traffic.circuit.messages import DestroyReason, PuzzleDemand, Refusal
+from vigilnet.traffic.circuit.handshake import ClientHandshake
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, PuzzleDemand, Refusal
 from vigilnet.traffic.stream.congestion import CongestionParameters
 from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.wire import EndReason, MessageType
@@ -284,6 +286,42 @@ def test_application_s_bug_while_it_is_asked_for_more_costs_its_circuit_alone() 
         await network.settle(3)
         assert not is_open(circuit)
         assert await network.exchange(other, 10_000)
+
+    play(scenario)
+
+
+def test_truncate_cuts_what_lies_behind_and_the_circuit_can_be_extended_again() -> None:
+    async def scenario(network: OnionNetwork) -> None:
+        circuit = await network.build(3)
+        await network.settle(0.1)
+        heard: list[int] = []
+        circuit._control = lambda kind, hop, body: heard.append(kind)  # type: ignore[method-assign]
+        say_as_client(circuit, 2, area_of((MessageType.TRUNCATE, 0, b"")))
+        await network.settle(3)
+        assert heard == [MessageType.TRUNCATED]
+        assert not network.relays[2].relay.circuits
+        other = network.relays[3]
+        body = ClientHandshake(other.identity, other.keys.public, Suite.AES_256_GCM).create_body()
+        say_as_client(circuit, 2, area_of((MessageType.EXTEND, 0, Extend(other.identity, 0, body).encode())))
+        await network.settle(1)
+        assert heard == [MessageType.TRUNCATED, MessageType.EXTENDED]
+        assert len(other.relay.circuits) == 1
+
+    play(scenario, 4)
+
+
+def test_refusal_that_meets_a_full_queue_ends_the_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client fills its queue, then asks to extend: the answer finds no place."""
+
+    async def scenario(network: OnionNetwork) -> None:
+        monkeypatch.setattr(run_queue, "MAX_QUEUE_OCTETS", 0)
+        start = network.loop.time()
+        with pytest.raises(CircuitClosedError):
+            await network.build(2)
+        assert network.loop.time() - start < 3
+        await network.settle(3)
+        assert not any(node.relay.circuits for node in network.relays)
+        network.assert_relay_links_live()
 
     play(scenario)
 
