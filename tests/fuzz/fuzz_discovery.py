@@ -7,6 +7,7 @@ from tests.support.records import RecordMaker
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.identity import Identity
 from vigilnet.peer.sources import Source
+from vigilnet.routing.discovery.directory import AnswerReader, Fetch
 from vigilnet.routing.discovery.inventory import Inventory, begin
 from vigilnet.routing.discovery.invite import format_invite, parse_invite
 from vigilnet.routing.discovery.welcome import format_welcome, parse_welcome
@@ -70,19 +71,30 @@ def _received(data: bytes) -> None:
         decode_frame(frame)
 
 
+def _fetch(data: bytes) -> None:
+    if Fetch.decode(data).encode() != data:
+        raise AssertionError("one request, two encodings")
+
+
+def _answer(data: bytes) -> None:
+    reader = AnswerReader()
+    for at in range(0, len(data), 50):
+        list(reader.feed(data[at : at + 50]))
+
+
 def _welcome(data: bytes) -> None:
     parse_welcome(data)
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
-    name: _swallow(target)
-    for name, target in (
-        ("invite", _invite),
-        ("welcome", _welcome),
-        ("frame", _frame),
-        ("received", _received),
-    )
+_TARGETS = {
+    "invite": _invite,
+    "welcome": _welcome,
+    "frame": _frame,
+    "received": _received,
+    "fetch": _fetch,
+    "answer": _answer,
 }
+TARGETS: dict[str, Callable[[bytes], None]] = {name: _swallow(target) for name, target in _TARGETS.items()}
 
 RECORD = RecordMaker("guest").record(1_800_000_000).encoded
 FRAMES = [
@@ -96,6 +108,8 @@ FRAMES = [
 
 SEEDS: dict[str, list[bytes]] = {
     "frame": FRAMES,
+    "fetch": [Fetch(10_800, 64).encode()],
+    "answer": [FRAMES[-1] * 2],
     "received": [*FRAMES, b"".join(frame.ljust(200, b"\0") for frame in FRAMES if len(frame) <= 200)],
     "invite": [format_invite(b"record").encode()],
     "welcome": [

@@ -148,12 +148,15 @@ class Node:
             await self._start_relay(self._own, known, links, circuits, htx)
         discovery = self.discovery = Discovery(options, self._clock, known, self._own)
         discovery.load()
+        self._undo.push_async_callback(discovery.close)
         if self._own is not None and options.discovery.gossip:
             discovery.start_gossip(links, circuits, self._random_bytes)
-            self._undo.push_async_callback(discovery.close)
+            discovery.start_directory(circuits, self._random_bytes)
         self._tasks.start("keep cache", keep_cache(store, known.view))
         if options.ingress.socks_enabled or options.ingress.http_enabled:
-            self._start_client(store, known, circuits)
+            pool = self._start_client(store, known, circuits)
+            if self._own is None and options.discovery.fetch and options.node.peers_folder is None:
+                discovery.start_fetching(circuits, pool.guards, pool, self._random_bytes)
         self._tasks.start("look", self._look())
         self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
 
@@ -177,6 +180,8 @@ class Node:
         options = self.options
         await asyncio.to_thread(own.prepare)
         capabilities = Capability.RELAY | Capability.GUARD
+        if options.discovery.gossip:
+            capabilities |= Capability.DIRECTORY
         summary = None
         if options.exit.enabled:
             exits = self._exit = ExitService(options.exit, self._clock)
@@ -232,7 +237,7 @@ class Node:
         self._listen.append(_join(host, listener.port))
         return host, listener.port
 
-    def _start_client(self, store: Store, known: KnownRelays, circuits: CircuitService) -> None:
+    def _start_client(self, store: Store, known: KnownRelays, circuits: CircuitService) -> CircuitPool:
         options = self.options
         guards = load_guards(store)
         self._tasks.start("keep guards", self._keep_guards(store, guards))
@@ -252,6 +257,7 @@ class Node:
         self._undo.push_async_callback(ingress.close)
         ingress.start()
         pool.start()
+        return pool
 
     def _publish(self, own: OwnRecord) -> None:
         """Put our record where the others look for it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, ErrorKind, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
+from vigilnet.node.directory_dialler import DirectoryDialler
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
@@ -14,9 +15,15 @@ from vigilnet.peer.descriptor import PeerRecord, parse_record
 from vigilnet.peer.identity import parse_peer_id, peer_id_text
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome
+from vigilnet.routing.circuits.service import CircuitPool
+from vigilnet.routing.discovery.directory import Fetch, choose_items
+from vigilnet.routing.discovery.directory_io import DirectoryServer
+from vigilnet.routing.discovery.fetch_io import Fetcher
 from vigilnet.routing.discovery.invite import format_invite, parse_invite
 from vigilnet.routing.discovery.service import GossipService
 from vigilnet.routing.discovery.welcome import MAX_ENTRIES, MAX_LIST_SIZE, format_welcome, parse_welcome
+from vigilnet.routing.discovery.wire import Item
+from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.link.service import LinkService
 
@@ -49,6 +56,8 @@ class Discovery:
         self._known = known
         self._own = own
         self._gossip: GossipService | None = None
+        self._directory: DirectoryServer | None = None
+        self._fetcher: Fetcher | None = None
 
     def load(self) -> None:
         """Take in what the settings name.
@@ -122,6 +131,54 @@ class Discovery:
         known.listeners.append(gossip.peers_changed)
         gossip.start()
 
+    def start_directory(self, circuits: CircuitService, random_bytes: Callable[[int], bytes]) -> None:
+        """Begin to give records to clients; relays only."""
+        own, view = self._own, self._known.view
+        if own is None or circuits.relay is None:
+            return
+
+        def choose(request: Fetch) -> list[Item]:
+            mine = self._own_record()
+            reached = (record for record in self._known.relays() if view.is_reached(record.identity))
+            return choose_items(
+                request,
+                [*([mine] if mine is not None else []), *reached],
+                view.revocations(),
+                view.proofs(),
+                random_bytes,
+                has_prefix_limits=not self._options.link.allow_private_addresses,
+            )
+
+        directory = self._directory = DirectoryServer(choose, self._clock)
+        circuits.relay.directory = directory.begin
+
+    def start_fetching(
+        self,
+        circuits: CircuitService,
+        guards: Guards,
+        pool: CircuitPool,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        """Begin to fetch records through circuits; clients only."""
+        dialler = DirectoryDialler(
+            circuits,
+            self._known,
+            guards,
+            self._clock,
+            random_bytes,
+            hops=self._options.circuits.hops,
+            is_private_network=self._options.link.allow_private_addresses,
+        )
+        fetcher = self._fetcher = Fetcher(
+            dialler.open,
+            self._known.view,
+            lambda: pool.first_circuit_ms is not None,
+            self._clock,
+            random_bytes,
+        )
+        self._known.listeners.append(fetcher.peers_changed)
+        fetcher.start()
+
     def own_changed(self) -> None:
         """We have issued a new record."""
         if self._gossip is not None:
@@ -129,6 +186,10 @@ class Discovery:
 
     async def close(self) -> None:
         """Stop what runs."""
+        if self._fetcher is not None:
+            await self._fetcher.close()
+        if self._directory is not None:
+            self._directory.close()
         if self._gossip is not None:
             await self._gossip.close()
 

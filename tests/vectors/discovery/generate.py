@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.vectors import protocol_vectors
 from vigilnet.peer.identity import Identity
+from vigilnet.routing.discovery.directory import Fetch
 from vigilnet.routing.discovery.inventory import digest_of
 from vigilnet.routing.discovery.invite import format_invite
 from vigilnet.routing.discovery.welcome import format_welcome
@@ -65,6 +66,7 @@ def gossip() -> dict[str, object]:
     entries = [pack_entry(bytes([number]) * 8, number) for number in range(3)]
     return {
         "frames": {name: encode_frame(frame).hex() for name, frame in frames.items()},
+        "fetch": Fetch(1_799_992_800, 64).encode().hex(),
         "digest": {
             "salt": b"saltsalt".hex(),
             "entries": [entry.hex() for entry in entries],

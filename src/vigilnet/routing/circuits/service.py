@@ -308,7 +308,7 @@ class CircuitPool:
         path: list[PeerRecord] = []
         try:
             path = self._choose(port)
-            circuit = await self._circuits.build([_hop(record) for record in path])
+            circuit = await self._circuits.build([hop_of(record) for record in path])
         except NoPathError as error:
             self._no_path[port] = str(error)
             self._build_failed(path, error)
@@ -384,7 +384,8 @@ class CircuitPool:
         self._notify()
 
 
-def _hop(record: PeerRecord) -> Hop:
+def hop_of(record: PeerRecord) -> Hop:
+    """Return what a circuit needs to know of a relay."""
     return Hop(
         record.identity,
         record.onion_key.public,

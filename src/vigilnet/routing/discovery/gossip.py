@@ -46,7 +46,7 @@ class Pace:
     """Times and numbers of gossip."""
 
     flush_s: float = 0.25  # how long news are gathered
-    round_s: float = 30.0  # between two comparisons that we begin
+    round_s: float = 60.0  # between two comparisons that we begin
     look_s: float = 1.0  # from a change of the table by others to our noticing
     sweep_s: float = 60.0  # between two full looks at the table
     tick_s: float = 0.25  # while something waits

@@ -13,6 +13,7 @@ class Options:
     welcome_lists: tuple[Path, ...] = ()  # files of invites, from whomever you like
     welcome_signers: tuple[str, ...] = ()  # peer ids; not empty: only lists that one of them signed
     gossip: bool = True  # relays tell each other whom they know; a client never takes part
+    fetch: bool = True  # clients ask relays for records, through circuits; not those with a peers_folder
     neighbours: int = 6  # relays that a relay gossips with by its own choice
     cache_s: float = 86_400.0  # records of the last run that are older are not used; 0: none is
 

@@ -34,6 +34,7 @@ class PathRequest:
     avoid: frozenset[bytes] = frozenset()  # identities that failed just now: no middles, no exits
     avoid_exits: frozenset[bytes] = frozenset()  # identities that refused the port: no exits
     exit: bytes | None = None  # this exit and no other
+    last: Capability = Capability.EXIT  # what the last hop must offer
 
 
 class Dice:
@@ -147,7 +148,7 @@ def choose_path(
 
 
 def _serves(record: PeerRecord, request: PathRequest) -> bool:
-    if Capability.EXIT not in record.capabilities:
+    if request.last not in record.capabilities:
         return False
     if record.identity in request.avoid or record.identity in request.avoid_exits:
         return False
@@ -161,6 +162,8 @@ def _missing_exit(known: Sequence[PeerRecord], request: PathRequest) -> str:
     exits = sum(Capability.EXIT in record.capabilities for record in known)
     if not known:
         return "path: no relays known yet; wait for discovery, or give record files"
+    if request.last is not Capability.EXIT:
+        return f"path: {len(known)} relays known, none of them offers {request.last.name}"
     if request.port is not None and exits:
         return f"path: {exits} exits known, none of them accepts port {request.port} now"
     return f"path: {len(known)} relays known, no usable exit among them"

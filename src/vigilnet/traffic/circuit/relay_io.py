@@ -29,6 +29,7 @@ from vigilnet.traffic.link.ports import LinkPort
 from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.mux import Acceptor, StreamMux
 from vigilnet.traffic.stream.outbox import MuxOptions
+from vigilnet.traffic.stream.stream import Stream
 
 # From the specification.
 EXTEND_TIMEOUT_S: Final = 10.0
@@ -164,6 +165,7 @@ class RelayRole:
         self._random_bytes = random_bytes
         self._network = network
         self.acceptor: Acceptor | None = None
+        self.directory: Callable[[Stream], None] | None = None  # serves streams that ask for peer records
         now = clock.now()
         self.gate = PuzzleGate(identity, random_bytes, now, network)
         self._handshake = RelayHandshake(identity, secrets, self.gate, network=network)
@@ -404,6 +406,7 @@ class RelayRole:
             acceptor=self.acceptor,
             is_client=False,
             memory=self.stream_memory,
+            directory=self.directory,
         )
 
     def relay_failed(self, circuit: RelayCircuit) -> None:

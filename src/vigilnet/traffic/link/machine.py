@@ -102,7 +102,7 @@ class LinkMachine:
         self.active_sources: Final = self._scheduler.active  # to look into, so that activating is cheap
         self._give_up_at = now + options.handshake_timeout_s
         self._received_at = now
-        self._spoke_at = -math.inf  # runs or gossip sent: something that should draw an answer, or an ACK
+        self._spoke_at = -math.inf  # runs sent: something that should draw an answer; gossip may draw none
         self._ping: bytes | None = None  # the one under way
         self._ping_due = 0.0
         # one side asks first, so that an idle link costs one exchange; the dialler: its NAT forgets
@@ -135,7 +135,7 @@ class LinkMachine:
 
     @property
     def spoke_at(self) -> float:
-        """When runs or gossip were last sent; minus infinity if never."""
+        """When runs were last sent; minus infinity if never."""
         return self._spoke_at
 
     # --- receiving -------------------------------------------------------------------------------
@@ -266,7 +266,6 @@ class LinkMachine:
                 self._spoke_at = now
             if self._gossip:  # one a batch, behind the circuits
                 parts.extend(sealer.seal(FrameType.GOSSIP, self._gossip.popleft(), now))
-                self._spoke_at = now
         return parts
 
     # --- time ------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ STREAM_TYPES: Final = frozenset(
         MessageType.DATAGRAM,
         MessageType.ECHO,
         MessageType.SENDME,
+        MessageType.BEGIN_DIRECTORY,
     }
 )
 """Messages that the mux understands; all others belong to the circuit."""
@@ -91,12 +92,14 @@ class StreamMux:
         acceptor: Acceptor | None,
         is_client: bool,
         memory: StreamMemory | None = None,
+        directory: Callable[[Stream], None] | None = None,
     ) -> None:
         now = clock()
         self._clock = clock
         self._carriage = carriage
         self._options = options
         self._acceptor = acceptor
+        self._directory = directory  # serves streams that ask for peer records; must not wait
         self._is_client = is_client
         self.outbox = Outbox(carriage, options, now, lambda stream: self._forget(stream, EndReason.DONE))
         self.streams: dict[int, Stream] = {}
@@ -148,6 +151,13 @@ class StreamMux:
         self.streams[stream.identifier] = stream
         self.outbox.queue(MessageType.BEGIN, stream.identifier, target.encode())
         stream.write(early)
+        return stream
+
+    def open_directory(self) -> Stream:
+        """Open a stream to the last hop itself, which gives peer records (discovery.md section 6)."""
+        stream = self._new_stream(self._take_id())
+        self.streams[stream.identifier] = stream
+        self.outbox.queue(MessageType.BEGIN_DIRECTORY, stream.identifier)
         return stream
 
     def open_datagrams(self, target: Target) -> DatagramFlow:
@@ -339,10 +349,7 @@ class StreamMux:
             reason = EndReason.LIMIT if self._is_full else EndReason.POLICY
             late = LateMessages(self._clock())
             if target.proto == 6:
-                late = LateMessages(
-                    self._clock(), CreditReceiver(self._now, self._options.stream_credit), fins=1
-                )
-                late.credits = MAX_LATE_CREDITS
+                late = self._late_stream()
             else:
                 kind = MessageType.DATAGRAM if target.proto == 17 else MessageType.ECHO
                 late.others[kind] = MAX_LATE_DATAGRAMS
@@ -353,6 +360,23 @@ class StreamMux:
         else:
             accepted = self.streams[identifier] = self._new_stream(identifier)
             self._acceptor.begin(accepted, target)
+
+    def _late_stream(self) -> LateMessages:
+        """What may still come for a stream that was refused."""
+        late = LateMessages(self._clock(), CreditReceiver(self._now, self._options.stream_credit), fins=1)
+        late.credits = MAX_LATE_CREDITS
+        return late
+
+    def _on_begin_directory(self, identifier: int, body: memoryview) -> None:
+        check_empty(body, "begin directory")
+        if self._is_client or not identifier or self._is_used(identifier):
+            raise RemoteProtocolError("stream: unexpected begin directory, or on a used stream")
+        if self._directory is None or self._is_full:
+            reason = EndReason.LIMIT if self._is_full else EndReason.POLICY
+            self._refuse(identifier, reason, self._late_stream())
+            return
+        accepted = self.streams[identifier] = self._new_stream(identifier)
+        self._directory(accepted)
 
     def _is_used(self, identifier: int) -> bool:
         return (
@@ -505,4 +529,5 @@ class StreamMux:
         MessageType.DATAGRAM: _on_datagram,
         MessageType.ECHO: _on_echo,
         MessageType.SENDME: _on_sendme,
+        MessageType.BEGIN_DIRECTORY: _on_begin_directory,
     }

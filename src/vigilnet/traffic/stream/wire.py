@@ -36,7 +36,7 @@ pack_message_header: Final = _HEADER.pack_into
 
 
 class MessageType(IntEnum):
-    """What a relay message is; 24 to 27 and 32 to 40 are kept for multipath and rendezvous."""
+    """What a relay message is; 24 to 27, 32 to 40 and 49 to 63 are kept: multipath, rendezvous, look-ups."""
 
     BEGIN = 1
     CONNECTED = 2
@@ -69,6 +69,7 @@ class MessageType(IntEnum):
     RENDEZVOUS1 = 38
     RENDEZVOUS2 = 39
     REND_DATA = 40
+    BEGIN_DIRECTORY = 48
 
 
 COUNTED: Final = frozenset({MessageType.DATA, MessageType.DATAGRAM, MessageType.ECHO, MessageType.REND_DATA})

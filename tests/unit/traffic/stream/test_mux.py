@@ -23,6 +23,7 @@ from vigilnet.traffic.stream.messages import (
     encode_credit,
 )
 from vigilnet.traffic.stream.outbox import MuxOptions
+from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import MAX_STREAM_ID, EndReason, MessageType
 
 UDP = Target("", 0, 17)
@@ -57,6 +58,9 @@ MESSAGES: dict[str, Message] = {
     "resolve on 0": (MessageType.RESOLVE, 0, Resolve("name.test", 1).encode()),
     "resolved on 0": (MessageType.RESOLVED, 0, Resolved(0).encode()),
     "datagram on 0": (MessageType.DATAGRAM, 0, Datagram("203.0.113.1", 53, b"q").encode()),
+    "begin directory": (MessageType.BEGIN_DIRECTORY, 1, b""),
+    "begin directory on 0": (MessageType.BEGIN_DIRECTORY, 0, b""),
+    "bad begin directory": (MessageType.BEGIN_DIRECTORY, 1, b"x"),
     "padding": (MessageType.PADDING, 0, b""),
     "extend": (MessageType.EXTEND, 0, b"x"),
     "truncated": (MessageType.TRUNCATED, 0, Refusal(DestroyReason.CLOSED).encode()),
@@ -159,6 +163,10 @@ def exit_closes_flow(pair: MuxPair) -> None:
     pair.targets.flows[0].close(EndReason.LIMIT)
 
 
+def with_directory(pair: MuxPair) -> None:
+    pair.exit.mux._directory = lambda stream: stream.accept()
+
+
 LATE = "end, credit, credit that does not grow"
 STREAM = "end, fin, credit, data"
 LATE_STREAM = f"{LATE}, fin, data"
@@ -186,7 +194,9 @@ STATES = {
     "client: look-up refused": State(lookup, client_gets("end")),
     "client: look-up abandoned": State(lookup, abandon, takes="resolved, end"),
     "client: look-up abandoned, answered": State(lookup, abandon, client_gets("resolved"), takes="end"),
-    "exit: nothing": State(takes="begin, resolve"),
+    "exit: nothing": State(takes="begin, resolve, begin directory"),
+    "exit: directory refused": State(exit_gets("begin directory"), takes=LATE_STREAM),
+    "exit: directory": State(with_directory, exit_gets("begin directory"), takes=STREAM),
     "exit: begun": State(exit_begins(Target("silent.test", 80)), takes=STREAM),
     "exit: accepted": State(exit_gets("begin"), takes=STREAM),
     "exit: fin received": State(exit_gets("begin"), exit_gets("fin"), takes="end, credit"),
@@ -241,6 +251,36 @@ def test_every_message_meets_an_exit_that_serves_nothing() -> None:
             pair.exit.receive(message)
         with pytest.raises(RemoteProtocolError):
             pair.exit.receive(late[-1])
+
+
+def test_a_stream_to_the_last_hop_itself_carries_octets_both_ways() -> None:
+    pair = MuxPair()
+    served: list[Stream] = []
+    pair.exit.mux._directory = served.append
+    stream = pair.client.mux.open_directory()
+    stream.write(b"which relays?")
+    pair.settle()
+    heard, told = Reader(served[0]), Reader(stream)
+    served[0].set_consumer(heard)
+    stream.set_consumer(told)
+    served[0].accept()
+    served[0].write(b"these" * 10_000)
+    served[0].write_eof()
+    pair.settle()
+    assert heard.data == b"which relays?"
+    assert told.data == b"these" * 10_000
+    assert told.has_eof
+
+
+def test_a_full_exit_refuses_streams_to_itself_as_others() -> None:
+    pair = MuxPair()
+    with_directory(pair)
+    for _ in range(256):
+        pair.open("silent.test")
+    pair.settle()
+    pair.exit.receive((MessageType.BEGIN_DIRECTORY, 999, b""))
+    (record,) = pair.exit.pull_all()
+    assert record.messages[-1] == (MessageType.END, 999, end_of(EndReason.LIMIT))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""Nodes find each other from one invite, and speak to nobody else.
+
+r0 ── switch ── r1 ... r5, client        all know r0 by its invite, nothing else
+"""
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.capture import TCP, Capture
+from tests.support.netns import Lab, Namespace
+from tests.support.nodes import VIGILNETD
+from vigilnet.base.errors import VigilnetError
+from vigilnet.surface.control.client import ControlClient
+from vigilnet.surface.control.schema import Status
+
+pytestmark = pytest.mark.netns
+
+IGMP = 2
+
+Tables = dict[str, dict[str, object]]
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+def start(host: Namespace, folder: Path, name: str, tables: Tables, *arguments: str) -> Path:
+    """Start a node; return its state folder."""
+    everything: Tables = {"link": {"allow_private_addresses": True}, **tables}
+    node: dict[str, object] = {"state_folder": str(folder / name), "network": "netns", "work_bits": 0}
+    everything["node"] = node | tables.get("node", {})
+    lines = []
+    for table, keys in everything.items():
+        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
+    file = folder / f"{name}.toml"
+    file.write_text("\n".join(lines) + "\n")
+    with (folder / f"{name}.log").open("wb") as log:
+        host.start(VIGILNETD, "--config", file, *arguments, stdout=log)
+    return folder / name
+
+
+def relay_tables(host: Namespace, **discovery: object) -> Tables:
+    return {
+        "relay": {"enabled": True, "listen": [f"{host.v4}:4001"]},
+        "ingress": {"socks_enabled": False, "http_enabled": False},
+        "discovery": discovery,
+    }
+
+
+def wait_until(state: Path, is_so: Callable[[Status], bool], timeout: float = 30.0) -> float:
+    """Wait until a node's status is as wanted; return how long it took."""
+    started = time.monotonic()
+    while time.monotonic() - started < timeout:
+        with contextlib.suppress(VigilnetError), ControlClient(state) as control:
+            if is_so(control.status()):
+                return time.monotonic() - started
+        signal.sigtimedwait([], 0.05)
+    raise TimeoutError(f"{state.name}: not so after {timeout} s")
+
+
+def invite_of(state: Path) -> str:
+    wait_until(state, lambda status: bool(status.listen))
+    with ControlClient(state) as control:
+        return control.invite().uri
+
+
+def test_relays_that_know_one_know_all_and_speak_to_nobody_else(lab: Lab, tmp_path: Path) -> None:
+    hosts = [lab.namespace(f"r{number}") for number in range(6)]
+    lab.switch(*hosts, v6=False)
+    with Capture(hosts[5]) as seen:
+        first = start(hosts[0], tmp_path, "r0", relay_tables(hosts[0]))
+        invite = invite_of(first)
+        others = [
+            start(host, tmp_path, f"r{number}", relay_tables(host), "--invite", invite)
+            for number, host in enumerate(hosts[1:], 1)
+        ]
+        for state in (first, *others):
+            wait_until(state, lambda status: status.peers == 5)
+    packets = [packet for packet in seen.packets if packet.protocol != IGMP]  # the bridge's own talk
+    assert {end for packet in packets for end in (packet.source, packet.target)} <= {
+        host.v4 for host in hosts
+    }
+    assert {packet.protocol for packet in packets} == {TCP}
+    assert {packet.target_port for packet in packets if packet.is_syn} == {4001}
+    assert len(packets) > 20
+
+
+def test_a_client_with_one_invite_gets_three_hops_and_speaks_to_its_guard_alone(
+    lab: Lab, tmp_path: Path
+) -> None:
+    *hosts, client = (lab.namespace(name) for name in ("r0", "r1", "r2", "r3", "client"))
+    lab.switch(*hosts, client, v6=False)
+    first = start(hosts[0], tmp_path, "r0", relay_tables(hosts[0]))
+    invite = invite_of(first)
+    for number, host in enumerate(hosts[1:], 1):
+        tables = relay_tables(host) | {"exit": {"enabled": True, "policy": "open"}}
+        state = start(host, tmp_path, f"r{number}", tables, "--invite", invite)
+        wait_until(state, lambda status: status.peers > 0)
+    wait_until(first, lambda status: status.peers == 3)
+    with Capture(client) as seen:
+        proxies: Tables = {"ingress": {"socks_port": 1080, "http_enabled": False}}
+        state = start(client, tmp_path, "client", proxies, "--invite", invite)
+        wait_until(state, lambda status: status.first_circuit_ms is not None)
+        wait_until(state, lambda status: status.circuits >= 3)
+        with ControlClient(state) as control:
+            assert all(len(circuit.hops) == 3 for circuit in control.circuits() if circuit.state == "open")
+            assert (control.status().first_circuit_ms or 0) < 5000
+    packets = [packet for packet in seen.packets if packet.protocol != IGMP]
+    assert {end for packet in packets for end in (packet.source, packet.target)} == {client.v4, hosts[0].v4}
+    assert {packet.protocol for packet in packets} == {TCP}
+    for number in range(4):
+        with ControlClient(tmp_path / f"r{number}") as control:
+            assert control.status().peers == 3, "nobody counts the client"
