@@ -4,6 +4,7 @@
     SINK        take everything; after the other's half-close send its SHA-256 as hex, then half-close
     BOTH n      SEND and SINK at once, the hash behind the n octets
     ECHO        send everything back
+    RESET n     send n octets, then break the connection off
     DRIP        a dot each 50 ms until the other closes
 
 The octets of SEND differ at every place of a MiB and from MiB to MiB, so that loss, doubling and
@@ -13,6 +14,7 @@ disorder change their hash.
 import contextlib
 import hashlib
 import socket
+import struct
 import sys
 import threading
 import time
@@ -89,13 +91,18 @@ def _echo(connection: socket.socket, _: int) -> None:
         connection.sendall(piece)
 
 
+def _reset(connection: socket.socket, octets: int) -> None:
+    send(connection, octets)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def _drip(connection: socket.socket, _: int) -> None:
     while True:
         connection.sendall(b".")
         time.sleep(0.05)
 
 
-_WORDS = {"SEND": _send, "SINK": _sink, "BOTH": _both, "ECHO": _echo, "DRIP": _drip}
+_WORDS = {"SEND": _send, "SINK": _sink, "BOTH": _both, "ECHO": _echo, "RESET": _reset, "DRIP": _drip}
 
 
 def main() -> None:
