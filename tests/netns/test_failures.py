@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -66,6 +67,16 @@ def test_a_target_that_breaks_off_is_seen_to(lab: Lab, tmp_path: Path) -> None:
     with network.dial(f"RESET {2 * MIB}") as connection:
         wait_broken(connection)
     assert network.fetch() == "found\n"
+
+
+def test_an_application_that_breaks_off_leaves_no_stream_behind(lab: Lab, tmp_path: Path) -> None:
+    network = start_network(lab, tmp_path)
+    for words in ("DRIP", "ECHO", f"SEND {64 * MIB}", "SINK"):
+        connection = network.dial(words)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(bytes(10_000))
+        connection.close()
+        wait_until(lambda: not network.user.streams(), f"{words} is over", timeout=SOON_S)
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["guard", "middle"])

@@ -101,7 +101,7 @@ class StreamMux:
         self._acceptor = acceptor
         self._directory = directory  # serves streams that ask for peer records; must not wait
         self._is_client = is_client
-        self.outbox = Outbox(carriage, options, now, lambda stream: self._forget(stream, EndReason.DONE))
+        self.outbox = Outbox(carriage, options, now, self._sent_to_the_end)
         self.streams: dict[int, Stream] = {}
         self.flows: dict[int, DatagramFlow] = {}
         self._lookups: dict[int, Callable[[Resolved | EndReason], None]] = {}
@@ -124,6 +124,9 @@ class StreamMux:
     def counters(self) -> Counters:
         """What crossed this circuit."""
         return self.outbox.counters
+
+    def _sent_to_the_end(self, stream: Stream) -> None:
+        self._forget(stream, stream.wants_close or EndReason.DONE)
 
     @property
     def can_open(self) -> bool:

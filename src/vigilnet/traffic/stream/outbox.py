@@ -289,8 +289,8 @@ class Outbox:
 
     def _fill_end(self, stream: Stream, record: memoryview, at: int, end: int) -> int:
         """FIN or END behind the last octets of a stream, in the same record if it fits."""
-        if stream.wants_close:
-            kind, body = MessageType.END, encode_end(EndReason.DONE)
+        if (reason := stream.wants_close) is not None:
+            kind, body = MessageType.END, encode_end(reason)
         elif stream.fin_queued and not stream.fin_sent:
             kind, body = MessageType.FIN, b""
         else:

@@ -17,6 +17,7 @@ from typing import Final
 
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import EndReason
+from vigilnet.traffic.transport.resets_io import reset_watch
 
 READ_SIZE: Final = 64 * 1024
 MAX_BUFFERS: Final = 64  # of one sendmsg
@@ -32,7 +33,9 @@ class SocketBridge:
     """One socket joined to one stream; a `StreamConsumer`."""
 
     __slots__ = (
+        "__weakref__",
         "_fd",
+        "_has_failed",
         "_is_closed",
         "_is_flushing",
         "_is_reading",
@@ -67,6 +70,7 @@ class SocketBridge:
         self._is_writing = False
         self._is_flushing = False
         self._is_closed = False
+        self._has_failed = False  # the socket; what it received before may still be read
         self._remote_eof = False  # the stream sends no more
         self._sent_eof = False  # the socket sends no more
         self._reason: EndReason | None = None
@@ -76,6 +80,16 @@ class SocketBridge:
         self._stream.set_consumer(self)
         if not self._is_closed:
             self._resume()
+            reset_watch(self._loop).watch(self._fd, self._in_error)
+
+    def _in_error(self) -> None:
+        """The socket was reset; the loop's reader may hear neither of that nor of what is left to read."""
+        self._has_failed = True
+        if self._is_reading:
+            self._read()
+        elif self._stream.closed is not None or self._stream.fin_queued:  # nothing is left to read
+            self._broken(ConnectionResetError(errno.ECONNRESET, "reset"))
+        # else there is no room: `writable` reads on
 
     def connected(self, address: str, ttl: int) -> None:
         """The exit reached the target; whoever opened the stream has told the application."""
@@ -155,6 +169,11 @@ class SocketBridge:
             return
         if data:
             self._stream.write(data)
+            if self._has_failed:
+                self._loop.call_soon(self._read)
+            return
+        if self._has_failed:  # its error was taken by somebody else: this is no orderly end
+            self._broken(ConnectionResetError(errno.ECONNRESET, "reset"))
             return
         self._pause()
         self._sent_eof = True
@@ -210,12 +229,12 @@ class SocketBridge:
                 self._broken(error)
 
     def _broken(self, error: OSError) -> None:
-        """The socket failed: end the stream at once."""
+        """The socket failed: end the stream behind what was read."""
         reason = EndReason.RESET if error.errno in _RESET else EndReason.CLOSING
         self._out.clear()
         stream = self._stream
         self._close()
-        stream.close(reason)
+        stream.close(reason, sends_first=True)
 
     def _close(self) -> None:
         if self._is_closed:
@@ -230,6 +249,7 @@ class SocketBridge:
         if reason is not EndReason.DONE:  # by RST: what was cut off must not look complete
             with suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        reset_watch(self._loop).forget(self._fd)
         self._socket.close()
         if self._on_closed is not None:
             self._on_closed(reason)

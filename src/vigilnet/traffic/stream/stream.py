@@ -128,7 +128,7 @@ class Stream:
         self._head = 0
         self.pending_octets = 0
         self._wants_refill = False
-        self._close_when_sent = False
+        self._close_when_sent: EndReason | None = None
         self.fin_queued = False
         self.fin_sent = False
         self.fin_received = False
@@ -208,15 +208,16 @@ class Stream:
             self.is_accepted = True
             self._owner.stream_accepted(self, address, ttl)
 
-    def close(self, reason: EndReason = EndReason.DONE) -> None:
+    def close(self, reason: EndReason = EndReason.DONE, *, sends_first: bool = False) -> None:
         """End the stream in both directions.
 
-        With DONE, what is queued is sent first, and until then the consumer still hears of what comes.
+        With DONE, or if it `sends_first`, what is queued is sent before that, and until then the consumer
+        still hears of what comes.
         """
         if self.closed is not None:
             return
-        if reason is EndReason.DONE and self.pending_octets:
-            self._close_when_sent = True
+        if (sends_first or reason is EndReason.DONE) and self.pending_octets:
+            self._close_when_sent = reason
             return
         self._owner.stream_closing(self, reason)
 
@@ -246,9 +247,9 @@ class Stream:
         return taken
 
     @property
-    def wants_close(self) -> bool:
-        """Whether the consumer closed the stream and everything queued is sent."""
-        return self._close_when_sent and not self.pending_octets
+    def wants_close(self) -> EndReason | None:
+        """Why the consumer closed the stream, once everything queued is sent; else None."""
+        return None if self.pending_octets else self._close_when_sent
 
     def refill(self) -> None:
         """Tell the consumer that there is room again, if it waits for it."""

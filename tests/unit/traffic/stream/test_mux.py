@@ -580,6 +580,17 @@ def test_more_than_the_circuit_s_credit_closes_the_circuit() -> None:
         pair.exit.receive((DATA, 1, bytes(10_001)), cells=7)
 
 
+def test_octets_before_a_reset_arrive_before_it() -> None:
+    pair = MuxPair()
+    reader = pair.open("stall.test")
+    pair.settle()
+    pair.exit_reader.stream.write(bytes(200_000))
+    pair.exit_reader.stream.close(EndReason.RESET, sends_first=True)
+    pair.settle()
+    assert reader.octets == 200_000
+    assert (reader.has_eof, reader.ended, pair.exit_reader.ended) == (False, EndReason.RESET, EndReason.RESET)
+
+
 def test_circuit_credit_that_does_not_grow_closes_the_circuit() -> None:
     pair = MuxPair()
     pair.client.receive((MessageType.CREDIT, 0, encode_credit(8 * 1024 * 1024 + 1)))

@@ -4,10 +4,12 @@ import asyncio
 import hashlib
 import random
 import socket
+import struct
 from collections.abc import Callable, Coroutine
 
 import pytest
 
+from tests.support.edge_clients import LOOPS
 from tests.support.mux_pair import MuxPair
 from vigilnet.traffic.stream import socket_bridge_io
 from vigilnet.traffic.stream.congestion import CongestionParameters
@@ -83,7 +85,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def joined(
-    scenario: Callable[[Joined], Coroutine[None, None, None]], early: bytes = b"", buffer: int = 0
+    scenario: Callable[[Joined], Coroutine[None, None, None]],
+    early: bytes = b"",
+    buffer: int = 0,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> None:
     async def run() -> None:
         pair = Joined(early, buffer)
@@ -94,7 +99,8 @@ def joined(
             pair.app.close()
             pair.stream.on_closed(EndReason.RESET)
 
-    asyncio.run(run())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
 
 
 def test_octets_go_both_ways_in_order_and_early_ones_first() -> None:
@@ -109,6 +115,66 @@ def test_octets_go_both_ways_in_order_and_early_ones_first() -> None:
         assert pair.owner.consumed == 5002
 
     joined(scenario, early=b"early")
+
+
+def reset(sock: socket.socket) -> None:
+    """Close by RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+@pytest.mark.parametrize("octets", [0, 10, 100_000, 600_000])
+def test_what_came_before_a_reset_is_passed_on_and_then_the_stream_is_reset(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], octets: int
+) -> None:
+    async def scenario(pair: Joined) -> None:
+        sent, taken = 0, 0
+        while sent < octets:
+            try:
+                sent += pair.app.send(bytes(octets - sent))
+            except BlockingIOError:
+                break
+        reset(pair.app)
+        async with asyncio.timeout(10):
+            while pair.stream.closed is None:
+                taken += len(pair.owner.take())
+                if pair.stream.wants_close is not None:  # as a mux does
+                    pair.stream.on_closed(pair.stream.wants_close)
+                await asyncio.sleep(0.001)
+        assert pair.stream.closed is EndReason.RESET
+        assert pair.ended == [EndReason.RESET]
+        assert taken == sent if sent < 65_536 else taken > 0  # the kernel threw away what it had not sent yet
+
+    joined(scenario, new_loop=new_loop)
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_reset_behind_the_end_of_what_is_sent_is_heard(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def scenario(pair: Joined) -> None:
+        pair.app.shutdown(socket.SHUT_WR)
+        await until(lambda: pair.stream.fin_queued)
+        pair.stream.on_data(memoryview(b"unread, so that closing resets"))
+        await asyncio.sleep(0.01)
+        reset(pair.app)
+        await until(lambda: pair.stream.closed is EndReason.RESET)
+
+    joined(scenario, new_loop=new_loop)
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_descriptors_are_used_again_after_resets(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def scenario(pair: Joined) -> None:
+        for _ in range(20):
+            other = Joined()
+            reset(other.app)
+            async with asyncio.timeout(10):
+                while other.stream.closed is None:  # noqa: ASYNC110  # the kernel does not tell us
+                    await asyncio.sleep(0.001)
+
+    joined(scenario, new_loop=new_loop)
 
 
 def test_what_the_application_does_not_read_gives_no_credit_back() -> None:

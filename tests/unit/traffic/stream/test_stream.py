@@ -154,13 +154,16 @@ def test_target_is_accepted_once(owner: Owner) -> None:
     assert owner.told == [("accepted", "203.0.113.1", 9)]
 
 
-def test_close_waits_for_what_is_queued_only_when_done(owner: Owner) -> None:
+@pytest.mark.parametrize(("reason", "sends_first"), [(EndReason.DONE, False), (EndReason.RESET, True)])
+def test_close_waits_for_what_is_queued_only_when_done_or_told(
+    owner: Owner, reason: EndReason, sends_first: bool
+) -> None:
     owner.stream.write(b"rest")
-    owner.stream.close()
+    owner.stream.close(reason, sends_first=sends_first)
     assert owner.stream.closed is None
-    assert not owner.stream.wants_close
+    assert owner.stream.wants_close is None
     owner.stream.take(memoryview(bytearray(4)), 0, 4)
-    assert owner.stream.wants_close
+    assert owner.stream.wants_close is reason
     owner.stream.close(EndReason.RESET)
     assert owner.told[-1] == ("closing", EndReason.RESET)
 
