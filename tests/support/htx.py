@@ -77,7 +77,7 @@ class Peer:
 
     async def wait(self, is_true: Callable[[], bool]) -> None:
         """Wait until something that the peer hears of is true."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not is_true():
                 self._news.clear()
                 await self._news.wait()
@@ -145,7 +145,7 @@ def relay_process(origin: int) -> Iterator[int]:
     finally:
         process.stdin.close()
         process.stdout.close()
-        process.wait(10)
+        process.wait(30)
 
 
 async def _main(origin: int) -> None:

@@ -107,7 +107,7 @@ def free_port() -> int:
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
     """Wait until somebody listens."""
-    for _ in range(500):
+    for _ in range(3000):
         if process.poll() is not None:
             raise RuntimeError(f"the origin ended with {process.returncode}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):

@@ -19,6 +19,7 @@ from tests.support.hellos import captured, template_of
 from tests.support.htx import SECRET, htx_relay, relay_process
 from tests.support.needs import needs_programs
 from tests.support.origins import HOST, Certificates, make_certificates, nginx
+from tests.support.tracing import is_traced
 from vigilnet.traffic.transport.htx.authenticator import Stamp, seal_session_id
 from vigilnet.traffic.transport.htx.hello import build
 from vigilnet.traffic.transport.htx.options import Options
@@ -26,7 +27,8 @@ from vigilnet.traffic.transport.htx.wire import encode_record
 
 pytestmark = needs_programs("nginx")
 REPEATS = 40
-PATIENCE_S = 1.6  # nginx here gives a client 1 s
+TRIES = 3  # of a kind whose times miss: another program may have had the processor
+PATIENCE_S = 15  # nginx here gives a client 1 s
 GET = b"GET / HTTP/1.1\r\nHost: www.example.test\r\nConnection: close\r\n\r\n"
 
 
@@ -173,27 +175,40 @@ async def probe_both(ports: tuple[int, int], probes: list[list[bytes]], *, fin: 
     return seen
 
 
-def check(kind: str, nginx_saw: Seen, relay_saw: Seen) -> None:
-    """Compare: the same outcomes as often, and a median time within nginx's own spread and a millisecond.
+def is_alike_in_time(kind: str, nginx_saw: Seen, relay_saw: Seen) -> bool:
+    """Compare: the median is to be within nginx's own spread, a millisecond, and what nginx itself takes.
 
     The relay's own part is about 0.2 ms (printed by -s): a network hides it, this loopback does not.
     """
-    median = statistics.median(relay_saw.times)
-    direct = [1000 * value(nginx_saw.times) for value in (min, statistics.median, max)]
+    median = 1000 * statistics.median(relay_saw.times)
+    low, middle, high = (1000 * value(nginx_saw.times) for value in (min, statistics.median, max))
     print(  # noqa: T201 the figures, with pytest -s
-        f"{kind:30} nginx {direct[0]:.2f} {direct[1]:.2f} {direct[2]:.2f} ms, relay {1000 * median:.2f} ms"
+        f"{kind:30} nginx {low:.2f} {middle:.2f} {high:.2f} ms, relay {median:.2f} ms"
     )
-    assert relay_saw.outcomes == nginx_saw.outcomes, kind
-    slack = max(1, 0.02 * direct[1])  # nginx counts its time-outs from a clock that it reads now and then
-    assert direct[0] - slack <= 1000 * median <= direct[2] + slack, kind
+    # nginx counts its time-outs from a clock that it reads now and then; a slow machine is slow at both
+    slack = max(1, 0.02 * middle, min(middle, 5))
+    return low - slack <= median <= high + slack
+
+
+async def check(kind: str, ports: tuple[int, int], make: Callable[[int], list[bytes]], *, fin: bool) -> None:
+    """Send the probes of `make(number)` to nginx and relay: alike in every try, in time in one of three."""
+    for _ in range(TRIES):
+        probes = [make(number) for number in range(REPEATS + 1)]
+        nginx_saw, relay_saw = await probe_both(ports, probes, fin=fin)
+        assert relay_saw.outcomes == nginx_saw.outcomes, kind
+        if is_traced() or is_alike_in_time(kind, nginx_saw, relay_saw):
+            return
+    pytest.fail(f"{kind}: the relay answers in another time than nginx, {TRIES} times")
 
 
 @pytest.mark.slow
 def test_raw_probes_meet_nginx_itself(origin: int) -> None:
     async def scenario(relay: int) -> None:
+        async def check_kind(kind: str, make: Callable[[], list[bytes]], *, fin: bool) -> None:
+            await check(kind, (origin, relay), lambda _: make(), fin=fin)
+
         for kind, (make, fin) in RAW.items():
-            probes = [make() for _ in range(REPEATS + 1)]
-            check(kind, *await probe_both((origin, relay), probes, fin=fin))
+            await check_kind(kind, make, fin=fin)
 
     with relay_process(origin) as port:
         asyncio.run(scenario(port))
@@ -205,9 +220,9 @@ def test_a_replayed_hello_meets_nginx_itself(origin: int) -> None:
         used = [hello_record(authentic=True) for _ in range(REPEATS + 1)]
         for record in used:
             await probe(relay, [record], fin=True)
-        for tail in ([], [encode_record(23, os.urandom(80))]):
-            probes = [[record, *tail] for record in used]
-            check("replay", *await probe_both((origin, relay), probes, fin=False))
+        tail = encode_record(23, os.urandom(80))
+        await check("replay", (origin, relay), lambda number: [used[number]], fin=False)
+        await check("replay, then garbage", (origin, relay), lambda number: [used[number], tail], fin=False)
 
     with relay_process(origin) as port:
         asyncio.run(scenario(port))
@@ -224,7 +239,7 @@ def visit(
         context.set_alpn_protocols(alpn)
     try:
         with (
-            socket.create_connection(("127.0.0.1", port), 5) as sock,
+            socket.create_connection(("127.0.0.1", port), PATIENCE_S) as sock,
             context.wrap_socket(sock, server_hostname=name) as tls,
         ):
             tls.sendall(request)
@@ -265,6 +280,7 @@ def test_tls_clients_get_the_site(origin: int, kind: str) -> None:
 def test_a_reset_is_passed_on_in_both_directions(tmp_path: Path) -> None:
     async def scenario() -> None:
         ended: asyncio.Queue[str] = asyncio.Queue()
+        came = asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
@@ -274,6 +290,7 @@ def test_a_reset_is_passed_on_in_both_directions(tmp_path: Path) -> None:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     writer.transport.abort()
                     return
+                came.set()
                 await reader.read()
                 ended.put_nowait("fin")
             except ConnectionResetError:
@@ -287,12 +304,12 @@ def test_a_reset_is_passed_on_in_both_directions(tmp_path: Path) -> None:
             assert outcome.end == "rst"
             sock = socket.create_connection(("127.0.0.1", relay.port))
             sock.sendall(b"hello")
-            await asyncio.sleep(0.1)
+            await asyncio.wait_for(came.wait(), PATIENCE_S)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
-            assert await asyncio.wait_for(ended.get(), 2) == "rst"
+            assert await asyncio.wait_for(ended.get(), PATIENCE_S) == "rst"
             outcome, _ = await probe(relay.port, [b"hello"], fin=True)
-            assert await asyncio.wait_for(ended.get(), 2) == "fin"
+            assert await asyncio.wait_for(ended.get(), PATIENCE_S) == "fin"
             assert outcome.end == "fin"
         server.close()
 
@@ -306,13 +323,13 @@ def test_so_many_of_one_prefix_and_in_all(origin: int) -> None:
             ends = [await asyncio.open_connection("127.0.0.1", relay.port) for _ in range(4)]
             for _, writer in ends:
                 writer.write(b"GET / HTTP/1.0\r\n\r\n")
-            first = [await asyncio.wait_for(reader.read(), 3) for reader, _ in ends[:2]]
+            first = [await asyncio.wait_for(reader.read(), PATIENCE_S) for reader, _ in ends[:2]]
             assert relay.listener.spliced == 3
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(ends[2][0].read(), 0.2)
             for _, writer in ends[:2]:
                 writer.close()
-            rest = [await asyncio.wait_for(reader.read(), 3) for reader, _ in ends[2:]]
+            rest = [await asyncio.wait_for(reader.read(), PATIENCE_S) for reader, _ in ends[2:]]
             assert all(answer.startswith(b"HTTP/1.1 400") for answer in first + rest)
             for _, writer in ends[2:]:
                 writer.close()

@@ -11,6 +11,7 @@ import pytest
 from tests.support.hellos import NAMES, template_of
 from tests.support.needs import needs_programs
 from tests.support.origins import HOST, Certificates, make_certificates, nginx, s_server
+from tests.support.waiting import wait_until
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.transport.htx.certificates import TrustAnchors, UntrustedCertificateError, check_chain
 from vigilnet.traffic.transport.htx.hello import build
@@ -46,7 +47,7 @@ class Connection:
         wall = time.time() + shift
         built = build(template_of(name), host, os.urandom, os.urandom(32))
         self.tls = TlsClient(built, lambda chain: check_chain(anchors, chain, host, wall))
-        self.sock = socket.create_connection(("127.0.0.1", port), 5)
+        self.sock = socket.create_connection(("127.0.0.1", port), 30)
         self.flush()
 
     def flush(self) -> None:
@@ -130,23 +131,18 @@ def say(process: "subprocess.Popen[bytes]", text: bytes) -> None:
 def test_key_updates_are_followed_and_answered(certificates: Certificates, command: bytes) -> None:
     with s_server(certificates.folder, "-tls1_3", "-brief") as (port, process):
         connection = Connection(port, certificates, "firefox").handshake()
-        connection.tls.send(b"ready\n")
-        connection.flush()
-        for text in (command, b"after\n", command, b"again\n"):
-            time.sleep(0.05)
-            say(process, text)
-        found = b""
-        while b"again" not in found:
-            assert connection.pump()
-            found += connection.tls.data_received()
+        for text in (b"before\n", command, b"after\n", command, b"again\n"):
+            say(process, text)  # a command is one only if it is read alone
+            found = b""
+            while not found.endswith(text):
+                assert connection.pump()
+                found += connection.tls.data_received()
+                if text == command:  # its KeyUpdate came
+                    break
         connection.tls.send(b"heard\n")
         connection.flush()
         output = certificates.folder / "output"
-        for _ in range(200):
-            if b"heard" in output.read_bytes():
-                break
-            time.sleep(0.01)
-        assert b"heard" in output.read_bytes()
+        wait_until(lambda: b"heard" in output.read_bytes(), "what openssl got")
         connection.sock.close()
 
 
