@@ -1,0 +1,203 @@
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from vigilnet.base.clock import SystemClock
+from vigilnet.base.errors import ErrorKind, VigilnetError
+from vigilnet.base.http.guards import BearerToken
+from vigilnet.base.http.messages import EVENT_STREAM, Request, Response, json_response, text_response
+from vigilnet.base.http.routes import Routes
+from vigilnet.base.http.service import Bounds, HttpServer
+from vigilnet.base.http.session import Limits
+
+TOKEN = "0123456789abcdef"  # noqa: S105 of these tests
+Work = Callable[[HttpServer, int], Awaitable[None]]
+
+
+def _echo(request: Request) -> Response:
+    return json_response({"got": len(request.body), "peer": request.peer, "uid": request.uid})
+
+
+async def _later(_: Request) -> Response:
+    await asyncio.sleep(0)
+    return text_response("later")
+
+
+def _failing(_: Request) -> Response:
+    raise VigilnetError("thing: refused by policy", ErrorKind.REFUSED)
+
+
+def _broken(_: Request) -> Response:
+    raise ValueError("secret")
+
+
+def _routes() -> Routes:
+    routes = Routes({"X-Group": "a"})
+    routes.add("GET", "/echo", _echo)
+    routes.add("POST", "/echo", _echo, max_body=100)
+    routes.add("POST", "/secret", _echo, max_body=100, guard=BearerToken(TOKEN))
+    routes.add("GET", "/later", _later)
+    routes.add("GET", "/failing", _failing)
+    routes.add("GET", "/broken", _broken)
+    return routes
+
+
+def _run(work: Work, limits: Limits | None = None, bounds: Bounds | None = None, *more: Routes) -> None:
+    async def main() -> None:
+        server = HttpServer([_routes(), *more], SystemClock(), limits, bounds)
+        port = await server.listen("127.0.0.1", 0)
+        try:
+            await asyncio.wait_for(work(server, port), 10)
+        finally:
+            await server.close()
+        assert server.active == 0
+
+    asyncio.run(main())
+
+
+async def _ask(port: int, data: bytes) -> tuple[int, str, bytes]:
+    """Send, close our half and read all: status, head and body."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    with contextlib.suppress(OSError):
+        await writer.drain()
+        writer.write_eof()
+    reply = await reader.read()
+    writer.close()
+    head, _, body = reply.partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head else 0, head.decode(), body
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 what a server holds has no event of its own
+        await asyncio.sleep(0)
+
+
+def _get(path: str, *headers: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: h", *headers, "", ""]).encode()
+
+
+def _post(path: str, body: bytes, *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def test_routes_are_served_with_the_headers_of_their_group() -> None:
+    async def work(_: HttpServer, port: int) -> None:
+        status, head, body = await _ask(port, _post("/echo", b"x" * 100))
+        assert (status, json.loads(body)) == (200, {"got": 100, "peer": "127.0.0.1", "uid": None})
+        assert "X-Group: a" in head
+        assert await _ask(port, _get("/later")) == (200, (await _ask(port, _get("/later")))[1], b"later")
+
+    _run(work)
+
+
+def test_errors_of_routes_are_json_and_bugs_are_silent() -> None:
+    async def work(_: HttpServer, port: int) -> None:
+        assert (await _ask(port, _get("/failing")))[0::2] == (409, b'{"error":"thing: refused by policy"}')
+        assert (await _ask(port, _get("/broken")))[0::2] == (500, b'{"error":"internal error"}')
+        assert (await _ask(port, _get("/nowhere")))[0::2] == (404, b'{"error":"not found"}')
+
+    _run(work)
+
+
+def test_token_is_asked_for_before_the_body_is_read() -> None:
+    async def work(_: HttpServer, port: int) -> None:
+        assert (await _ask(port, _post("/secret", b"x")[:-1]))[0] == 401
+        assert (await _ask(port, _post("/secret", b"x", f"Authorization: Bearer {TOKEN}")))[0] == 200
+
+    _run(work)
+
+
+def test_ten_megabytes_are_refused_with_an_answer_that_arrives() -> None:
+    async def work(server: HttpServer, port: int) -> None:
+        assert (await _ask(port, _post("/echo", bytes(10_000_000))))[0] == 413
+        assert server.failures == []
+
+    _run(work)
+
+
+def test_one_connection_serves_one_request_after_another() -> None:
+    async def work(server: HttpServer, port: int) -> None:
+        _, _, rest = await _ask(port, _get("/echo") + _get("/later") + _get("/echo", "Connection: close"))
+        assert rest.count(b"HTTP/1.1 200") == 2  # and the first, whose head was split off
+        assert server.total == 1
+
+    _run(work)
+
+
+def test_slow_sender_is_told_and_dropped() -> None:
+    async def work(_: HttpServer, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHo")
+        assert (await reader.read()).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+    _run(work, Limits(head_s=0.02))
+
+
+def test_streamed_answer_comes_as_it_is_made_and_ends_when_the_reader_goes() -> None:
+    steps, closed = asyncio.Queue[bytes](), []
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            while chunk := await steps.get():
+                yield chunk
+        finally:
+            closed.append(True)
+
+    routes = Routes()
+    routes.add("GET", "/events", lambda _: Response(200, events(), EVENT_STREAM))
+
+    async def work(server: HttpServer, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(_get("/events"))
+        steps.put_nowait(b"data: 1\n\n")
+        assert b"text/event-stream" in await reader.readuntil(b"\r\n\r\n")
+        assert (await reader.readuntil(b"data: 1\n\n")).endswith(b"data: 1\n\n")
+        writer.close()
+        await _until(lambda: not server.active)
+        assert closed == [True]
+        steps.put_nowait(b"data: 2\n\n")
+        steps.put_nowait(b"")
+        assert (await _ask(port, _get("/events")))[0] in (0, 200)  # closing our half is leaving
+        assert server.failures == []
+
+    _run(work, None, None, routes)
+
+
+def test_connections_of_one_address_are_bounded() -> None:
+    async def work(server: HttpServer, port: int) -> None:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        await _until(lambda: server.active == 2)
+        assert (await _ask(port, _get("/echo")))[0] == 0
+        assert server.total == 2
+        for _, writer in held:
+            writer.close()
+        await _until(lambda: not server.active)
+        assert (await _ask(port, _get("/echo")))[0] == 200
+
+    _run(work, None, Bounds(max_connections=3, max_per_address=2))
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no unix sockets here")
+def test_unix_socket_serves_the_same_and_knows_its_user(tmp_path: Path) -> None:
+    async def main() -> None:
+        server = HttpServer([_routes()], SystemClock(), uid_of=lambda connection: connection.fileno() and 7)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "s"))
+        await server.listen_socket(listener)
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        writer.write(_get("/echo", "Connection: close"))
+        reply = await reader.read()
+        assert json.loads(reply.partition(b"\r\n\r\n")[2]) == {"got": 0, "peer": "", "uid": 7}
+        writer.close()
+        await server.close()
+        await server.close()
+
+    asyncio.run(main())
