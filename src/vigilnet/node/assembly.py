@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version as package_version
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +20,14 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.node.discovery import Discovery
+from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listening
 from vigilnet.node.guards_state import load_guards, save_guards
 from vigilnet.node.htx import NodeHtx
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
+from vigilnet.node.shadowsocks import NodeShadowsocks
 from vigilnet.node.status import (
     CircuitStatus,
     HopStatus,
@@ -125,11 +126,16 @@ class Node:
                 store, self._clock, self._random_bytes, options.node.network, options.node.work_bits
             )
         htx = self._htx = NodeHtx(options, store, self._clock, self._random_bytes)
+        shadowsocks = NodeShadowsocks(options, store, self._clock, self._random_bytes)
         known = self._known = self._open_records(store)
         links = self._links = LinkService(
             options.link,
             self._clock,
-            {TransportKind.HTX: htx.transport, TransportKind.TCP: TcpTransport()},
+            {
+                TransportKind.HTX: htx.transport,
+                TransportKind.SHADOWSOCKS: shadowsocks.transport,
+                TransportKind.TCP: TcpTransport(),
+            },
             known,
             local=self._own,
             admit=known.admit,
@@ -145,7 +151,7 @@ class Node:
         self._undo.push_async_callback(circuits.close)
         links.on_link = circuits.attach
         if self._own is not None:
-            await self._start_relay(self._own, known, links, circuits, htx)
+            await self._start_relay(self._own, known, links, circuits, htx, shadowsocks)
         discovery = self.discovery = Discovery(options, self._clock, known, self._own)
         discovery.load()
         self._undo.push_async_callback(discovery.close)
@@ -176,6 +182,7 @@ class Node:
         links: LinkService,
         circuits: CircuitService,
         htx: NodeHtx,
+        shadowsocks: NodeShadowsocks,
     ) -> None:
         options = self.options
         await asyncio.to_thread(own.prepare)
@@ -195,14 +202,17 @@ class Node:
         hidden = await self._listen_all(
             links, TransportKind.HTX, relay.listen_htx, relay.advertise_htx, "_htx"
         )
-        if not plain and not hidden:
+        others = await shadowsocks.listen(links)
+        self._listen += shadowsocks.listening
+        if not plain and not hidden and not others:
             raise ConfigurationError(
                 "relay.advertise: missing; say under which host:port others reach this relay"
             )
         software = f"vigilnet {package_version('vigilnet')}"[:24]
 
         def describe() -> None:
-            addresses = [htx.address(*at) for at in hidden] + [PeerAddress.tcp(*at) for at in plain]
+            plains = [PeerAddress.tcp(*at) for at in plain]
+            addresses = [*(htx.address(*at) for at in hidden), *others, *plains]
             own.describe(addresses, capabilities, summary, software)
 
         describe()
@@ -220,21 +230,16 @@ class Node:
     ) -> list[tuple[str, int]]:
         """Listen at all of `listen`; return where others reach us."""
         bound = [await self._listen_at(links, text, transport, f"relay.listen{suffix}") for text in listen]
-        advertised = [_host_and_port(text, f"relay.advertise{suffix}") for text in advertise] or bound
-        return [(host, port) for host, port in advertised if not _is_unspecified(host)]
+        advertised = [host_and_port(text, f"relay.advertise{suffix}") for text in advertise] or bound
+        return [(host, port) for host, port in advertised if not is_unspecified(host)]
 
     async def _listen_at(
         self, links: LinkService, text: str, transport: TransportKind, key: str
     ) -> tuple[str, int]:
-        host, port = _host_and_port(text, key, least_port=0)
-        try:
+        host, port = host_and_port(text, key, least_port=0)
+        async with listening(key, text):
             listener = await links.listen(host, port, transport)
-        except OSError as error:
-            raise EnvironmentRefusedError(
-                f"{key} {text}: cannot listen ({error.strerror or error}); "
-                "stop what uses the port, or choose another"
-            ) from error
-        self._listen.append(_join(host, listener.port))
+        self._listen.append(join(host, listener.port))
         return host, listener.port
 
     def _start_client(self, store: Store, known: KnownRelays, circuits: CircuitService) -> CircuitPool:
@@ -356,7 +361,7 @@ class Node:
         if self._ingress is None:
             return ""
         found = self._ingress.socks_address if proxy == "socks" else self._ingress.http_address
-        return _join(*found) if found is not None else ""
+        return join(*found) if found is not None else ""
 
     def _roles(self) -> tuple[str, ...]:
         roles = [("client", self._pool), ("relay", self._own), ("exit", self._exit)]
@@ -399,7 +404,7 @@ class Node:
             StreamStatus(
                 id=stream.identifier,
                 circuit=circuit.circuit_id,
-                target=_join(stream.target.host, stream.target.port) if stream.target else "",
+                target=join(stream.target.host, stream.target.port) if stream.target else "",
                 state="open" if stream.connected_to is not None else "opening",
                 age_s=round(now - stream.created_at, 3),
                 sent=stream.sent_octets,
@@ -408,23 +413,3 @@ class Node:
             for circuit in self._our_circuits()
             for stream in circuit.mux.streams.values()
         ]
-
-
-def _is_unspecified(host: str) -> bool:
-    """Whether `host` stands for all addresses of this machine, which nobody can dial."""
-    try:
-        return ip_address(host).is_unspecified
-    except ValueError:
-        return False
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _host_and_port(text: str, key: str, least_port: int = 1) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdecimal() or not least_port <= int(port) <= 65535:
-        raise ConfigurationError(f"{key}: got {text!r}, expected host:port like 192.0.2.1:4001")
-    return host, int(port)

@@ -21,6 +21,7 @@ from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
 from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
+from vigilnet.traffic.transport.shadowsocks.options import Options as ShadowsocksOptions
 
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 
@@ -71,6 +72,7 @@ class Options:
     discovery: DiscoveryOptions = field(default_factory=DiscoveryOptions)
     link: LinkOptions = field(default_factory=LinkOptions)
     htx: HtxOptions = field(default_factory=HtxOptions)
+    shadowsocks: ShadowsocksOptions = field(default_factory=ShadowsocksOptions)
     circuits: CircuitsOptions = field(default_factory=CircuitsOptions)
     streams: MuxOptions = field(default_factory=MuxOptions)
     ingress: IngressOptions = field(default_factory=IngressOptions)

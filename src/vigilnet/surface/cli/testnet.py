@@ -34,13 +34,14 @@ from vigilnet.surface.control.schema import ControlError, Status
 from vigilnet.surface.exits import ExitCode
 
 START_TIMEOUT_S: Final = 60.0
+HERE: Final = ["127.0.0.1:0"]
 MAX_RELAYS: Final = 200
 POLL_S: Final = 0.02
 MARKER: Final = "testnet.json"
 LOCK: Final = "testnet.lock"
 SITE: Final = "site"  # the origin of relays over HTX
 PASSING: Final = "vigilnet-testnet-"
-TRANSPORTS: Final = ("tcp", "htx")
+TRANSPORTS: Final = ("tcp", "htx", "shadowsocks")
 
 _now = time.monotonic  # noqa: TID251 a command, not a machine
 
@@ -106,6 +107,7 @@ class Plan:
     socks_port: int
     http_port: int
     allow_private_targets: bool
+    transport: str = "tcp"
     site: tuple[int, Path] | None = None  # links over HTX: port and root certificate of the origin
 
     def relay_names(self) -> list[str]:
@@ -134,6 +136,7 @@ class Plan:
             tables["ingress"] = {"socks_port": self.socks_port, "http_port": self.http_port}
         else:
             tables["relay"] = self._relay_table()
+            tables |= self._listener_tables()
             tables["ingress"] = {"socks_enabled": False, "http_enabled": False}
         if not is_client and self.is_exit(name):
             tables["exit"] = {
@@ -151,10 +154,13 @@ class Plan:
         return _as_toml(tables)
 
     def _relay_table(self) -> dict[str, object]:
-        here = ["127.0.0.1:0"]
-        if self.site is None:
-            return {"enabled": True, "listen": here}
-        return {"enabled": True, "listen": [], "listen_htx": here}
+        if self.transport == "tcp":
+            return {"enabled": True, "listen": HERE}
+        return {"enabled": True, "listen": []} | ({"listen_htx": HERE} if self.transport == "htx" else {})
+
+    def _listener_tables(self) -> dict[str, dict[str, object]]:
+        """The tables of a relay's listener, where it has one of its own."""
+        return {"shadowsocks": {"listen": HERE}} if self.transport == "shadowsocks" else {}
 
     def state_of(self, name: str) -> Path:
         """The state folder of one process."""
@@ -313,7 +319,8 @@ def run_testnet(arguments: argparse.Namespace) -> ExitCode:
     ):
         plan = Plan(
             folder, f"testnet-{secrets.token_hex(6)}", relays, arguments.exits, arguments.hops,
-            arguments.socks_port, arguments.http_port, arguments.allow_private_targets, site,
+            arguments.socks_port, arguments.http_port, arguments.allow_private_targets,
+            arguments.transport, site,
         )  # fmt: skip
         net = Testnet(plan, is_quiet=arguments.json)
         try:

@@ -6,7 +6,7 @@ a `LocalNode` (None: an anonymous client), whom we know as a `RecordSource`.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -167,9 +167,13 @@ class LinkService:
 
     async def listen(self, host: str, port: int, transport: int = 1) -> Listener:
         """Accept links at `host`, an address; raises OSError if the port is taken."""
+        return await self.listen_by(lambda accept: self._transports[transport].listen(host, port, accept))
+
+    async def listen_by(self, begin: Callable[[Callable[[Carrier], None]], Awaitable[Listener]]) -> Listener:
+        """Accept links that `begin` is told to hand over, where a transport has another way to listen."""
         if self._admission is None:
             raise LocalProtocolError("link service: an anonymous client does not listen")
-        listener = await self._transports[transport].listen(host, port, self._accept)
+        listener = await begin(self._accept)
         self._listeners.append(listener)
         return listener
 

@@ -48,13 +48,26 @@ def _tune(sock: socket.socket) -> None:
 
 
 class TcpCarrier:
-    """One TCP connection to a neighbour; serves `Carrier`."""
+    """One TCP connection to a neighbour; serves `Carrier`.
 
-    kind: Final = CarrierKind.PLAIN
+    Args:
+        sock: connected.
+        loop: the running one.
+        kind: what the link takes it for: a program on this machine may stand between us and the neighbour.
+        remote_host: the neighbour's address where the socket's other end is such a program.
+    """
+
     binding: Final = _NO_BINDING
     has_tls_records: Final = False
 
-    def __init__(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        kind: CarrierKind = CarrierKind.PLAIN,
+        remote_host: str = "",
+    ) -> None:
+        self.kind: Final = kind
         self._sock = sock
         _tune(sock)
         self._fd = sock.fileno()
@@ -66,7 +79,7 @@ class TcpCarrier:
         self._is_broken = False
         self._linger: asyncio.TimerHandle | None = None
         self._local_host = _host_of(sock.getsockname())
-        self._remote_host = _host_of(sock.getpeername())
+        self._remote_host = remote_host or _host_of(sock.getpeername())
         self._resets = reset_watch(loop)
         self._resets.watch(self._fd, self._in_error)
 
@@ -222,9 +235,14 @@ class TcpListener:
     """A listening socket; serves `Listener`."""
 
     def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, accept: Callable[[TcpCarrier], None]
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        accept: Callable[[TcpCarrier], None],
+        kind: CarrierKind = CarrierKind.PLAIN,
     ) -> None:
         self._sock = sock
+        self._kind = kind
         self._loop = loop
         self._accept = accept
         self._pause: asyncio.TimerHandle | None = None
@@ -241,7 +259,7 @@ class TcpListener:
                 self._rest(error)
                 return
             try:
-                carrier = TcpCarrier(sock, self._loop)
+                carrier = TcpCarrier(sock, self._loop, self._kind)
             except OSError:  # gone already
                 sock.close()
                 continue
@@ -275,9 +293,13 @@ class TcpTransport:
 
     While it has carriers it looks every `ADDRESS_CHECK_S` whether their own addresses still are
     this machine's, and gives up those whose are not: the kernel would retry for a quarter of an hour.
+
+    Args:
+        kind: what links take its carriers for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kind: CarrierKind = CarrierKind.PLAIN) -> None:
+        self._kind = kind
         self._carriers: WeakSet[TcpCarrier] = WeakSet()
         self._check: asyncio.TimerHandle | None = None
 
@@ -290,7 +312,7 @@ class TcpTransport:
         try:
             sock.setblocking(False)
             await loop.sock_connect(sock, address)
-            carrier = TcpCarrier(sock, loop)
+            carrier = TcpCarrier(sock, loop, self._kind)
         except BaseException:
             sock.close()
             raise
@@ -312,7 +334,7 @@ class TcpTransport:
         except BaseException:
             sock.close()
             raise
-        return TcpListener(sock, loop, lambda carrier: accept(self._kept(carrier)))
+        return TcpListener(sock, loop, lambda carrier: accept(self._kept(carrier)), self._kind)
 
     def _kept(self, carrier: TcpCarrier) -> TcpCarrier:
         self._carriers.add(carrier)

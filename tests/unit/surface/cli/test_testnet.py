@@ -79,11 +79,19 @@ def plan(**changes: Any) -> Plan:  # noqa: ANN401
 
 
 def test_relays_over_htx_have_the_site_behind_them_and_no_plain_address() -> None:
-    made = plan(site=(8443, Path("/f/site/root.pem")))
+    made = plan(transport="htx", site=(8443, Path("/f/site/root.pem")))
     relay, client = (tomllib.loads(made.config_of(name)) for name in ("relay1", "client"))
     assert relay["relay"] == {"enabled": True, "listen": [], "listen_htx": ["127.0.0.1:0"]}
     assert relay["htx"]["origin"] == "127.0.0.1:8443"
     assert relay["htx"] == client["htx"]
+
+
+def test_relays_over_shadowsocks_have_no_plain_address() -> None:
+    made = plan(transport="shadowsocks")
+    relay = tomllib.loads(made.config_of("relay1"))
+    assert relay["relay"]["listen"] == []
+    assert relay["shadowsocks"] == {"listen": ["127.0.0.1:0"]}
+    assert "shadowsocks" not in tomllib.loads(made.config_of("client"))
 
 
 def test_exits_are_the_last_relays() -> None:
@@ -312,6 +320,14 @@ def test_real_network_over_htx_carries_a_page_and_dies_with_its_parent(tmp_path:
         assert is_alive(nginx)
         net.kill()
         assert all_gone([*pids(facts), nginx])
+
+
+@pytest.mark.slow
+def test_real_network_over_shadowsocks_carries_a_page(tmp_path: Path) -> None:
+    page = os.urandom(300_000)
+    arguments = ("--dir", str(tmp_path / "net"), "--allow-private-targets", "--transport", "shadowsocks")
+    with site(page) as url, real(*arguments) as (_, facts):
+        assert fetch(facts["http_proxy"], url) == page
 
 
 @pytest.mark.slow
