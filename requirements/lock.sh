@@ -13,6 +13,6 @@ compile() {
         -o "$1" pyproject.toml
     sed -i "1i # Written by requirements/lock.sh from pyproject.toml; do not edit." "$1"
 }
-compile requirements/lock.txt "$@"
+compile requirements/lock.txt --extra dht --extra nat "$@"
 compile requirements/dev-lock.txt --extra dev --constraint requirements/lock.txt "$@"
 compile requirements/bench-lock.txt --extra bench --constraint requirements/dev-lock.txt "$@"

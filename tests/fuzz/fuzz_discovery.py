@@ -7,9 +7,11 @@ from tests.support.records import RecordMaker
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.identity import Identity
 from vigilnet.peer.sources import Source
+from vigilnet.routing.discovery.beacon import Datagram, Kind, decode_datagram
 from vigilnet.routing.discovery.directory import AnswerReader, Fetch
 from vigilnet.routing.discovery.inventory import Inventory, begin
 from vigilnet.routing.discovery.invite import format_invite, parse_invite
+from vigilnet.routing.discovery.mdns import record_from_txt, record_to_txt
 from vigilnet.routing.discovery.welcome import format_welcome, parse_welcome
 from vigilnet.routing.discovery.wire import (
     LAST_KEY,
@@ -71,6 +73,22 @@ def _received(data: bytes) -> None:
         decode_frame(frame)
 
 
+def _beacon(data: bytes) -> None:
+    if decode_datagram(data).encode() != data:
+        raise AssertionError("one datagram, two encodings")
+
+
+def _mdns(data: bytes) -> None:
+    """TXT strings: number, length, octets, again and again."""
+    properties: dict[bytes, bytes | None] = {}
+    while len(data) >= 2:
+        properties[b"r%d" % (data[0] % 8)] = data[2 : 2 + data[1]]
+        data = data[2 + data[1] :]
+    shown = {key.encode(): piece for key, piece in record_to_txt(record_from_txt(properties)).items()}
+    if not shown.items() <= properties.items():
+        raise AssertionError("one record, two sets of strings")
+
+
 def _fetch(data: bytes) -> None:
     if Fetch.decode(data).encode() != data:
         raise AssertionError("one request, two encodings")
@@ -91,6 +109,8 @@ _TARGETS = {
     "welcome": _welcome,
     "frame": _frame,
     "received": _received,
+    "beacon": _beacon,
+    "mdns": _mdns,
     "fetch": _fetch,
     "answer": _answer,
 }
@@ -107,6 +127,10 @@ FRAMES = [
 ]
 
 SEEDS: dict[str, list[bytes]] = {
+    "beacon": [Datagram(Kind.ASK).encode(), Datagram(Kind.TELL, RECORD).encode()],
+    "mdns": [
+        b"".join(bytes((int(key[1:]), len(piece))) + piece for key, piece in record_to_txt(RECORD).items())
+    ],
     "frame": FRAMES,
     "fetch": [Fetch(10_800, 64).encode()],
     "answer": [FRAMES[-1] * 2],

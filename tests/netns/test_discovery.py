@@ -51,7 +51,7 @@ def relay_tables(host: Namespace, **discovery: object) -> Tables:
     return {
         "relay": {"enabled": True, "listen": [f"{host.v4}:4001"]},
         "ingress": {"socks_enabled": False, "http_enabled": False},
-        "discovery": discovery,
+        "discovery": {"profile": "quiet", **discovery},
     }
 
 

@@ -13,6 +13,7 @@ from vigilnet.node.status import (
     InviteStatus,
     NodeState,
     NodeStatus,
+    PeerStatus,
     StreamStatus,
     WelcomeStatus,
 )
@@ -39,6 +40,14 @@ class FakeNode:
 
     def streams(self) -> Sequence[StreamStatus]:
         return [StreamStatus(5, 1, "example.org:443", "open", 2.0, 100, 20_000)]
+
+    def peers(self) -> Sequence[PeerStatus]:
+        return [
+            PeerStatus(
+                "12D3KooWguardian", ("invites", "gossip"), ("relay", "guard"), True, True, 1_790_000_000
+            ),
+            PeerStatus("12D3KooWstranger", ("mdns",), ("relay", "exit"), False, False, 1_790_000_000),
+        ]
 
     def invite(self, peer_id: str) -> InviteStatus:
         return InviteStatus("vigilnet:AAAA", peer_id or "12D3KooWown", 1_790_000_000)

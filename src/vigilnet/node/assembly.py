@@ -24,7 +24,7 @@ from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listeni
 from vigilnet.node.guards_state import load_guards, save_guards
 from vigilnet.node.htx import NodeHtx
 from vigilnet.node.known_relays import KnownRelays
-from vigilnet.node.options import Options
+from vigilnet.node.options import Options, Phase
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
 from vigilnet.node.shadowsocks import NodeShadowsocks
@@ -34,6 +34,7 @@ from vigilnet.node.status import (
     InviteStatus,
     NodeState,
     NodeStatus,
+    PeerStatus,
     StreamStatus,
     WelcomeStatus,
 )
@@ -121,7 +122,8 @@ class Node:
         store.lock()
         store.unlock(self._passphrase)
         self._passphrase = None
-        if options.relay.enabled:
+        phase = options.node.phase
+        if options.relay.enabled and phase is not Phase.DISCOVER:
             self._own = OwnRecord(
                 store, self._clock, self._random_bytes, options.node.network, options.node.work_bits
             )
@@ -145,6 +147,7 @@ class Node:
         )
         self._undo.push_async_callback(links.close)
         known.on_renewed = links.record_renewed
+        links.is_on_lan = known.is_on_lan
         circuits = self._circuits = CircuitService(
             links, options.streams, self._clock, self._random_bytes, options.node.network
         )
@@ -155,13 +158,15 @@ class Node:
         discovery = self.discovery = Discovery(options, self._clock, known, self._own)
         discovery.load()
         self._undo.push_async_callback(discovery.close)
-        if self._own is not None and options.discovery.gossip:
+        discovery.start_lan(self._random_bytes)
+        if self._own is not None and options.discovery.uses("gossip"):
             discovery.start_gossip(links, circuits, self._random_bytes)
             discovery.start_directory(circuits, self._random_bytes)
         self._tasks.start("keep cache", keep_cache(store, known.view))
-        if options.ingress.socks_enabled or options.ingress.http_enabled:
+        if phase is Phase.FULL and (options.ingress.socks_enabled or options.ingress.http_enabled):
             pool = self._start_client(store, known, circuits)
-            if self._own is None and options.discovery.fetch and options.node.peers_folder is None:
+            is_told = self._own is not None or options.node.peers_folder is not None
+            if options.discovery.uses("circuits") and not is_told:
                 discovery.start_fetching(circuits, pool.guards, pool, self._random_bytes)
         self._tasks.start("look", self._look())
         self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
@@ -170,7 +175,9 @@ class Node:
         settings = self.options.node
         own = self._own.identity if self._own is not None else None
         view = PeerView(settings.network, settings.work_bits, own)
-        load_cache(store, view, self._clock.wall(), self.options.discovery.cache_s)
+        discovery = self.options.discovery
+        cache_s = discovery.cache_s if discovery.uses("cache") else 0.0
+        load_cache(store, view, self._clock.wall(), cache_s)
         self._undo.callback(save_cache, store, view)
         folder = RecordFolder(settings.peers_folder) if settings.peers_folder is not None else None
         return KnownRelays(view, self._clock, folder, settings.peer_files)
@@ -187,7 +194,7 @@ class Node:
         options = self.options
         await asyncio.to_thread(own.prepare)
         capabilities = Capability.RELAY | Capability.GUARD
-        if options.discovery.gossip:
+        if options.discovery.uses("gossip"):
             capabilities |= Capability.DIRECTORY
         summary = None
         if options.exit.enabled:
@@ -315,15 +322,20 @@ class Node:
 
     def invite(self, peer_id: str) -> InviteStatus:
         """Return an invite to this relay (empty text), or to one that it knows."""
-        return self._discovery_room().invite(peer_id)
+        return self._discovery_room().invites.invite(peer_id)
 
     def add_invite(self, uri: str) -> InviteStatus:
         """Take in an invite."""
-        return self._discovery_room().add_invite(uri)
+        return self._discovery_room().invites.add_invite(uri)
 
     def welcome_list(self) -> WelcomeStatus:
         """Return a welcome list of the relays that we know."""
-        return self._discovery_room().welcome_list()
+        return self._discovery_room().invites.welcome_list()
+
+    def peers(self) -> list[PeerStatus]:
+        """Return what is known of other relays, and which source told us."""
+        linked = {status.peer for status in self._links.snapshot()} if self._links is not None else set()
+        return self._discovery_room().peers(linked)
 
     def _discovery_room(self) -> Discovery:
         if self.discovery is None:
@@ -343,6 +355,7 @@ class Node:
             state=state,
             uptime_s=round(self._clock.now() - self._started_at, 3),
             network=self.options.node.network,
+            phase=self.options.node.phase.name.lower(),
             roles=self._roles(),
             peer_id=peer_id_text(self._own.identity) if self._own is not None else "",
             socks=self._address_of("socks"),

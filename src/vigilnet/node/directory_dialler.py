@@ -71,7 +71,8 @@ class DirectoryDialler:
                 self._guards.failed(path[0].identity, self._clock.now())
             raise
         self._guards.worked(path[0].identity)
-        source = Source(f"directory {directory.identity.hex()}", " ".join(sorted(places(directory))))
+        where = " ".join(sorted(places(directory)))
+        source = Source(f"directory {directory.identity.hex()}", where, name="circuits")
         return OpenDirectory(circuit.mux.open_directory(), source, circuit.close)
 
     def _choose(self) -> list[PeerRecord]:

@@ -1,43 +1,28 @@
-"""How this node finds peers: the sources of its options, joined to the peer table."""
+"""How this node finds peers: the sources of its options at work, joined to the peer table."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Container
 
 from vigilnet.base.clock import Clock
-from vigilnet.base.errors import ConfigurationError, ErrorKind, RemoteProtocolError, VigilnetError
-from vigilnet.base.safelog import get_logger
 from vigilnet.node.directory_dialler import DirectoryDialler
+from vigilnet.node.invites import Invites
 from vigilnet.node.known_relays import KnownRelays
+from vigilnet.node.lan import Lan
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
-from vigilnet.node.status import InviteStatus, WelcomeStatus
-from vigilnet.peer.descriptor import PeerRecord, parse_record
-from vigilnet.peer.identity import parse_peer_id, peer_id_text
-from vigilnet.peer.sources import Source
-from vigilnet.peer.view import Outcome
+from vigilnet.node.status import PeerStatus
+from vigilnet.peer.descriptor import Capability
+from vigilnet.peer.identity import peer_id_text
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.discovery.directory import Fetch, choose_items
 from vigilnet.routing.discovery.directory_io import DirectoryServer
 from vigilnet.routing.discovery.fetch_io import Fetcher
-from vigilnet.routing.discovery.invite import format_invite, parse_invite
 from vigilnet.routing.discovery.service import GossipService
-from vigilnet.routing.discovery.welcome import MAX_ENTRIES, MAX_LIST_SIZE, format_welcome, parse_welcome
 from vigilnet.routing.discovery.wire import Item
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.link.service import LinkService
 
-INVITE = Source("invite", is_limited=False)
-WELCOME = Source("welcome list", is_limited=False)
-_IN_ORDER = (Outcome.ACCEPTED, Outcome.KNOWN, Outcome.OWN, Outcome.STALE)
-
-_log = get_logger(__name__)
-
-
-class NoInviteError(VigilnetError):
-    """There is nothing that could be put into an invite."""
-
-    kind = ErrorKind.REFUSED
+_ROLES = (Capability.RELAY, Capability.GUARD, Capability.EXIT, Capability.DIRECTORY)
 
 
 class Discovery:
@@ -55,56 +40,37 @@ class Discovery:
         self._clock = clock
         self._known = known
         self._own = own
+        self.invites = Invites(options, known, own)
         self._gossip: GossipService | None = None
         self._directory: DirectoryServer | None = None
+        self._lan: Lan | None = None
         self._fetcher: Fetcher | None = None
 
     def load(self) -> None:
-        """Take in what the settings name.
-
-        Raises:
-            ConfigurationError: a file is missing or an entry is not what it should be. What is only old
-                is told in the log: settings that were good yesterday do not keep a node from starting.
-        """
+        """Take in what the settings name; raises ConfigurationError."""
         self._known.load_files()
         self._known.look()
-        for number, text in enumerate(self._options.node.invites, 1):
-            try:
-                verdict = self._known.take(parse_invite(text), INVITE)
-            except RemoteProtocolError as error:
-                raise ConfigurationError(f"node.invites: number {number}: {error}") from error
-            if verdict.is_fault:
-                raise ConfigurationError(f"node.invites: number {number}: record is {verdict.reason}")
-            if verdict.outcome not in _IN_ORDER:
-                _log.warning("invite is not usable", number=number, reason=verdict.reason)
-        signers = [_signer(text) for text in self._options.discovery.welcome_signers]
-        for path in self._options.discovery.welcome_lists:
-            self._load_welcome(path, signers)
+        self.invites.load()
 
-    def _load_welcome(self, path: Path, signers: Sequence[bytes]) -> None:
-        try:
-            with path.open("rb") as file:
-                content = file.read(MAX_LIST_SIZE + 1)
-        except OSError as error:
-            raise ConfigurationError(f"welcome list {path}: cannot be read: {error.strerror}") from error
-        try:
-            welcome = parse_welcome(content, self._options.node.network)
-        except RemoteProtocolError as error:
-            raise ConfigurationError(f"{path}: {error}") from error
-        if signers and welcome.signer not in signers:
-            raise ConfigurationError(
-                f"welcome list {path}: not signed by one of discovery.welcome_signers; "
-                "take another list, or allow its signer"
+    def start_lan(self, random_bytes: Callable[[int], bytes]) -> None:
+        """Begin to look around on the LAN, if the profile says so; relays show themselves there."""
+        self._lan = Lan(self._options, self._clock, self._known, self._own, random_bytes)
+        self._lan.start()
+
+    def peers(self, linked: Container[bytes | None]) -> list[PeerStatus]:
+        """Return what is known of other relays."""
+        view = self._known.view
+        return [
+            PeerStatus(
+                peer_id_text(record.identity),
+                tuple(dict.fromkeys(source.name for source in view.sources(record.identity))),
+                tuple(role.name.lower() for role in _ROLES if role in record.capabilities and role.name),
+                view.is_reached(record.identity),
+                record.identity in linked,
+                record.end,
             )
-        verdicts = [self._known.take(encoded, WELCOME) for encoded in welcome.records]
-        unusable = [verdict.reason for verdict in verdicts if verdict.outcome not in _IN_ORDER]
-        if unusable:
-            _log.info(
-                "welcome list is partly unusable",
-                of=len(verdicts),
-                unusable=len(unusable),
-                reason=unusable[0],
-            )
+            for record in self._known.relays()
+        ]
 
     def start_gossip(
         self, links: LinkService, circuits: CircuitService, random_bytes: Callable[[int], bytes]
@@ -138,7 +104,7 @@ class Discovery:
             return
 
         def choose(request: Fetch) -> list[Item]:
-            mine = self._own_record()
+            mine = self.invites.own_record()
             reached = (record for record in self._known.relays() if view.is_reached(record.identity))
             return choose_items(
                 request,
@@ -181,73 +147,18 @@ class Discovery:
 
     def own_changed(self) -> None:
         """We have issued a new record."""
+        if self._lan is not None:
+            self._lan.own_changed()
         if self._gossip is not None:
             self._gossip.peers_changed()
 
     async def close(self) -> None:
         """Stop what runs."""
+        if self._lan is not None:
+            await self._lan.close()
         if self._fetcher is not None:
             await self._fetcher.close()
         if self._directory is not None:
             self._directory.close()
         if self._gossip is not None:
             await self._gossip.close()
-
-    def invite(self, peer_id: str = "") -> InviteStatus:
-        """Return an invite to this relay, or to one that we know.
-
-        Raises:
-            NoInviteError: a client has no record of its own; or no current record of that peer is known.
-        """
-        record = self._own_record() if not peer_id else self._known.get(_identity(peer_id))
-        if record is None:
-            raise NoInviteError(
-                f"invite: no current record of {peer_id} is known"
-                if peer_id
-                else "invite: a client has none of its own; name a relay that it knows"
-            )
-        return InviteStatus(format_invite(record.encoded), peer_id_text(record.identity), record.end)
-
-    def add_invite(self, text: str) -> InviteStatus:
-        """Take in an invite.
-
-        Raises:
-            RemoteProtocolError: not an invite, or its record is not usable; the text says why.
-        """
-        encoded = parse_invite(text)
-        verdict = self._known.take(encoded, INVITE)
-        if verdict.outcome not in (Outcome.ACCEPTED, Outcome.KNOWN):
-            raise RemoteProtocolError(f"invite: record is {verdict.reason}")
-        record = parse_record(encoded, self._options.node.network)
-        return InviteStatus(
-            format_invite(encoded), peer_id_text(record.identity), record.end, verdict.is_accepted
-        )
-
-    def welcome_list(self, count: int = MAX_ENTRIES) -> WelcomeStatus:
-        """Return a welcome list of this relay and relays it knows, signed by it if it is one."""
-        own = self._own_record()
-        records = [*([own] if own is not None else []), *self._known.relays()][
-            : max(0, min(count, MAX_ENTRIES))
-        ]
-        signer = self._own.ring.identity if self._own is not None else None
-        text = format_welcome([record.encoded for record in records], signer, self._options.node.network)
-        return WelcomeStatus(text, len(records), signer is not None)
-
-    def _own_record(self) -> PeerRecord | None:
-        if self._own is None or not self._own.record:
-            return None
-        return parse_record(self._own.record, self._options.node.network)
-
-
-def _identity(peer_id: str) -> bytes:
-    try:
-        return parse_peer_id(peer_id)
-    except RemoteProtocolError as error:
-        raise NoInviteError(f"invite: {error}") from error
-
-
-def _signer(text: str) -> bytes:
-    try:
-        return parse_peer_id(text)
-    except RemoteProtocolError as error:
-        raise ConfigurationError(f"discovery.welcome_signers: {error}") from error

@@ -9,12 +9,12 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
-from vigilnet.peer.sources import Source
+from vigilnet.peer.sources import LAN_NAMES, Source
 from vigilnet.peer.view import EXPIRE_EACH_S, Outcome, PeerView, Verdict
 from vigilnet.traffic.circuit.messages import DestroyReason
 
 _NOT_AGAINST_IT = (Outcome.KNOWN, Outcome.STALE, Outcome.LATER, Outcome.MUTED)
-_FILES = Source("record file", is_limited=False)
+_FILES = Source("record file", is_limited=False, name="files")
 _log = get_logger(__name__)
 
 
@@ -93,6 +93,10 @@ class KnownRelays:
     def _is_current(self, record: PeerRecord) -> bool:
         return record.published + record.lifetime > self._clock.wall()
 
+    def is_on_lan(self, identity: bytes) -> bool:
+        """Whether we heard of a relay on our own LAN."""
+        return any(source.name in LAN_NAMES for source in self.view.sources(identity))
+
     def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
         """Say why no circuit is extended to `identity`: we hold no record, or an older one."""
         record = self.get(identity)
@@ -102,7 +106,7 @@ class KnownRelays:
 
     def offer_record(self, encoded: bytes, origin: str) -> None:
         """A client gave us a record for its next EXTEND; refused ones are ignored."""
-        self.take(encoded, Source(f"circuits {origin}"))
+        self.take(encoded, Source(f"circuits {origin}", name="clients"))
 
     def admit(self, encoded: bytes, host: str) -> PeerRecord:
         """Judge the record that a neighbour at `host` shows in its link handshake.
@@ -114,7 +118,7 @@ class KnownRelays:
         Raises:
             RemoteProtocolError: the record is not usable.
         """
-        verdict = self.take(encoded, Source(f"link {prefix_of(host)}"))
+        verdict = self.take(encoded, Source(f"link {prefix_of(host)}", name="links"))
         if verdict.record is not None:
             return verdict.record
         shown = parse_record(encoded, self.view.network)

@@ -24,7 +24,6 @@ WITHOUT_EFFECT = (
     "STEALTH_DISABLE_BOOTSTRAP",
     "STEALTH_OPERATORS",
     "QNET_MESH_ENABLED",
-    "QNET_NO_MDNS",
     "QNET_STATUS_BIND",
     "QNET_EXPECTED_PEER_IP",
 )
@@ -50,6 +49,8 @@ def from_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], 
             assignments += _mode(mode, environment[name], f"environment {name}")
             if mode in ("bootstrap", "super"):
                 warnings.append(f"environment {name}: {mode!r} runs no directory in this version")
+    if environment.get("QNET_NO_MDNS", "").strip().lower() in ("1", "true", "yes", "on"):
+        assignments.append(("discovery.without", "mdns", "environment QNET_NO_MDNS"))
     if "QNET_KEYPAIR_PATH" in environment:
         warnings.append(
             "environment QNET_KEYPAIR_PATH: not read; import the key once: vigilnet keys import FILE"

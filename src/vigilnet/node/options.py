@@ -7,6 +7,7 @@ that belong to no room are declared here. docs/vigilnet.example.toml is written 
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 import platformdirs
@@ -26,6 +27,14 @@ from vigilnet.traffic.transport.shadowsocks.options import Options as Shadowsock
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 
 
+class Phase(Enum):
+    """How far a node goes; each phase is of use by itself."""
+
+    DISCOVER = 1  # hears of relays: files, invites, the LAN; opens no link
+    MESH = 2  # and has links, relays and gossips if it is a relay
+    FULL = 3  # and serves applications
+
+
 @dataclass(frozen=True)
 class NodeOptions:
     """This node itself: where its state is and which network it is in."""
@@ -35,6 +44,9 @@ class NodeOptions:
     work_bits: int = 12  # identity work asked of relays; lower only in a private network
     peers_folder: Path | None = None  # NAME.record files of peers; a relay puts its own there too
     peer_files: tuple[Path, ...] = ()  # single record files
+    phase: Phase = (
+        Phase.FULL
+    )  # discover: only hears of relays; mesh: and relays and gossips; full: and proxies
     invites: tuple[str, ...] = ()  # vigilnet:... texts, each the record of one relay
 
 

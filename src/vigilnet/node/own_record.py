@@ -64,6 +64,11 @@ class OwnRecord:
         """Our own encoded record; empty before the first `refresh`."""
         return b"" if self._record is None else self._record.encoded
 
+    @property
+    def parsed(self) -> PeerRecord | None:
+        """Our own record; None before the first `refresh`."""
+        return self._record
+
     def onion_secret(self, key_id: bytes) -> X25519PrivateKey | None:
         """Return the onion key of this id while it is accepted."""
         return self.ring.onion_secret(key_id)

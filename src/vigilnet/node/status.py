@@ -37,6 +37,7 @@ class NodeStatus:
     circuits: int = 0  # open ones of our own
     relayed_circuits: int = 0  # of others, through us
     streams: int = 0
+    phase: str = ""  # "discover", "mesh" or "full"
     first_circuit_ms: float | None = None  # from the start of the process to the first open circuit
 
 
@@ -72,6 +73,18 @@ class StreamStatus:
     age_s: float
     sent: int = 0  # octets from the application
     received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatus:
+    """One relay that this node knows."""
+
+    peer_id: str
+    found_by: tuple[str, ...]  # kinds of sources that named its record, the first first
+    roles: tuple[str, ...]  # of "relay", "guard", "exit", "directory"
+    is_reached: bool  # we dialled it with success once
+    is_linked: bool
+    until: int  # Unix seconds: then its record is over
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from vigilnet.peer.work import NONCE_SIZE, epoch_of
 
 MAX_SOURCES_KEPT: Final = 4
 MAX_ONION_DAYS: Final = 4  # days whose onion key is remembered: more than a record lives
-OUR_DISK: Final = Source("our own disk", is_limited=False)
+OUR_DISK: Final = Source("our own disk", is_limited=False, name="cache")
 
 
 @dataclass

@@ -54,7 +54,7 @@ class RecordFolder:
         self._interval_s = interval_s
         self._next_scan = float("-inf")
         self._seen: dict[str, tuple[int, int, int]] = {}  # name to inode, size and time of change
-        self._source = Source("folder of records", is_limited=False)
+        self._source = Source("folder of records", is_limited=False, name="files")
 
     def publish(self, name: str, encoded: bytes) -> None:
         """Put our record in the place of the one before.

@@ -13,6 +13,8 @@ CHECKS_IN_ALL_S: Final = 50.0
 BAD_WORKS: Final = 3
 MUTED_S: Final = 3600.0
 MAX_SOURCES: Final = 4096  # our choice
+LAN_NAMES: Final = ("mdns", "beacon")
+LAN_PLACE: Final = "lan"  # all that is heard on the LAN counts as one place
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Source:
         place: the source's /16 and declared family in one text, for the rule that two sources must
             name the same record; "" for sources that do not count there.
         is_limited: False for the user's own files and our own disk, which are never muted.
+        name: what kind of source it is, for people: "invites", "gossip", "mdns"...
     """
 
     key: str
     place: str = ""
     is_limited: bool = True
+    name: str = ""
 
 
 @dataclass

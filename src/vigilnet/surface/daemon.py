@@ -46,6 +46,11 @@ def new_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--invite", action="append", default=[], metavar="URI", help="a relay to begin with; may be repeated"
     )
+    parser.add_argument(
+        "--phase",
+        choices=("discover", "mesh", "full"),
+        help="only hear of relays; and relay and gossip; and serve applications (default)",
+    )
     parser.add_argument("--log-level", metavar="LEVEL", help="short for --set log.level=LEVEL")
     parser.add_argument(
         "--passphrase-file",
@@ -94,6 +99,8 @@ def _assignments(arguments: argparse.Namespace) -> list[tuple[str, str]]:
         pairs.append((key.strip(), value))
     if arguments.state_folder is not None:
         pairs.append(("node.state_folder", arguments.state_folder))
+    if arguments.phase is not None:
+        pairs.append(("node.phase", arguments.phase))
     if arguments.log_level is not None:
         pairs.append(("log.level", arguments.log_level))
     return pairs

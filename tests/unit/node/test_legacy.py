@@ -37,11 +37,16 @@ def test_a_mode_that_never_was_one_is_refused_in_the_old_words() -> None:
 
 
 def test_connection_modes_and_names_without_meaning_are_told() -> None:
-    environment = {"STEALTH_MODE": "masked", "QNET_NO_MDNS": "1", "QNET_KEYPAIR_PATH": "x", "PATH": "/bin"}
+    environment = {
+        "STEALTH_MODE": "masked",
+        "QNET_EXPECTED_PEER_IP": "1",
+        "QNET_KEYPAIR_PATH": "x",
+        "PATH": "/bin",
+    }
     assignments, warnings = from_environment(environment)
     assert assignments == []
     assert warnings == [
-        "environment QNET_NO_MDNS: has no effect in this version",
+        "environment QNET_EXPECTED_PEER_IP: has no effect in this version",
         "environment STEALTH_MODE: the connection mode 'masked' has no effect in this version",
         "environment QNET_KEYPAIR_PATH: not read; import the key once: vigilnet keys import FILE",
     ]
@@ -56,6 +61,11 @@ def test_the_old_proxy_address_is_read() -> None:
         "ingress.socks_host": "127.0.0.2",
         "ingress.socks_port": "9050",
     }
+
+
+def test_the_old_switch_against_mdns_is_read() -> None:
+    assert keys(QNET_NO_MDNS="1") == {"discovery.without": "mdns"}
+    assert keys(QNET_NO_MDNS="0") == {}
 
 
 def test_old_exit_limits_are_read() -> None:

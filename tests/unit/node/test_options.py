@@ -55,14 +55,16 @@ def test_a_bad_level_is_refused_with_its_origin() -> None:
 def test_old_variables_count_more_than_the_file_and_less_than_new_ones(tmp_path: Path) -> None:
     file = tmp_path / "vigilnet.toml"
     file.write_text("[ingress]\nsocks_port = 1\n[mesh]\nmax_circuits = 7\nenabled = true\n")
-    loaded = load_options(file, {"STEALTH_SOCKS_PORT": "9050", "STEALTH_MODE": "exit", "QNET_NO_MDNS": "1"})
+    loaded = load_options(
+        file, {"STEALTH_SOCKS_PORT": "9050", "STEALTH_MODE": "exit", "QNET_EXPECTED_PEER_IP": "1"}
+    )
     assert loaded.options.ingress.socks_port == 9050
     assert (loaded.options.relay.enabled, loaded.options.exit.enabled) == (True, True)
     assert loaded.options.circuits.max_circuits == 7
     assert loaded.origins["ingress.socks_port"] == "environment STEALTH_SOCKS_PORT"
     assert loaded.warnings == (
         f"{file}, line 5: old key 'mesh.enabled' has no effect in this version",
-        "environment QNET_NO_MDNS: has no effect in this version",
+        "environment QNET_EXPECTED_PEER_IP: has no effect in this version",
     )
     environment = {"STEALTH_SOCKS_PORT": "9050", "VIGILNET_INGRESS_SOCKS_PORT": "3"}
     assert load_options(file, environment).options.ingress.socks_port == 3

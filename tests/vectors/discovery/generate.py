@@ -8,9 +8,11 @@ from pathlib import Path
 
 from tests.support.vectors import protocol_vectors
 from vigilnet.peer.identity import Identity
+from vigilnet.routing.discovery.beacon import Datagram, Kind
 from vigilnet.routing.discovery.directory import Fetch
 from vigilnet.routing.discovery.inventory import digest_of
 from vigilnet.routing.discovery.invite import format_invite
+from vigilnet.routing.discovery.mdns import record_to_txt
 from vigilnet.routing.discovery.welcome import format_welcome
 from vigilnet.routing.discovery.wire import (
     LAST_KEY,
@@ -75,9 +77,20 @@ def gossip() -> dict[str, object]:
     }
 
 
+def lan() -> dict[str, object]:
+    """What is said on a LAN: the beacon's datagrams, a record's TXT strings."""
+    record = bytes.fromhex(protocol_vectors("record")[0]["record"])
+    return {
+        "record": record.hex(),
+        "ask": Datagram(Kind.ASK).encode().hex(),
+        "tell": Datagram(Kind.TELL, record).encode().hex(),
+        "txt": {key: piece.hex() for key, piece in record_to_txt(record).items()},
+    }
+
+
 def main() -> None:
     """Write every file."""
-    for name, make in (("invite", invites), ("gossip", gossip)):
+    for name, make in (("invite", invites), ("gossip", gossip), ("lan", lan)):
         (FOLDER / f"{name}.json").write_text(json.dumps(make(), indent=1) + "\n")
 
 

@@ -197,7 +197,8 @@ class GossipService:
         if neighbour is not None:
             neighbour.is_ours = link.is_initiator
         else:
-            source = Source(f"link {prefix_of(link.remote_host)}", self._place_of(identity, link))
+            key, place = f"link {prefix_of(link.remote_host)}", self._place_of(identity, link)
+            source = Source(key, place, name="gossip")
             self.gossip.join(identity, source, self._clock.now(), is_ours=link.is_initiator)
             self._flush()
 

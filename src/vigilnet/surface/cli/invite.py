@@ -1,11 +1,9 @@
 """`vigilnet invite show`, `add`, `list`: how one node brings another into the network."""
 
 import argparse
-from datetime import UTC, datetime
 
 from vigilnet.surface.cli.node import add_node_arguments, client_of
-from vigilnet.surface.cli.output import write, write_json
-from vigilnet.surface.control.schema import Invite
+from vigilnet.surface.cli.output import when, write, write_json
 from vigilnet.surface.exits import ExitCode
 
 
@@ -44,12 +42,9 @@ def add_invite(arguments: argparse.Namespace) -> ExitCode:
     if arguments.json:
         write_json(invite)
     else:
-        write(f"{'taken' if invite.is_new else 'known already'}: {invite.peer_id}, good until {_end(invite)}")
+        how = "taken" if invite.is_new else "known already"
+        write(f"{how}: {invite.peer_id}, good until {when(invite.until)}")
     return ExitCode.OK
-
-
-def _end(invite: Invite) -> str:
-    return datetime.fromtimestamp(invite.until, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def show_list(arguments: argparse.Namespace) -> ExitCode:

@@ -9,6 +9,7 @@ from vigilnet.surface.cli.output import (
     duration,
     octets,
     paint_state,
+    when,
     write,
     write_fields,
     write_json,
@@ -26,6 +27,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         ("status", show_status, "how the node is"),
         ("circuits", show_circuits, "the node's own circuits, guard first"),
         ("streams", show_streams, "the node's own streams"),
+        ("peers", show_peers, "the relays that the node knows, and which source told it"),
         ("new-identity", new_identity, "have new streams take new circuits"),
         ("stop", stop_node, "ask the node to stop"),
     ):
@@ -67,6 +69,7 @@ def _status_fields(status: Status) -> list[tuple[str, object]]:
         ("running", f"{duration(status.uptime_s)}, process {status.pid}, version {status.version}"),
         ("roles", ", ".join(status.roles)),
         ("network", status.network),
+        ("phase", "" if status.phase == "full" else status.phase),
         ("peer id", status.peer_id),
         ("SOCKS5 proxy", status.socks),
         ("HTTP proxy", status.http_proxy),
@@ -124,6 +127,24 @@ def show_streams(arguments: argparse.Namespace) -> ExitCode:
         write_table(("ID", "CIRCUIT", "STATE", "AGE", "SENT", "RECEIVED", "TARGET"), rows)
     else:
         write("no streams")
+    return ExitCode.OK
+
+
+def show_peers(arguments: argparse.Namespace) -> ExitCode:
+    """Print the relays that the node knows."""
+    with client_of(arguments) as control:
+        peers = control.peers()
+    if arguments.json:
+        write_json(peers)
+    elif peers:
+        rows = [
+            (short_peer_id(peer.peer_id), ", ".join(peer.roles), ", ".join(peer.found_by) or "-",
+             "linked" if peer.is_linked else "reached" if peer.is_reached else "-", when(peer.until))
+            for peer in peers
+        ]  # fmt: skip
+        write_table(("PEER", "ROLES", "FOUND BY", "DIALLED", "GOOD UNTIL"), rows)
+    else:
+        write("no relays known: give the node an invite (vigilnet invite add)")
     return ExitCode.OK
 
 

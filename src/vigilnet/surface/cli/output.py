@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Final, TextIO
 
 from vigilnet.surface.control.schema import plain
@@ -89,3 +90,12 @@ def octets(count: int) -> str:
     while value >= 1000 and (following := next(units, "")):
         value, unit = value / 1000, following
     return f"{value:.1f} {unit}"
+
+
+def when(seconds: float) -> str:
+    """Return a time for people.
+
+    >>> when(1_790_000_000)
+    '2026-09-21 14:13 UTC'
+    """
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -13,6 +13,7 @@ from vigilnet.surface.control.schema import (
     Invite,
     Method,
     NewIdentity,
+    Peer,
     Request,
     Status,
     Stream,
@@ -100,6 +101,10 @@ class ControlClient:
     def new_identity(self) -> NewIdentity:
         """Have new streams take new circuits."""
         return read(NewIdentity, self.call(Method.NEW_IDENTITY))
+
+    def peers(self) -> tuple[Peer, ...]:
+        """The relays that the node knows."""
+        return read(tuple[Peer, ...], self.call(Method.PEERS))
 
     def invite(self, peer_id: str = "") -> Invite:
         """An invite to this relay, or to one that it knows."""

@@ -33,6 +33,7 @@ class Method(StrEnum):
     CIRCUITS = "circuits"
     STREAMS = "streams"
     NEW_IDENTITY = "new-identity"
+    PEERS = "peers"
     INVITE = "invite"
     ADD_INVITE = "add-invite"
     WELCOME_LIST = "welcome-list"
@@ -78,6 +79,7 @@ class Status:
     circuits: int = 0
     relayed_circuits: int = 0
     streams: int = 0
+    phase: str = ""
     first_circuit_ms: float | None = None
 
 
@@ -120,6 +122,18 @@ class NewIdentity:
     """Reply to `new-identity`: how many circuits take no new streams any more."""
 
     retired: int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One element of the reply to `peers`: a relay that the node knows."""
+
+    peer_id: str
+    found_by: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    is_reached: bool = False
+    is_linked: bool = False
+    until: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,10 @@ class ControlledNode(Protocol):
         """Let no circuit that exists take new streams; return how many those are."""
         ...
 
+    def peers(self) -> Sequence[object]:
+        """Snapshots for `schema.Peer`."""
+        ...
+
     def invite(self, peer_id: str) -> object:
         """Return what `schema.Invite` says of this relay (empty text) or of one that it knows."""
         ...
@@ -85,6 +89,7 @@ class ControlServer:
             Method.CIRCUITS: self._circuits,
             Method.STREAMS: self._streams,
             Method.NEW_IDENTITY: self._new_identity,
+            Method.PEERS: self._peers,
             Method.INVITE: self._invite,
             Method.ADD_INVITE: self._add_invite,
             Method.WELCOME_LIST: self._welcome_list,
@@ -186,6 +191,9 @@ class ControlServer:
 
     async def _new_identity(self, _: Request) -> object:
         return NewIdentity(await self._node.new_identity())
+
+    async def _peers(self, _: Request) -> object:
+        return self._node.peers()
 
     async def _invite(self, request: Request) -> object:
         return self._node.invite(_text(request, "peer_id", ""))

@@ -137,6 +137,7 @@ class LinkService:
         self.on_link: Callable[[LinkPort], RunReceiver] = lambda _: _Sink()
         self.on_gossip: Callable[[Link, bytes], None] = lambda *_: None
         self.on_neighbour: Callable[[bytes], None] = lambda _: None  # its link opened, changed or closed
+        self.is_on_lan: Callable[[bytes], bool] = lambda _: False  # then private addresses may be dialled
 
     # --- what other rooms ask --------------------------------------------------------------------
 
@@ -270,7 +271,7 @@ class LinkService:
             raise LinkUnavailableError("link: this peer is ourselves")
         options = self._options
         addresses = dial_order(
-            record.addresses, self._transports, allow_private=options.allow_private_addresses
+            record.addresses, self._transports, allow_private=self._may_dial_private(identity)
         )
         addresses = never_in_the_open(addresses)
         if not addresses:
@@ -290,9 +291,12 @@ class LinkService:
                 if not addresses:
                     raise
 
+    def _may_dial_private(self, identity: bytes) -> bool:
+        return self._options.allow_private_addresses or self.is_on_lan(identity)
+
     async def _open(self, record: LinkRecord, carrier: Carrier) -> Link:
         """Run our side of the handshake over `carrier`."""
-        if is_private(carrier.remote_host) and not self._options.allow_private_addresses:
+        if is_private(carrier.remote_host) and not self._may_dial_private(record.identity):
             carrier.close()
             raise LinkUnavailableError("link: the peer's name leads to a private address")
         link = Link(carrier, self, self._clock, self._options, self._buffer, is_initiator=True)

@@ -114,3 +114,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(as_json(capsys, "version")) == {"version", "python", "system"}
     assert main(["version"]) == 0
     assert capsys.readouterr().out.startswith("vigilnet ")
+
+
+def test_peers_for_people_say_which_source_found_them(
+    folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["peers", "--state-folder", folder]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "PEER      ROLES         FOUND BY         DIALLED  GOOD UNTIL",
+        "guardian  relay, guard  invites, gossip  linked   2026-09-21 14:13 UTC",
+        "stranger  relay, exit   mdns             -        2026-09-21 14:13 UTC",
+    ]
+
+
+def test_peers_for_programs(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = as_json(capsys, "peers", "--state-folder", folder)
+    assert (first["found_by"], first["is_linked"]) == (["invites", "gossip"], True)
+    assert (second["roles"], second["is_reached"]) == (["relay", "exit"], False)

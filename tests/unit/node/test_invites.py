@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.records import RecordMaker
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
-from vigilnet.node.discovery import Discovery, NoInviteError
+from vigilnet.node.invites import Invites, NoInviteError
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import NodeOptions, Options
 from vigilnet.node.status import InviteStatus
@@ -35,14 +35,14 @@ class FixedClock:
 
 def discovery(
     *invites: str, lists: tuple[Path, ...] = (), signers: tuple[str, ...] = ()
-) -> tuple[Discovery, PeerView]:
+) -> tuple[Invites, PeerView]:
     view = PeerView(work_bits=0)
     options = Options(
         node=NodeOptions(invites=invites),
         discovery=DiscoveryOptions(welcome_lists=lists, welcome_signers=signers),
     )
     clock = FixedClock()
-    return Discovery(options, clock, KnownRelays(view, clock, None, ()), None), view
+    return Invites(options, KnownRelays(view, clock, None, ()), None), view
 
 
 def invite_of(name: str, published: int = NOW) -> str:

@@ -1,0 +1,126 @@
+"""Nodes that were given nothing find each other on their LAN: by mDNS, and by the beacon without it.
+
+r0, r1, r2, client ── switch         nobody knows anybody, private addresses are not allowed in general
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.test_discovery import Tables, start, wait_until
+from tests.support.capture import UDP, Capture, Packet
+from tests.support.figures import note
+from tests.support.netns import Lab, Namespace
+from vigilnet.surface.control.client import ControlClient
+
+pytestmark = pytest.mark.netns
+
+MDNS, BEACON = 5353, 4747
+LINKED_S = 5.0
+NO_MDNS = "table inet t {\nchain i {\ntype filter hook input priority 0\nudp dport 5353 drop\n}\n}\n"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+def relay(host: Namespace, **discovery: object) -> Tables:
+    return {
+        "relay": {"enabled": True, "listen": [f"{host.v4}:4001"]},
+        "ingress": {"socks_enabled": False, "http_enabled": False},
+        "link": {"allow_private_addresses": False},
+        "discovery": discovery,
+    }
+
+
+def found_by(state: Path) -> set[str]:
+    with ControlClient(state) as control:
+        return {source for peer in control.peers() for source in peer.found_by}
+
+
+def linked_after(lab: Lab, folder: Path, *hosts: Namespace) -> float:
+    """Start a relay on each host; return seconds from when the last one serves to their link."""
+    states = [start(host, folder, host.name, relay(host)) for host in hosts]
+    for state in states:
+        wait_until(state, lambda status: bool(status.listen))
+    started = time.monotonic()
+    for state in states:
+        wait_until(state, lambda status: status.links > 0)
+    return time.monotonic() - started
+
+
+def test_relays_link_by_mdns_without_any_settings(lab: Lab, tmp_path: Path) -> None:
+    hosts = [lab.namespace("r0"), lab.namespace("r1")]
+    lab.switch(*hosts)
+    with Capture(hosts[0]) as seen:
+        took = linked_after(lab, tmp_path, *hosts)
+    note("two relays on a LAN, linked after", took, "s")
+    assert took < LINKED_S
+    assert any(packet.target_port == MDNS and packet.protocol == UDP for packet in seen.packets)
+    ways = set[str]().union(*(found_by(tmp_path / host.name) for host in hosts))
+    assert ways & {"mdns", "beacon"}  # who is dialled first hears of the other by that
+
+
+def test_relays_link_by_mdns_alone(lab: Lab, tmp_path: Path) -> None:
+    hosts = [lab.namespace("r0"), lab.namespace("r1")]
+    lab.switch(*hosts)
+    states = [start(host, tmp_path, host.name, relay(host, sources=["mdns", "gossip"])) for host in hosts]
+    for state in states:
+        wait_until(state, lambda status: status.links > 0)
+        assert found_by(state) <= {"mdns", "links", "gossip"}
+    with ControlClient(states[0]) as control:
+        assert len(control.peers()) == 1
+
+
+def test_relays_link_by_the_beacon_where_mdns_is_dropped(lab: Lab, tmp_path: Path) -> None:
+    hosts = [lab.namespace("r0"), lab.namespace("r1")]
+    lab.switch(*hosts)
+    for host in hosts:
+        host.run("nft", "-f", "-", stdin=NO_MDNS)
+    took = linked_after(lab, tmp_path, *hosts)
+    note("two relays on a LAN without mDNS, linked after", took, "s")
+    assert took < LINKED_S
+    for host in hosts:
+        assert "mdns" not in found_by(tmp_path / host.name)
+
+
+def is_answer(packet: Packet) -> bool:
+    """Whether a packet is an mDNS response: its sender shows something."""
+    size = 40 if packet.octets[0] >> 4 == 6 else (packet.octets[0] & 15) * 4
+    return (
+        packet.protocol == UDP
+        and MDNS in (packet.source_port, packet.target_port)
+        and bool(packet.octets[size + 10] & 0x80)
+    )
+
+
+def test_a_client_asks_shows_nothing_and_falls_silent(lab: Lab, tmp_path: Path) -> None:
+    *hosts, client = (lab.namespace(name) for name in ("r0", "r1", "r2", "client"))
+    lab.switch(*hosts, client)
+    allowed: Tables = {"link": {"allow_private_addresses": True}}  # else no path crosses one /16 twice
+    for host in hosts:
+        tables: Tables = relay(host) | allowed | {"exit": {"enabled": True, "policy": "open"}}
+        wait_until(start(host, tmp_path, host.name, tables), lambda status: bool(status.listen))
+    with Capture(client) as seen:
+        proxies: Tables = {"ingress": {"http_enabled": False}}
+        state = start(client, tmp_path, "client", proxies | allowed)
+        wait_until(state, lambda status: status.first_circuit_ms is not None)
+    sent = [packet for packet in seen.packets if packet.is_sent and packet.protocol == UDP]
+    assert {packet.target_port for packet in sent} <= {MDNS, BEACON}
+    assert len(sent) > 0
+    assert not [packet for packet in sent if is_answer(packet)]
+    for packet in sent:
+        if packet.target_port == BEACON:
+            assert packet.octets.endswith(b"VNB1\x01"), "a client tells nothing"
+    for host in hosts:
+        with ControlClient(tmp_path / host.name) as control:
+            assert len(control.peers()) == 2, "nobody counts the client"
+    wait_until(state, lambda status: status.peers == 3)
+    time.sleep(17)  # its grace, and what mDNS sends to say goodbye
+    with Capture(client) as after:
+        time.sleep(3)
+    assert not [packet for packet in after.packets if packet.is_sent and packet.protocol == UDP]
