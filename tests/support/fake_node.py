@@ -27,6 +27,7 @@ class FakeNode:
     def __init__(self) -> None:
         self.refusal = ""
         self.asked = 0
+        self.device = None
 
     def status(self) -> NodeStatus:
         return NodeStatus(

@@ -47,6 +47,7 @@ from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
+from vigilnet.traffic.device.service import DeviceService
 from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.service import IngressService
 from vigilnet.traffic.link.service import LinkService
@@ -93,6 +94,7 @@ class Node:
         self._pool: CircuitPool | None = None
         self._exit: ExitService | None = None
         self._ingress: IngressService | None = None
+        self.device: DeviceService | None = None
         self.discovery: Discovery | None = None
         self._listen: list[str] = []
 
@@ -168,6 +170,7 @@ class Node:
             is_told = self._own is not None or options.node.peers_folder is not None
             if options.discovery.uses("circuits") and not is_told:
                 discovery.start_fetching(circuits, pool.guards, pool, self._random_bytes)
+            await self._start_device(pool)
         self._tasks.start("look", self._look())
         self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
 
@@ -270,6 +273,12 @@ class Node:
         ingress.start()
         pool.start()
         return pool
+
+    async def _start_device(self, pool: CircuitPool) -> None:
+        ports = tuple(sorted({host_and_port(text, "relay.listen")[1] for text in self._listen}))
+        device = self.device = DeviceService(self.options.device, pool, self._clock, ports)
+        self._undo.push_async_callback(device.close)
+        await device.start()
 
     def _publish(self, own: OwnRecord) -> None:
         """Put our record where the others look for it."""

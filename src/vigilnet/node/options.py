@@ -17,6 +17,7 @@ from vigilnet.base.errors import ConfigurationError
 from vigilnet.node import legacy
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.routing.discovery.options import Options as DiscoveryOptions
+from vigilnet.traffic.device.options import Options as DeviceOptions
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.ingress.options import Options as IngressOptions
 from vigilnet.traffic.link.options import Options as LinkOptions
@@ -88,6 +89,7 @@ class Options:
     circuits: CircuitsOptions = field(default_factory=CircuitsOptions)
     streams: MuxOptions = field(default_factory=MuxOptions)
     ingress: IngressOptions = field(default_factory=IngressOptions)
+    device: DeviceOptions = field(default_factory=DeviceOptions)
     exit: ExitOptions = field(default_factory=ExitOptions)
     log: LogOptions = field(default_factory=LogOptions)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from vigilnet.surface.cli import invite, node, testnet
+from vigilnet.surface.cli import device, invite, node, testnet
 from vigilnet.surface.cli.processes import DAEMON_MODULE
 from vigilnet.surface.exits import OneLineParser, run_guarded
 
@@ -18,6 +18,7 @@ BECOMES: Final = {
     "run": DAEMON_MODULE,
     "keys": "vigilnet.surface.keys",
     "wipe": "vigilnet.surface.wipe",
+    "helper": "vigilnet.surface.device_helper",
     "htx": "vigilnet.surface.htx_capture",
 }
 
@@ -35,10 +36,12 @@ def new_parser() -> argparse.ArgumentParser:
         "keys", help="the node's identity key: show, generate, import, export", add_help=False
     )
     commands.add_parser("htx", help="capture: make a hello template from a live browser", add_help=False)
+    commands.add_parser("helper", help="the privileged part of `up`, as root: --repair", add_help=False)
     commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
     node.add_commands(commands)
     invite.add_commands(commands)
     testnet.add_commands(commands)
+    device.add_commands(commands)
     return parser
 
 

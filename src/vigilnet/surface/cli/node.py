@@ -15,7 +15,7 @@ from vigilnet.surface.cli.output import (
     write_json,
     write_table,
 )
-from vigilnet.surface.control.client import ControlClient
+from vigilnet.surface.control.client import TIMEOUT_S, ControlClient
 from vigilnet.surface.control.schema import Circuit, Status
 from vigilnet.surface.control.socket_path import state_folder
 from vigilnet.surface.exits import ExitCode
@@ -46,9 +46,9 @@ def add_node_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="JSON for programs")
 
 
-def client_of(arguments: argparse.Namespace) -> ControlClient:
+def client_of(arguments: argparse.Namespace, timeout: float = TIMEOUT_S) -> ControlClient:
     """Return a session with the node that the arguments name."""
-    return ControlClient(state_folder(arguments.state_folder, arguments.config))
+    return ControlClient(state_folder(arguments.state_folder, arguments.config), timeout)
 
 
 def show_status(arguments: argparse.Namespace) -> ExitCode:

@@ -37,6 +37,7 @@ class Method(StrEnum):
     INVITE = "invite"
     ADD_INVITE = "add-invite"
     WELCOME_LIST = "welcome-list"
+    DEVICE = "device"
     STOP = "stop"
     VERSION = "version"
 

@@ -10,6 +10,7 @@ from vigilnet.base.errors import EnvironmentRefusedError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.surface.control.auth import may_control, peer_uid
+from vigilnet.surface.control.device import ControlledDevice, serve_device
 from vigilnet.surface.control.schema import (
     MAX_REQUEST,
     ControlError,
@@ -36,6 +37,11 @@ class ControlledNode(Protocol):
 
     def status(self) -> object:
         """Snapshot for `schema.Status`."""
+        ...
+
+    @property
+    def device(self) -> ControlledDevice | None:
+        """The room that takes the whole device's traffic; None on a node that is no client."""
         ...
 
     def circuits(self) -> Sequence[object]:
@@ -93,6 +99,7 @@ class ControlServer:
             Method.INVITE: self._invite,
             Method.ADD_INVITE: self._add_invite,
             Method.WELCOME_LIST: self._welcome_list,
+            Method.DEVICE: self._device,
             Method.STOP: self._stop,
             Method.VERSION: self._version_of,
         }
@@ -203,6 +210,9 @@ class ControlServer:
 
     async def _welcome_list(self, _: Request) -> object:
         return self._node.welcome_list()
+
+    async def _device(self, request: Request) -> object:
+        return await serve_device(self._node.device, request.params)
 
     async def _stop(self, _: Request) -> object:
         return {"stopping": True}

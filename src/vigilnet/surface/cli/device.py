@@ -1,0 +1,188 @@
+"""`vigilnet up`, `down`, `dns`, `split`, `lan`, `lockdown`, `exec`: the whole device."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.surface.cli.node import add_node_arguments, client_of
+from vigilnet.surface.cli.output import write, write_fields, write_json
+from vigilnet.surface.control.device import Device
+from vigilnet.surface.control.schema import Method, read
+from vigilnet.surface.control.socket_path import socket_of, state_folder
+from vigilnet.surface.exits import ExitCode
+
+HELPER_MODULE: Final = "vigilnet.surface.device_helper"
+SLOW_S: Final = 60.0
+
+_LISTS: Final = {
+    ("outside", "network"): "outside_networks",
+    ("outside", "domain"): "outside_domains",
+    ("outside", "user"): "outside_users",
+    ("inside", "network"): "inside_networks",
+    ("inside", "user"): "inside_users",
+}
+
+
+def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare this group's commands."""
+    up = commands.add_parser("up", help="take all of this device's traffic into the network (needs rights)")
+    add_node_arguments(up)
+    up.add_argument("--helper-argument", action="append", default=[], help=argparse.SUPPRESS)
+    up.set_defaults(command=go_up)
+    down = commands.add_parser("down", help="put the device back as it was")
+    add_node_arguments(down)
+    down.set_defaults(command=go_down)
+    device = commands.add_parser("device", help="how the whole device is protected")
+    add_node_arguments(device)
+    device.set_defaults(command=show_device)
+    dns = commands.add_parser("dns", help="who resolves names: local, overlay or custom")
+    add_node_arguments(dns)
+    dns.add_argument("mode", choices=("local", "overlay", "custom"))
+    dns.add_argument("server", nargs="?", default="", help="of custom: address or address:port")
+    dns.set_defaults(command=set_dns)
+    for name, text in (("lan", "reach the local network directly"), ("lockdown", "nothing out while down")):
+        command = commands.add_parser(name, help=f"{text}: on or off")
+        add_node_arguments(command)
+        command.add_argument("switch", choices=("on", "off"))
+        command.set_defaults(command=set_lan if name == "lan" else set_lockdown)
+    _add_split(commands)
+    execute = commands.add_parser("exec", help="run a program outside or inside the tunnel")
+    add_node_arguments(execute)
+    where = execute.add_mutually_exclusive_group(required=True)
+    where.add_argument("--outside", dest="group", action="store_const", const="outside")
+    where.add_argument("--inside", dest="group", action="store_const", const="inside")
+    execute.add_argument(
+        "words", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its words"
+    )
+    execute.set_defaults(command=run_program)
+
+
+def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    split = commands.add_parser("split", help="what goes around the tunnel, or alone through it")
+    add_node_arguments(split)
+    split.add_argument("verb", choices=("scope", "set"), help="scope: all or included; set: one list")
+    split.add_argument("words", nargs="*", help="`all`, or: outside network 192.0.2.0/24 ...")
+    split.set_defaults(command=set_split)
+
+
+def _ask(arguments: argparse.Namespace, **params: Any) -> Device:  # noqa: ANN401 JSON
+    with client_of(arguments, timeout=SLOW_S) as control:
+        return read(Device, control.call(Method.DEVICE, params))
+
+
+def _show(arguments: argparse.Namespace, device: Device) -> ExitCode:
+    if arguments.json:
+        write_json(device)
+    else:
+        write_fields(_fields(device))
+    return ExitCode.OK
+
+
+def _fields(device: Device) -> list[tuple[str, object]]:
+    state = "up: all traffic goes through the network" if device.is_up else "down"
+    if device.is_locked:
+        state += "; lockdown is on" + ("" if device.is_up else ": nothing leaves this device")
+    visible = "your resolver sees the names you ask for; hide them: vigilnet dns overlay"
+    return [
+        ("device", state),
+        ("helper", device.helper if device.has_helper else "not running; sudo vigilnet up starts it"),
+        ("names", f"{device.dns}{f' ({visible})' if device.names_visible else ''}"),
+        ("scope", device.scope),
+        ("local network", "reached directly" if device.allow_lan else "not reached"),
+        ("connections", f"{device.connections} open, {device.taken} taken"),
+        ("datagram flows", device.flows),
+        ("names asked", device.questions),
+        ("packets", f"{device.own} ours, {device.outside} excluded, {device.refused} refused"),
+    ]
+
+
+def go_up(arguments: argparse.Namespace) -> ExitCode:
+    """Protect the device; with rights, start the helper first if there is none."""
+    device = _ask(arguments, action="status")
+    if not device.has_helper:
+        _start_helper(arguments, Path(device.helper))
+    device = _ask(arguments, action="up")
+    if device.names_visible and not arguments.json:
+        write("note: names are asked of your own resolver, which sees them; hide them: vigilnet dns overlay")
+    return _show(arguments, device)
+
+
+def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
+    """Start the privileged helper for the user whose node runs, and wait until it listens.
+
+    Raises:
+        EnvironmentRefusedError: we have no rights, or it ended.
+    """
+    if os.geteuid() != 0:
+        raise EnvironmentRefusedError(
+            "up: the privileged helper is not running; use `sudo vigilnet up` (once after each start of the "
+            "machine, or install its service), or the SOCKS proxy, which needs no rights"
+        )
+    owner = socket_of(state_folder(arguments.state_folder, arguments.config)).stat().st_uid
+    reader, writer = os.pipe()
+    subprocess.Popen(  # noqa: S603  # our own module
+        [
+            sys.executable, "-m", HELPER_MODULE, "--owner", str(owner), "--run-folder", str(path.parent),
+            "--ready-fd", str(writer), *arguments.helper_argument,
+        ],
+        pass_fds=(writer,), stdin=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    os.close(writer)
+    with os.fdopen(reader) as ready:
+        if ready.readline() != "ready\n":
+            raise EnvironmentRefusedError("up: the helper did not start; its own line says why")
+
+
+def go_down(arguments: argparse.Namespace) -> ExitCode:
+    """Put the device back."""
+    return _show(arguments, _ask(arguments, action="down"))
+
+
+def show_device(arguments: argparse.Namespace) -> ExitCode:
+    """Print how the device is."""
+    return _show(arguments, _ask(arguments, action="status"))
+
+
+def set_dns(arguments: argparse.Namespace) -> ExitCode:
+    """Choose who resolves names."""
+    fields = {"dns": arguments.mode}
+    if arguments.server:
+        fields["dns_server"] = arguments.server
+    return _show(arguments, _ask(arguments, action="change", fields=fields))
+
+
+def set_lan(arguments: argparse.Namespace) -> ExitCode:
+    """Reach the local network, or not."""
+    fields = {"allow_lan": arguments.switch == "on"}
+    return _show(arguments, _ask(arguments, action="change", fields=fields))
+
+
+def set_lockdown(arguments: argparse.Namespace) -> ExitCode:
+    """Keep the firewall closed while the device is down, or no longer."""
+    return _show(arguments, _ask(arguments, action="lockdown", is_on=arguments.switch == "on"))
+
+
+def set_split(arguments: argparse.Namespace) -> ExitCode:
+    """Set the scope or one of the lists."""
+    words = arguments.words
+    if arguments.verb == "scope" and len(words) == 1:
+        return _show(arguments, _ask(arguments, action="change", fields={"scope": words[0]}))
+    name = _LISTS.get((words[0], words[1])) if len(words) >= 2 else None
+    if arguments.verb != "set" or name is None:
+        known = ", ".join(" ".join(pair) for pair in _LISTS)
+        raise EnvironmentRefusedError(f"split: expected `scope all|included` or `set` and one of {known}")
+    values = [int(word) if word.isdecimal() else word for word in words[2:]]
+    return _show(arguments, _ask(arguments, action="change", fields={name: values}))
+
+
+def run_program(arguments: argparse.Namespace) -> ExitCode:
+    """Become a program in a split-tunnel group."""
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    if not words:
+        raise EnvironmentRefusedError("exec: no program named; vigilnet exec --outside -- CMD")
+    _ask(arguments, action="join", pid=os.getpid(), group=arguments.group)
+    os.execvp(words[0], words)  # noqa: S606  # what the user asked for

@@ -1,0 +1,82 @@
+"""`vigilnet-helper`: the privileged process of a protected device; see docs/spec/device.md section 3.
+
+vigilnet-helper --owner UID      serve that user's daemon until SIGTERM, then put everything back
+vigilnet-helper --repair         put back what a killed helper has left, and end
+vigilnet-helper --boot           close the firewall if lockdown is on, and end
+"""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from vigilnet.base import safelog
+from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
+from vigilnet.surface.process_guard import forbid_core_dumps
+from vigilnet.traffic.device.helper_io import Helper, listen
+from vigilnet.traffic.device.kernel_io import Kernel
+
+RUN_FOLDER: Final = Path("/run/vigilnet")
+STATE_FOLDER: Final = Path("/var/lib/vigilnet")
+SOCKET_NAME: Final = "helper.sock"
+
+
+def new_parser() -> argparse.ArgumentParser:
+    """Return the parser of the helper's arguments."""
+    parser = OneLineParser(prog="vigilnet-helper", description="The privileged part of a protected device.")
+    parser.add_argument("--owner", type=int, default=0, metavar="UID", help="whose daemon may ask")
+    parser.add_argument("--run-folder", type=Path, default=RUN_FOLDER, metavar="DIR")
+    parser.add_argument("--keep-folder", type=Path, default=STATE_FOLDER, metavar="DIR")
+    parser.add_argument("--group", default="vigilnet", metavar="NAME", help="folder of the control groups")
+    parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    todo = parser.add_mutually_exclusive_group()
+    todo.add_argument("--repair", action="store_true", help="put everything back and end")
+    todo.add_argument("--boot", action="store_true", help="close the firewall if lockdown is on, and end")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; return the exit code."""
+    arguments = new_parser().parse_args(argv)
+    forbid_core_dumps()
+    safelog.set_up("info", stream=sys.stderr)
+    return run_guarded("vigilnet-helper", lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if os.geteuid() != 0:
+        raise EnvironmentRefusedError("vigilnet-helper: needs root (it changes routes and the firewall)")
+    os.umask(0o077)
+    kernel = Kernel(arguments.run_folder, arguments.keep_folder, arguments.group)
+    if arguments.repair:
+        kernel.restore(everybody=True)
+    elif arguments.boot:
+        if kernel.is_locked:
+            kernel.set_lockdown(is_on=True)
+    else:
+        _serve(arguments, kernel)
+    return ExitCode.OK
+
+
+def _serve(arguments: argparse.Namespace, kernel: Kernel) -> None:
+    path = arguments.run_folder / SOCKET_NAME
+    listener = listen(path, arguments.owner)
+    helper = Helper(kernel, listener, arguments.owner)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: helper.stop())
+    if arguments.ready_fd >= 0:
+        os.write(arguments.ready_fd, b"ready\n")
+        os.close(arguments.ready_fd)
+    try:
+        helper.serve()
+    finally:
+        path.unlink(missing_ok=True)
+        kernel.restore()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The helper: the one process with rights over this machine's network; it speaks to nobody but the daemon.
+
+It answers the requests of `helper_wire` one after the other, opens no connection, reads no file that a user
+wrote, and imports nothing that speaks to the network. When the daemon goes away without a word (a crash, a
+kill) everything stays closed until it comes back or somebody asks for it to be opened.
+"""
+
+import array
+import contextlib
+import json
+import os
+import selectors
+import socket
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError, VigilnetError
+from vigilnet.base.safelog import get_logger
+from vigilnet.traffic.device.helper_wire import MAX_MESSAGE, MAX_SOCKETS, Group, Operation, Request
+from vigilnet.traffic.device.kernel_io import Kernel
+from vigilnet.traffic.device.ruleset import MARK_OWN
+
+MAX_SESSIONS: Final = 8
+_CREDENTIALS: Final = struct.Struct("3i")
+
+_log = get_logger(__name__)
+
+
+class Session:
+    """One process that speaks to the helper."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        self.pid, self.uid, _ = _CREDENTIALS.unpack(credentials)
+
+
+class Helper:
+    """Serves one socket until `stop` is called.
+
+    Args:
+        kernel: does what is asked.
+        listener: of kind SOCK_SEQPACKET, listening.
+        owner: the user whose daemon may ask; root may, too.
+    """
+
+    def __init__(self, kernel: Kernel, listener: socket.socket, owner: int) -> None:
+        self._kernel = kernel
+        self._listener = listener
+        self._owner = owner
+        self._selector = selectors.DefaultSelector()
+        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._is_stopping = False
+        self._sessions: set[Session] = set()
+        self._controller: Session | None = None
+
+    def stop(self) -> None:
+        """End `serve`; may be called from a signal handler."""
+        self._is_stopping = True
+        os.write(self._waker, b"x")
+
+    def serve(self) -> None:
+        """Answer until stopped."""
+        self._selector.register(self._listener, selectors.EVENT_READ, None)
+        self._selector.register(self._wake, selectors.EVENT_READ, None)
+        while not self._is_stopping:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif isinstance(key.data, Session):
+                    self._read(key.data)
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        session = Session(connection)
+        if session.uid not in (0, self._owner) or len(self._sessions) >= MAX_SESSIONS:
+            connection.close()
+            return
+        connection.settimeout(5.0)
+        self._sessions.add(session)
+        self._selector.register(connection, selectors.EVENT_READ, session)
+
+    def _read(self, session: Session) -> None:
+        descriptors: list[int] = []
+        try:
+            octets, ancillary, _, _ = session.connection.recvmsg(
+                MAX_MESSAGE + 1, socket.CMSG_SPACE(MAX_SOCKETS * 4), socket.MSG_CMSG_CLOEXEC
+            )
+            for level, kind, content in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    descriptors.extend(array.array("i", content[: len(content) - len(content) % 4]))
+            if not octets:
+                self._close(session)
+                return
+            self._answer(session, octets, descriptors)
+        except OSError:
+            self._close(session)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def _close(self, session: Session) -> None:
+        self._selector.unregister(session.connection)
+        session.connection.close()
+        self._sessions.discard(session)
+        if session is self._controller:
+            self._controller = None
+            if self._kernel.is_up:
+                _log.warning("the daemon is gone without a word: nothing is let out until it is back")
+
+    def _answer(self, session: Session, octets: bytes, descriptors: list[int]) -> None:
+        given: list[int] = []
+        try:
+            reply = self._serve(session, Request.decode(octets), descriptors, given)
+        except RemoteProtocolError as error:
+            reply = {"error": str(error), "kind": "request"}
+        except VigilnetError as error:
+            reply = {"error": str(error), "kind": "refused"}
+        except OSError as error:
+            reply = {"error": f"helper: {error.strerror}", "kind": "refused"}
+        message = json.dumps(reply, separators=(",", ":")).encode()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", given))] if given else []
+        session.connection.sendmsg([message], rights)
+
+    def _serve(
+        self, session: Session, request: Request, descriptors: list[int], given: list[int]
+    ) -> dict[str, Any]:
+        kernel, operation = self._kernel, request.operation
+        if operation in (Operation.UPDATE, Operation.OPEN):
+            self._check_controller(session)
+        if operation is Operation.HELLO:
+            self._greet(session)
+        elif operation is Operation.MARK:
+            _mark(descriptors)
+        elif operation is Operation.UPDATE and request.settings is not None:
+            kernel.update(request.settings)
+        elif operation is Operation.JOIN:
+            self._join(session, request)
+        elif operation is Operation.OPEN:
+            kernel.open_addresses(request.purpose, request.addresses, request.seconds)
+        elif operation is Operation.LOCKDOWN:
+            kernel.set_lockdown(is_on=request.is_on)
+        else:
+            self._up_or_down(session, request, given)
+        return self._status()
+
+    def _up_or_down(self, session: Session, request: Request, given: list[int]) -> None:
+        if request.operation is Operation.UP and request.settings is not None:
+            if self._controller not in (None, session):
+                raise EnvironmentRefusedError("device: another node protects it already; stop that one")
+            self._controller = session
+            given.append(self._kernel.up(request.settings))
+        elif request.operation is Operation.DOWN:
+            if self._controller is not None:
+                self._check_controller(session)
+            self._kernel.down()
+            self._controller = None
+
+    def _status(self) -> dict[str, Any]:
+        kernel = self._kernel
+        return {
+            "ok": True,
+            "is_up": kernel.is_up,
+            "is_locked": kernel.is_locked,
+            "can_split": kernel.groups.exist,
+            "counters": kernel.counters(),
+        }
+
+    def _check_controller(self, session: Session) -> None:
+        if session is not self._controller:
+            raise EnvironmentRefusedError("device: not protected by this node")
+
+    def _greet(self, session: Session) -> None:
+        """From now on the daemon's new sockets go around the tunnel."""
+        for pid in _with_children(session.pid):
+            self._kernel.groups.join(pid, Group.OWN)
+        self._kernel.refresh()
+
+    def _join(self, session: Session, request: Request) -> None:
+        if request.group == Group.OWN:
+            raise RemoteProtocolError("helper request join: nobody else becomes the daemon")
+        owner = Path(f"/proc/{request.pid}").stat().st_uid
+        if session.uid not in (0, owner):
+            raise EnvironmentRefusedError("control groups: that process is another user's")
+        is_new = not self._kernel.groups.members(request.group)
+        self._kernel.groups.join(request.pid, request.group)
+        if is_new:
+            self._kernel.refresh()
+
+
+def _with_children(pid: int) -> list[int]:
+    """Return a process and those it started: they carry its links, too."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for file in Path(f"/proc/{parent}/task").glob("*/children"):
+                found.extend(map(int, file.read_text().split()))
+    return found
+
+
+def _mark(descriptors: list[int]) -> None:
+    """Have sockets that were made too early go around the tunnel, too."""
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as taken:
+            if taken.family in (socket.AF_INET, socket.AF_INET6):
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK_OWN)
+
+
+def _check_alone(path: Path, *, is_served: bool) -> None:
+    if is_served:
+        raise EnvironmentRefusedError(f"helper {path}: another one runs already")
+
+
+def listen(path: Path, owner: int) -> socket.socket:
+    """Make the helper's socket, for one user (and root) alone.
+
+    Raises:
+        EnvironmentRefusedError: it cannot be made, or another helper has it.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+            is_served = probe.connect_ex(str(path)) == 0
+        _check_alone(path, is_served=is_served)
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        os.chown(path, owner, -1)
+        listener.listen(4)
+    except OSError as error:
+        listener.close()
+        raise EnvironmentRefusedError(f"helper {path}: cannot be made: {error.strerror}") from error
+    except BaseException:
+        listener.close()
+        raise
+    return listener

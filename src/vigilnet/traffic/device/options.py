@@ -1,0 +1,86 @@
+"""Settings of a protected device."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+from vigilnet.base.errors import ConfigurationError
+from vigilnet.traffic.device.settings import MAX_MTU, MIN_MTU
+
+
+class DnsMode(StrEnum):
+    """Who resolves names for applications."""
+
+    LOCAL = "local"
+    OVERLAY = "overlay"
+    CUSTOM = "custom"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Taking all of this device's traffic into the network: `vigilnet up` (docs/device.md)."""
+
+    up: bool = False  # protect the device as soon as the node runs; needs the helper
+    helper: Path = Path("/run/vigilnet/helper.sock")  # the privileged helper's socket
+    dns: str = "local"  # local (your resolver sees the names), overlay (the exit resolves) or custom
+    dns_server: str = ""  # of custom: address or address:port, asked by TCP through a circuit
+    allow_lan: bool = False  # reach printers and the like on the local network directly
+    scope: str = "all"  # all (but what is excluded) or included (only what is included)
+    outside_networks: tuple[str, ...] = ()  # address ranges that are reached around the tunnel
+    outside_domains: tuple[str, ...] = ()  # names, with those below them, that are reached around it
+    outside_users: tuple[int, ...] = ()  # user ids whose programs go around it
+    inside_networks: tuple[str, ...] = ()  # with scope "included": what goes through the tunnel
+    inside_users: tuple[int, ...] = ()
+    open_ports: tuple[int, ...] = ()  # TCP ports of this device that others may reach
+    underlay_marks: tuple[int, ...] = ()  # firewall marks of other VPNs, such as 51820 of WireGuard
+    mtu: int = 1500  # of the tunnel's interface
+    max_connections: int = 8192  # captured TCP connections at a time
+    max_flows: int = 512  # UDP flows at a time
+    flow_idle_s: float = 120.0  # a UDP flow without datagrams is forgotten after so long
+
+    def __post_init__(self) -> None:
+        if self.dns not in tuple(DnsMode):
+            raise ConfigurationError(f"dns: got {self.dns!r}, expected local, overlay or custom")
+        if self.dns == DnsMode.CUSTOM or self.dns_server:
+            parse_server(self.dns_server)
+        if self.scope not in ("all", "included"):
+            raise ConfigurationError(f"scope: got {self.scope!r}, expected all or included")
+        for name in ("outside_networks", "inside_networks"):
+            for text in getattr(self, name):
+                _check_network(name, text)
+        if not MIN_MTU <= self.mtu <= MAX_MTU:
+            raise ConfigurationError(f"mtu: got {self.mtu}, expected {MIN_MTU} to {MAX_MTU}")
+        if self.max_connections < 1 or not 1 <= self.max_flows <= 16_384:
+            raise ConfigurationError("max_connections or max_flows: expected at least 1")
+        if not 1 <= self.flow_idle_s <= 3600:
+            raise ConfigurationError(f"flow_idle_s: got {self.flow_idle_s}, expected 1 to 3600 seconds")
+
+
+def _check_network(name: str, text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: got {text!r}, expected a range like 192.0.2.0/24") from error
+
+
+def parse_server(text: str) -> tuple[str, int]:
+    """Return (address, port) of a name server.
+
+    Raises:
+        ConfigurationError: neither an address nor address:port.
+
+    >>> parse_server("192.0.2.1"), parse_server("[2001:db8::1]:5353")
+    (('192.0.2.1', 53), ('2001:db8::1', 5353))
+    """
+    host, port = text, "53"
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]:")
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    try:
+        return str(ip_address(host)), int(port)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"dns_server: got {text!r}, expected an address like 192.0.2.1 or 192.0.2.1:53"
+        ) from error

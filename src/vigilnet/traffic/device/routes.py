@@ -1,0 +1,96 @@
+"""The routes of a protected device as lines for `ip -batch` (sans-IO; docs/spec/device.md section 5).
+
+A table of our own, found before the system's by rules of our own; nothing that was there is changed. Packets
+that bear the mark of our own or of outside traffic go on to the system's rules, those of other VPNs included.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+from typing import Final
+
+from vigilnet.traffic.device.ruleset import BYPASS, MARK_BYPASS, MARK_TAKEN, TAKEN
+from vigilnet.traffic.device.settings import INTERFACE, TUN_IPV4, TUN_IPV6, DeviceSettings, Scope
+
+TABLE: Final = 22_089
+PREFERENCE: Final = 5_620  # of our first rule; they take the following numbers
+MAX_PREFERENCE: Final = 5_629
+UNREACHABLE_METRIC: Final = 4_000
+
+_FAMILIES: Final = (("-4", 4), ("-6", 6))
+
+
+def interface_up(mtu: int) -> list[str]:
+    """Return the lines that give the tunnel's interface its addresses."""
+    return [
+        f"addr add {TUN_IPV4}/32 dev {INTERFACE}",
+        f"-6 addr add {TUN_IPV6}/128 dev {INTERFACE} nodad",
+        f"link set dev {INTERFACE} mtu {mtu} up txqueuelen 1000",
+    ]
+
+
+def table_up() -> list[str]:
+    """Return the lines that fill our table: the tunnel, and nowhere when there is none."""
+    lines = []
+    for option, _ in _FAMILIES:
+        lines.append(f"{option} route replace default dev {INTERFACE} table {TABLE}")
+        lines.append(f"{option} route replace unreachable default metric {UNREACHABLE_METRIC} table {TABLE}")
+    return lines
+
+
+def rules_up(settings: DeviceSettings, *, has_ipv6: bool = True) -> list[str]:
+    """Return the lines that lead packets to our table."""
+    lines: list[str] = []
+    for option, version in _FAMILIES:
+        if version == 6 and not has_ipv6:
+            continue
+        add = f"{option} rule add"
+        lines += [
+            f"{add} pref {PREFERENCE + 3} fwmark {mark:#x} lookup main" for mark in settings.underlay_marks
+        ]
+        if settings.scope is Scope.ALL:
+            # Users and networks by rules, too, so that sockets get the right source address at once.
+            lines += _to_main(add, version, settings)
+            lines.append(
+                f"{add} pref {PREFERENCE + 5} not fwmark {MARK_BYPASS:#x}/{BYPASS:#x} lookup {TABLE}"
+            )
+        else:
+            lines.append(f"{add} pref {PREFERENCE + 5} fwmark {MARK_TAKEN:#x}/{TAKEN:#x} lookup {TABLE}")
+            lines += [
+                f"{add} pref {PREFERENCE + 6} uidrange {user}-{user} lookup {TABLE}"
+                for user in settings.inside_users
+            ]
+            lines += [
+                f"{add} pref {PREFERENCE + 7} to {text} lookup {TABLE}"
+                for text in _of_version(settings.inside_networks, version)
+            ]
+    return lines
+
+
+def _to_main(add: str, version: int, settings: DeviceSettings) -> list[str]:
+    lines = [f"{add} pref {PREFERENCE} uidrange {user}-{user} lookup main" for user in settings.outside_users]
+    lines += [
+        f"{add} pref {PREFERENCE + 1} to {text} lookup main"
+        for text in _of_version(settings.outside_networks, version)
+    ]
+    if settings.allow_lan:
+        lines.append(f"{add} pref {PREFERENCE + 2} lookup main suppress_prefixlength 0")
+    return lines
+
+
+def _of_version(networks: Iterable[str], version: int) -> list[str]:
+    return [text for text in networks if ip_network(text).version == version]
+
+
+def rules_down(listed: str, option: str) -> list[str]:
+    """Return the lines that delete those of the rules in `ip rule show` that are ours, by their numbers."""
+    lines = []
+    for line in listed.splitlines():
+        preference = line.partition(":")[0].strip()
+        if preference.isdecimal() and PREFERENCE <= int(preference) <= MAX_PREFERENCE:
+            lines.append(f"{option} rule del pref {preference}")
+    return lines
+
+
+def table_down() -> list[str]:
+    """Return the lines that empty our table."""
+    return [f"{option} route flush table {TABLE}" for option, _ in _FAMILIES]

@@ -1,0 +1,65 @@
+"""Fuzz targets of the device: queries of applications, answers of servers, requests to the helper."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.traffic.device import dns
+from vigilnet.traffic.device.helper_wire import Operation, Request
+from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule
+
+QUERY = bytes.fromhex("12340100000100000000000003777777076578616d706c65036f72670000010001")
+ANSWER = bytes.fromhex(
+    "12348180000100010000000003777777076578616d706c65036f72670000010001c00c00010001000000780004c0000201"
+)
+SETTINGS = DeviceSettings(1, 1, rules=(FirewallRule("out", "tcp", "192.0.2.0/24", 25),))
+
+
+def _question(data: bytes) -> None:
+    try:
+        question = dns.Question.decode(data)
+    except RemoteProtocolError:
+        dns.refusal(data, dns.FORMERR)
+        return
+    said = dns.reply(question, dns.NOERROR, limit=question.max_udp)
+    assert said[:2] == data[:2]
+
+
+def _answer(data: bytes) -> None:
+    with suppress(RemoteProtocolError):
+        dns.answered_addresses(data)
+
+
+def _request(data: bytes) -> None:
+    try:
+        request = Request.decode(data)
+    except RemoteProtocolError:
+        return
+    assert Request.decode(request.encode()) == request
+
+
+def _settings(data: bytes) -> None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    try:
+        taken = DeviceSettings.decode(value)
+    except RemoteProtocolError:
+        return
+    assert DeviceSettings.decode(taken.encode()) == taken
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "dns question": _question,
+    "dns answer": _answer,
+    "helper request": _request,
+    "device settings": _settings,
+}
+SEEDS: dict[str, list[bytes]] = {
+    "dns question": [QUERY],
+    "dns answer": [ANSWER],
+    "helper request": [Request(Operation.UP, SETTINGS).encode()],
+    "device settings": [json.dumps(SETTINGS.encode()).encode()],
+}

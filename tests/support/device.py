@@ -1,0 +1,207 @@
+"""A client that takes its whole device's traffic, and a sniffer on the only way out of its host."""
+
+import contextlib
+import functools
+import os
+import shlex
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.support.netns import Lab, Namespace
+from tests.support.nodes import Network, Tables, start_network
+from tests.support.waiting import wait_until
+from vigilnet.surface.control.client import ControlClient
+from vigilnet.surface.control.device import Device
+from vigilnet.surface.control.schema import Method, read
+
+RELAY_PORT = 4001
+_ETH_P_ALL = 3
+_OUTGOING = 4
+_RCVBUFFORCE = 33
+_NEIGHBOUR_TALK = range(133, 138)
+
+
+class Sniffer:
+    """Counts what leaves a host, seen from the other end of its wire; links and neighbour talk apart."""
+
+    def __init__(self, switch: Namespace, port: str, relays: set[str]) -> None:
+        self._relays = relays
+        self.leaks: Counter[str] = Counter()
+        self.links = 0
+        self.neighbours = 0
+        self._is_over = False
+        with switch.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+        self._socket.bind((port, _ETH_P_ALL))
+        self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 64 << 20)
+        self._socket.settimeout(0.1)
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over = True
+        self._thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                octets, (_, _, way, *_) = self._socket.recvfrom(1 << 17)
+            except TimeoutError:
+                if self._is_over:
+                    return
+                continue
+            if way != _OUTGOING:
+                self._judge(octets)
+
+    def _judge(self, octets: bytes) -> None:
+        kind = octets[12:14]
+        if kind == b"\x08\x06":
+            self.neighbours += 1
+        elif kind == b"\x08\x00":
+            header = (octets[14] & 15) * 4
+            self._judge_packet(
+                octets[23],
+                socket.inet_ntoa(octets[26:30]),
+                socket.inet_ntoa(octets[30:34]),
+                octets[14 + header :],
+            )
+        elif kind == b"\x86\xdd":
+            source, target = (socket.inet_ntop(socket.AF_INET6, octets[at : at + 16]) for at in (22, 38))
+            self._judge_packet(octets[20], source, target, octets[54:])
+        else:
+            self.leaks[f"ethertype {kind.hex()}"] += 1
+
+    def _judge_packet(self, protocol: int, source: str, target: str, body: bytes) -> None:
+        if protocol == 58 and body and body[0] in _NEIGHBOUR_TALK:
+            self.neighbours += 1
+            return
+        ports = struct.unpack(">HH", body[:4]) if len(body) >= 4 else (0, 0)
+        if protocol == 6 and target in self._relays and ports[1] == RELAY_PORT:
+            self.links += 1
+            return
+        where = f":{ports[1]}" if protocol in (6, 17) else f" type {body[0] if body else '-'}"
+        self.leaks[f"protocol {protocol} {source} > {target}{where}"] += 1
+
+
+@dataclass
+class ProtectedDevice:
+    """The client of a network, whose whole device can go up and down."""
+
+    network: Network
+    lab: Lab
+    run_folder: Path
+
+    @property
+    def host(self) -> Namespace:
+        """The client's host."""
+        return self.network.client
+
+    @property
+    def group(self) -> str:
+        """The folder of its control groups."""
+        return f"vn{os.getpid()}"
+
+    def sniff(self) -> Sniffer:
+        """A sniffer on the client's only wire."""
+        relays = set()
+        for name, node in self.network.nodes.items():
+            if name != "client":
+                relays |= {node.host.v4, node.host.v6} - {""}
+        switch = next(host for host in self.lab.namespaces if "switch" in host.name)
+        return Sniffer(switch, "p1", relays)
+
+    def cli(self, *words: object, timeout: float = 40.0, check: bool = True) -> str:
+        """Run `vigilnet ...` in the client's host, as somebody with a cgroup tree would."""
+        command = shlex.join(
+            [str(Path(sys.executable)), "-m", "vigilnet.surface.cli.main", *map(str, words),
+             "--state-folder", str(self.network.user.state)]
+        )  # fmt: skip
+        return self.shell(command, timeout=timeout, check=check)
+
+    def shell(self, command: str, timeout: float = 40.0, *, check: bool = True) -> str:
+        """Run a line of shell in the client's host, with cgroup v2 mounted."""
+        mount = "mount -t cgroup2 none /sys/fs/cgroup"
+        return self.host.run("sh", "-c", f"{mount} && {command}", timeout=timeout, check=check).stdout
+
+    def start_helper(self) -> None:
+        """Start the helper by itself, as its service would."""
+        self.run_folder.mkdir(exist_ok=True)
+        words = [sys.executable, "-m", "vigilnet.surface.device_helper", *self.helper_words]
+        line = f"mount -t cgroup2 none /sys/fs/cgroup && exec {shlex.join(words)}"
+        with (self.run_folder / "helper.log").open("ab") as log:
+            self.helper = self.host.start("sh", "-c", line, stdout=log)
+        wait_until((self.run_folder / "helper.sock").exists, "the helper listens")
+
+    @property
+    def helper_words(self) -> list[str]:
+        """Arguments of the helper that keep it apart from those of other tests."""
+        return [
+            "--run-folder", str(self.run_folder), "--keep-folder", str(self.run_folder / "keep"),
+            "--group", self.group,
+        ]  # fmt: skip
+
+    def repair(self) -> None:
+        """Run `vigilnet doctor --repair`'s work."""
+        words = [sys.executable, "-m", "vigilnet.surface.device_helper", *self.helper_words, "--repair"]
+        self.shell(shlex.join(words))
+
+    def ask(self, action: str, **params: object) -> Device:
+        """Ask the client's node about the device."""
+        with ControlClient(self.network.user.state, timeout=40.0) as control:
+            return read(Device, control.call(Method.DEVICE, {"action": action, **params}))
+
+    def state(self) -> str:
+        """Everything of the kernel that must be equal before and after."""
+        said = []
+        for command in (
+            "ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all",
+            "ip -br addr", "nft list ruleset", "cat /etc/resolv.conf",
+            "sysctl net.ipv4.conf.all.src_valid_mark net.ipv4.conf.all.rp_filter net.ipv4.ip_forward",
+            f"ls -d /sys/fs/cgroup/{self.group} 2>&1 || true",
+        ):  # fmt: skip
+            out = self.shell(command)
+            said.append(
+                f"# {command}\n"
+                + "\n".join(sorted(line.partition("expires")[0] for line in out.splitlines()))
+            )
+        return "\n".join(said)
+
+    def stop_helper(self, number: int = signal.SIGTERM) -> None:
+        """End the helper."""
+        for pid in self.host.pids():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"vigilnet.surface.device_helper" in words:
+                os.kill(pid, number)
+                wait_until(functools.partial(_has_ended, pid), "the helper ends")
+
+
+def _has_ended(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text()
+    return True
+
+
+def start_device(
+    lab: Lab, folder: Path, *, tables: dict[str, Tables] | None = None, v4: bool = True, v6: bool = True
+) -> ProtectedDevice:
+    """Bring up a network whose client can take its whole device."""
+    run_folder = folder / "run"
+    run_folder.mkdir()
+    client = dict((tables or {}).get("client", {}))
+    client["device"] = {"helper": str(run_folder / "helper.sock"), **client.get("device", {})}
+    network = start_network(lab, folder, tables={**(tables or {}), "client": client}, v4=v4, v6=v6)
+    return ProtectedDevice(network, lab, run_folder)

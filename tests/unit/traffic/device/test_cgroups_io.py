@@ -1,0 +1,35 @@
+"""Where cgroup v2 is mounted, as real systems have it."""
+
+from pathlib import Path
+
+import pytest
+
+from vigilnet.traffic.device.cgroups_io import mark_of, mounted_cgroup2
+
+PURE = "30 24 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
+HYBRID = "38 28 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw"
+OLD = "36 28 0:35 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids"
+READ_ONLY = "30 24 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup2 rw"
+SPACED = "38 28 0:31 / /mnt/my\\040groups rw,relatime - cgroup2 cgroup2 rw"
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"),
+    [
+        (PURE, "/sys/fs/cgroup"),
+        (f"{OLD}\n{HYBRID}\n", "/sys/fs/cgroup/unified"),
+        (SPACED, "/mnt/my groups"),
+    ],
+)
+def test_a_writable_tree_is_found_wherever_it_is(text: str, folder: str) -> None:
+    assert mounted_cgroup2(text) == Path(folder)
+
+
+@pytest.mark.parametrize("text", ["", OLD, READ_ONLY])
+def test_none_is_found_where_there_is_none(text: str) -> None:
+    assert mounted_cgroup2(text) is None
+
+
+def test_each_group_has_a_mark_of_its_own() -> None:
+    marks = [mark_of(group) for group in ("own", "outside", "inside", "exit0", "exit1")]
+    assert len(set(marks)) == len(marks)
