@@ -21,7 +21,7 @@ check: setup  ## format, lint, types, import contracts, quick tests: under a min
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not netns"
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not netns"
 
 fuzz: setup  ## every decoder, a million inputs in all (SEED=n repeats a run)
 	$(BIN)/python -m tests.fuzz.run --iterations 1000000 --seed $(SEED)

@@ -13,6 +13,7 @@ from tests.support.needs import has_root
 
 # No deadline: the machines that run this are shared and noisy. Failures print how to repeat them.
 settings.register_profile("vigilnet", deadline=None, print_blob=True, max_examples=100)
+settings.register_profile("quick", deadline=None, print_blob=True, max_examples=20)  # of `make check`
 settings.register_profile(
     "thorough",
     deadline=None,

@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ def tor(*, quick: bool) -> Any:  # noqa: ANN401
     return json.loads(lines[-1]) if done.returncode == 0 and lines else None
 
 
+def middle(figures: Sequence[float | None]) -> float | None:
+    """The median of those that were measured."""
+    measured = sorted(figure for figure in figures if figure)
+    return measured[len(measured) // 2] if measured else None
+
+
 def main() -> int:
     """Measure and write; 1 if a network did not come up."""
     parser = argparse.ArgumentParser(description="measure VigilNet on this machine")
@@ -59,18 +66,21 @@ def main() -> int:
     suite.peerlib.bounded(3000)
     work = Path(suite.peerlib.workdir("vigilnet"))
     pings = [suite.prototype_ping()]
+    bulks: dict[str, list[float | None]] = {"down": [], "up": []}
     networks = {}
     for hops in map(int, options.hops.split(",")):
         print(f"bench: {hops} hops", file=sys.stderr, flush=True)
         networks[str(hops)] = suite.measure(hops, work, effort)
         pings.append(suite.prototype_ping())
-    measured = sorted(ping for ping in pings if ping)
+        for direction, figures in bulks.items():
+            figures.append(suite.prototype_bulk(direction))
     result = {
         "command": "make bench-peers" if options.peers else "make bench",
         "machine": machine(),
         "octets": effort.octets,
         "rounds": effort.rounds,
-        "prototype_ping_ms": measured[len(measured) // 2] if measured else None,
+        "prototype_ping_ms": middle(pings),
+        "prototype_bulk_cpu_s_per_gb": {direction: middle(figures) for direction, figures in bulks.items()},
         "networks": networks,
         "peers": {"tor": tor(quick=options.quick)} if options.peers else {},
     }

@@ -215,26 +215,45 @@ def echo_beside_bulk(net: Testnet, sink: Any, effort: Effort) -> Figures:  # noq
 
 def prototype_ping(python: str = sys.executable) -> float | None:
     """The prototype's median echo through three relays, ms; the measure of how noisy this machine is now."""
+    said = _prototype("ping", 1 << 29, python)
+    return round(float(said["client"]["p50us"]) / 1000, 3) if said else None
+
+
+def prototype_bulk(direction: str, octets: int = 500 * MB, python: str = sys.executable) -> float | None:
+    """The prototype's CPU-s/GB for one transfer: five bare processes, fixed keys, a window of 1 MiB.
+
+    It shows what this machine charges now for octets that are
+    only sealed, opened and moved.
+    """
+    said = _prototype(direction, octets, python)
+    if not said:
+        return None
+    spent = sum(float(said[role]["u"] + said[role]["s"]) for role in ("client", "entry", "middle", "exit"))
+    return round(spent / (octets / GB), 2)
+
+
+def _prototype(direction: str, total: int, python: str) -> dict[str, Figures]:
+    """Run it once; what each process said last, or nothing if one said nothing."""
     port = peerlib.free_ports(1)[0]
     settings = json.dumps(
-        {"io": "uvraw", "cell": 2048, "mode": "ctr", "dir": "ping", "total": 1 << 29, "port": port}
+        {"io": "uvraw", "cell": 2048, "mode": "ctr", "dir": direction, "total": total, "port": port}
     )
     roles = ("target", "exit", "middle", "entry", "client")
+    said: dict[str, Figures] = {}
     with peerlib.lock():
         pipe = PEERS / "prototype" / "pipe.py"
         processes = {
             role: peerlib.spawn([python, pipe, role, settings], stdout=subprocess.PIPE) for role in roles
         }
         try:
-            said = processes["client"].communicate(timeout=45)[0].decode()
-        except subprocess.TimeoutExpired:
-            said = ""
+            for role in ("client",) if direction == "ping" else ("client", "exit", "middle", "entry"):
+                told = processes[role].communicate(timeout=45)[0].decode()
+                said[role] = json.loads(told.strip().splitlines()[-1])
+        except (subprocess.TimeoutExpired, IndexError, ValueError):
+            said = {}
         for process in processes.values():
             peerlib.kill(process, 1.0)
-    try:
-        return round(float(json.loads(said.strip().splitlines()[-1])["p50us"]) / 1000, 3)
-    except (IndexError, KeyError, ValueError):
-        return None
+    return said
 
 
 def asked(net: Testnet, *words: str) -> Any:  # noqa: ANN401

@@ -225,7 +225,7 @@ def test_churn_leaves_nothing_behind(seed: int) -> None:
         for node in network.relays:
             relay = node.relay
             assert relay.queues.used == 0
-            assert relay._waiting == 0
+            assert relay._creates.waiting == 0
             assert not relay._ending or all(not queue.octets for queue in relay._ending.values())
             assert relay.stream_memory.waiting == 0
             assert relay.stream_memory.windows == 0

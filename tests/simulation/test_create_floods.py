@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.onion_network import OnionNetwork, OnionNode, SlowCarrier, is_open, play
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
-from vigilnet.traffic.circuit import relay_io, run_queue
+from vigilnet.traffic.circuit import create_queue, relay_io, run_queue
 from vigilnet.traffic.circuit.client import CircuitClosedError, Hop
 from vigilnet.traffic.circuit.handshake import CheckedCreate, ClientHandshake, RelayHandshake, fill_cell
 from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
@@ -97,7 +97,7 @@ def test_client_link_has_a_budget() -> None:
 
 
 def test_relay_link_has_no_budget_but_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_io, "MAX_CIRCUITS_RELAY_LINK", 500)
+    monkeypatch.setattr(create_queue, "MAX_CIRCUITS_RELAY_LINK", 500)
 
     async def scenario(network: OnionNetwork) -> None:
         flooder = await Flooder.start(network.relays[1], network.relays[0])
@@ -110,7 +110,7 @@ def test_relay_link_has_no_budget_but_a_bound(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_client_link_holds_a_bounded_number_of_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_io, "MAX_CIRCUITS_CLIENT_LINK", 30)
+    monkeypatch.setattr(create_queue, "MAX_CIRCUITS_CLIENT_LINK", 30)
 
     async def scenario(network: OnionNetwork) -> None:
         flooder = await Flooder.start(network.client, network.relays[0])
@@ -141,7 +141,7 @@ def test_circuit_given_up_before_it_was_answered_is_not_opened() -> None:
 
 def test_flood_of_one_relay_leaves_places_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Handshakes of 10 ms: one link sends far more than can be answered, another little."""
-    monkeypatch.setattr(relay_io, "MAX_WAITING_CREATES", 100)
+    monkeypatch.setattr(create_queue, "MAX_WAITING_CREATES", 100)
 
     async def scenario(network: OnionNetwork) -> None:
         SlowHandshakes(monkeypatch, network, 0.01)
@@ -180,10 +180,10 @@ def test_link_that_closes_forgets_what_it_asked_for(monkeypatch: pytest.MonkeyPa
         victim = network.relays[0]
         flood = await Flooder.start(network.relays[1], victim)
         flood.send(100)
-        await network.wait_for(lambda: victim.relay._waiting > 10)
+        await network.wait_for(lambda: victim.relay._creates.waiting > 10)
         flood.place.port.close()
         await network.settle(3)
-        assert victim.relay._waiting == 0
+        assert victim.relay._creates.waiting == 0
         assert not victim.relay.circuits
         assert is_open(await network.build(1))
 

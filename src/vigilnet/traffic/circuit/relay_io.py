@@ -1,9 +1,7 @@
 """What a relay does for others: answers CREATE in fair order, extends, tears down, forgets the idle."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from vigilnet.base.clock import Clock
@@ -11,6 +9,7 @@ from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.cell import RUN_AT, RUN_HEADER_SIZE, Command, new_frame, pack_run_header
+from vigilnet.traffic.circuit.create_queue import CreateQueue
 from vigilnet.traffic.circuit.handshake import (
     CheckedCreate,
     HopKeys,
@@ -33,20 +32,12 @@ from vigilnet.traffic.stream.stream import Stream
 
 # From the specification.
 EXTEND_TIMEOUT_S: Final = 10.0
-MAX_CIRCUITS_CLIENT_LINK: Final = 1024
-MAX_CIRCUITS_RELAY_LINK: Final = 65_536
-CREATE_RATE: Final = 20.0  # a second, links of clients only
-CREATE_BURST: Final = 100.0
-CREATE_WAIT_S: Final = 2.0
 IDLE_S: Final = 600.0
 MAX_DESTROY_DELAY_S: Final = 2.0
 MAX_PUZZLE_REFUSALS: Final = 3
-MAX_JUNK: Final = 4  # puzzle solutions that are none, from a client's link
-JUNK_PERIOD_S: Final = 60.0
 
 # Our choice.
 CREATE_SLICE_S: Final = 0.004  # of handshakes before the loop's other work gets its turn
-MAX_WAITING_CREATES: Final = 4096
 SWEEP_S: Final = 30.0
 MAX_QUEUED_OCTETS: Final = 256 * 1024 * 1024  # over the queues of all circuits
 
@@ -67,18 +58,6 @@ class Neighbours(Protocol):
     def offer_record(self, encoded: bytes, port: LinkPort) -> None:
         """A client whose circuit comes by `port` gave us a peer record for its next EXTEND."""
         ...
-
-
-@dataclass(slots=True)
-class _LinkLoad:
-    """What one link asked for."""
-
-    waiting: dict[int, tuple[float, CheckedCreate]] = field(
-        default_factory=dict
-    )  # by circuit id, oldest first
-    junk: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_JUNK))  # when solutions were none
-    tokens: float = CREATE_BURST
-    updated: float = 0.0
 
 
 class _PreviousSide:
@@ -170,9 +149,7 @@ class RelayRole:
         self.gate = PuzzleGate(identity, random_bytes, now, network)
         self._handshake = RelayHandshake(identity, secrets, self.gate, network=network)
         self._effort = EffortControl(now)
-        self._loads: dict[LinkCircuits, _LinkLoad] = {}
-        self._turns: deque[LinkCircuits] = deque()
-        self._waiting = 0
+        self._creates = CreateQueue(self._handshake, self.gate, self._effort)
         self._is_scheduled = False
         self._places: dict[RelayCircuit, tuple[LinkCircuits, tuple[LinkCircuits, int] | None]] = {}
         self._puzzle_refusals: dict[RelayCircuit, int] = {}
@@ -197,58 +174,9 @@ class RelayRole:
         return circuit in self._places
 
     def create_received(self, link: LinkCircuits, circuit_id: int, body: bytes) -> None:
-        """Check a CREATE and let it wait for its turn, or refuse it at once."""
-        now = self._clock.now()
-        load = self._loads.setdefault(link, _LinkLoad(updated=now))
-        limit = MAX_CIRCUITS_CLIENT_LINK if link.port.peer is None else MAX_CIRCUITS_RELAY_LINK
-        if link.circuits + len(load.waiting) >= limit or not self._make_room(load):
-            self._effort.create_refused()
-            link.destroy(circuit_id, Refusal(DestroyReason.OVERLOAD))
-            return
-        try:
-            create = self._handshake.check(body, now, lambda: self._within_budget(link, load, now))
-        except CreateRefusedError as error:
-            self._effort.create_refused()
-            link.destroy(circuit_id, Refusal(error.reason, error.puzzle))
-            if error.is_junk and link.port.peer is None:
-                self._note_junk(link, load, now)
-            return
-        if not load.waiting:
-            self._turns.append(link)
-        load.waiting[circuit_id] = (now, create)
-        self._waiting += 1
-        self._schedule()
-
-    def _make_room(self, load: _LinkLoad) -> bool:
-        """Whether one more CREATE may wait; when too many do, the link that sent most gives up its last."""
-        if self._waiting < MAX_WAITING_CREATES:
-            return True
-        link, longest = max(self._loads.items(), key=lambda item: len(item[1].waiting))
-        if len(longest.waiting) <= len(load.waiting) + 1:
-            return False
-        circuit_id, _ = longest.waiting.popitem()
-        self._waiting -= 1
-        self._effort.create_refused()
-        link.destroy(circuit_id, Refusal(DestroyReason.OVERLOAD))
-        return True
-
-    @staticmethod
-    def _note_junk(link: LinkCircuits, load: _LinkLoad, now: float) -> None:
-        """Junk solutions waste our time: a client's link is closed at the fourth within a minute."""
-        load.junk.append(now)
-        if len(load.junk) == MAX_JUNK and now - load.junk[0] <= JUNK_PERIOD_S:
-            link.port.close()
-
-    def _within_budget(self, link: LinkCircuits, load: _LinkLoad, now: float) -> bool:
-        """Links of clients have a budget; a budget between relays would let one client cut them apart."""
-        if link.port.peer is not None:
-            return True
-        load.tokens = min(CREATE_BURST, load.tokens + (now - load.updated) * CREATE_RATE)
-        load.updated = now
-        if load.tokens < 1.0:
-            return False
-        load.tokens -= 1.0
-        return True
+        """Let a CREATE wait for its turn, or refuse it at once."""
+        if self._creates.offer(link, circuit_id, body, self._clock.now()):
+            self._schedule()
 
     def _schedule(self) -> None:
         if not self._is_scheduled:
@@ -256,47 +184,23 @@ class RelayRole:
             asyncio.get_running_loop().call_soon(self._answer_creates)
 
     def _answer_creates(self) -> None:
-        """Answer waiting CREATEs, round robin over links, for one slice of time."""
+        """Answer waiting CREATEs for one slice of time."""
         self._is_scheduled = False
-        end = self._clock.now() + CREATE_SLICE_S
-        while self._turns:
-            link = self._turns.popleft()
-            load = self._loads.get(link)
-            if load is None or not load.waiting:
-                continue
-            circuit_id, received_at, create = self._take_best(load)
-            if load.waiting:
-                self._turns.append(link)
-            now = self._clock.now()
-            if link.is_closed:
-                continue
-            if now - received_at > CREATE_WAIT_S:
-                self._effort.create_refused()
-                link.destroy(circuit_id, Refusal(DestroyReason.OVERLOAD))
-                continue
-            self._answer_create(link, circuit_id, create)
+        now = self._clock.now()
+        end = now + CREATE_SLICE_S
+        while (waiting := self._creates.take(now)) is not None:
+            self._answer_create(waiting.link, waiting.circuit_id, waiting.create)
             done = self._clock.now()
             self._effort.handshake_done(done - now)
-            if done >= end and self._turns:
+            now = done
+            if done >= end and self._creates.has_turns:
                 self._schedule()
                 return
         self._effort.queue_emptied()
 
-    def _take_best(self, load: _LinkLoad) -> tuple[int, float, CheckedCreate]:
-        """The highest effort first, then the oldest."""
-        waiting = load.waiting
-        best = next(iter(waiting))
-        if self.gate.effort:
-            best = max(waiting, key=lambda circuit_id: waiting[circuit_id][1].effort)
-        self._waiting -= 1
-        received_at, create = waiting.pop(best)
-        return best, received_at, create
-
     def create_cancelled(self, link: LinkCircuits, circuit_id: int) -> None:
         """The neighbour gave a circuit up: do not answer its CREATE any more."""
-        load = self._loads.get(link)
-        if load is not None and load.waiting.pop(circuit_id, None) is not None:
-            self._waiting -= 1
+        self._creates.cancel(link, circuit_id)
 
     def _answer_create(self, link: LinkCircuits, circuit_id: int, create: CheckedCreate) -> None:
         try:
@@ -521,9 +425,7 @@ class RelayRole:
         """A link closed: forget what it asked for, and what still waited for it."""
         for place in [place for place in self._ending if place[0] is link]:
             self._ending.pop(place).clear()
-        load = self._loads.pop(link, None)
-        if load is not None:
-            self._waiting -= len(load.waiting)
+        self._creates.forget(link)
 
     async def _sweep(self) -> None:
         """Destroy circuits without a record for 600 s; steer the effort."""
@@ -531,7 +433,7 @@ class RelayRole:
             await asyncio.sleep(max(0.01, min(SWEEP_S, self._effort.deadline - self._clock.now())))
             now = self._clock.now()
             if now >= self._effort.deadline:
-                self.gate.set_effort(self._effort.on_deadline(now, self._waiting))
+                self.gate.set_effort(self._effort.on_deadline(now, self._creates.waiting))
             self._ending = {place: queue for place, queue in self._ending.items() if queue.octets}
             for circuit in self.circuits:
                 if now - circuit.last_used > IDLE_S:

@@ -28,7 +28,7 @@ class CongestionParameters:
     full_min_percent: int = 25  # and as not full again when less is in flight
     ewma_max: int = 10  # round trips averaged, at most
     ewma_slow_start: int = 2
-    tolerated_queue_ns: int = 1_500_000  # a queue that drains within this time counts as empty
+    tolerated_queue_ns: int = 2_500_000  # a queue that drains within this time counts as empty
 
 
 class Vegas:
@@ -61,13 +61,15 @@ class Vegas:
         """The bandwidth-delay product: cells that are on their way without lying in a queue."""
         return self.window * self.min_rtt_ns // self.rtt_ns if self.rtt_ns else self.window
 
-    def acknowledged(self, rtt_ns: int, in_flight: int, *, is_blocked: bool = False) -> None:
+    def acknowledged(self, rtt_ns: int, in_flight: int) -> None:
         """Take one SENDME.
+
+        A blocked link of our own needs no rule: a record is sealed and counted when the link takes it,
+        so what waits for the link is not in flight, and a window that is not full does not grow.
 
         Args:
             rtt_ns: from sending the record that crossed to this SENDME.
             in_flight: cells sent and not acknowledged just before this SENDME.
-            is_blocked: whether our own link to the next hop cannot take more: the queue is here.
         """
         if self._until_update:
             self._until_update -= 1
@@ -79,9 +81,9 @@ class Vegas:
             return
         queue = self._queue()
         if self._in_slow_start:
-            self._slow_start(queue, is_blocked=is_blocked)
+            self._slow_start(queue)
         elif not self._until_update:
-            self._steer(queue, is_blocked=is_blocked)
+            self._steer(queue)
 
     def _measure(self, rtt_ns: int) -> bool:
         mean = self.rtt_ns
@@ -109,9 +111,9 @@ class Vegas:
         tolerated = window * self._parameters.tolerated_queue_ns // self.rtt_ns
         return queue - tolerated if queue > tolerated else 0
 
-    def _slow_start(self, queue: int, *, is_blocked: bool) -> None:
+    def _slow_start(self, queue: int) -> None:
         rules = self._parameters
-        if queue >= rules.gamma or is_blocked:
+        if queue >= rules.gamma:
             self._in_slow_start = False
             self._set_window(self.path_cells + rules.gamma)
         elif self._full:
@@ -129,11 +131,11 @@ class Vegas:
             return rules.increment
         return max(1, rules.increment * rules.slow_start_cap // (2 * self.window))
 
-    def _steer(self, queue: int, *, is_blocked: bool) -> None:
+    def _steer(self, queue: int) -> None:
         rules = self._parameters
         if queue > rules.delta:
             self._set_window(self.path_cells + rules.delta - rules.increment)
-        elif queue > rules.beta or is_blocked:
+        elif queue > rules.beta:
             self._set_window(self.window - rules.increment)
         elif queue < rules.alpha and self._full:
             self._set_window(self.window + rules.increment)
