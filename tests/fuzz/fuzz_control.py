@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.surface.control import schema
+from vigilnet.surface.control import models, schema
 
 
 def _request(data: bytes) -> None:
@@ -15,7 +15,7 @@ def _request(data: bytes) -> None:
 
 
 def _reply(data: bytes) -> None:
-    for kind in (schema.Status, tuple[schema.Circuit, ...], tuple[schema.Stream, ...]):
+    for kind in (models.Status, tuple[models.Circuit, ...], tuple[models.Stream, ...]):
         try:
             schema.read(kind, schema.decode_reply(data, 1))
         except (schema.ControlError, RemoteProtocolError):
@@ -27,8 +27,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {"request": _request, "reply": _re
 SEEDS: dict[str, list[bytes]] = {
     "request": [schema.Request(1, "status", {"a": [1, None]}).encode()],
     "reply": [
-        schema.encode_result(1, schema.Status("0", 1, "connected", 1.5, listen=("127.0.0.1:1",))),
-        schema.encode_result(1, [schema.Circuit(1, "open", (schema.Hop("12D3KooW"),))]),
+        schema.encode_result(1, models.Status("0", 1, "connected", 1.5, listen=("127.0.0.1:1",))),
+        schema.encode_result(1, [models.Circuit(1, "open", (models.Hop("12D3KooW"),))]),
         schema.encode_error(1, "busy", "no"),
     ],
 }

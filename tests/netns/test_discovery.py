@@ -17,7 +17,7 @@ from tests.support.netns import Lab, Namespace
 from tests.support.nodes import VIGILNETD
 from vigilnet.base.errors import VigilnetError
 from vigilnet.surface.control.client import ControlClient
-from vigilnet.surface.control.schema import Status
+from vigilnet.surface.control.models import Status
 
 pytestmark = pytest.mark.netns
 

@@ -20,7 +20,7 @@ from tests.support.nodes import Network, Tables, start_network
 from tests.support.waiting import wait_until
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.device import Device
-from vigilnet.surface.control.schema import Method, read
+from vigilnet.surface.control.schema import read
 
 RELAY_PORT = 4001
 _ETH_P_ALL = 3
@@ -162,7 +162,7 @@ class ProtectedDevice:
     def ask(self, action: str, **params: object) -> Device:
         """Ask the client's node about the device."""
         with ControlClient(self.network.user.state, timeout=40.0) as control:
-            return read(Device, control.call(Method.DEVICE, {"action": action, **params}))
+            return read(Device, control.call("device", {"action": action, **params}))
 
     def state(self) -> str:
         """Everything of the kernel that must be equal before and after."""

@@ -5,12 +5,11 @@ Each key stands commented out at its default, with the words that stand beside t
 
 import dataclasses
 import inspect
-import io
-import tokenize
 from pathlib import Path
 from typing import Any
 
 from vigilnet.base.config import as_toml
+from vigilnet.node.option_list import remarks
 from vigilnet.node.options import Options
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "vigilnet.example.toml"
@@ -19,18 +18,6 @@ HEAD = """\
 # Precedence: defaults < this file < environment (VIGILNET_TABLE_KEY) < command line.
 # The file is looked for in the platform's configuration folder unless --config names another.
 """
-
-
-def remarks(kind: type) -> dict[str, str]:
-    """What the source says beside each field of a dataclass."""
-    found: dict[str, str] = {}
-    name = ""
-    for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(kind)).readline):
-        if token.type == tokenize.NAME and token.start[1] == 4:
-            name = token.string
-        elif token.type == tokenize.COMMENT:
-            found.setdefault(name, token.string.removeprefix("#").strip())
-    return found
 
 
 def example_text() -> str:

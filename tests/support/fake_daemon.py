@@ -12,9 +12,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from tests.support.fake_node import FakeNode
+from tests.support.fake_node import FakeHost, FakeNode, control_server
 from vigilnet.node.status import NodeState, NodeStatus
-from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.socket_path import socket_of
 from vigilnet.surface.process_guard import end_with_parent
 
@@ -55,7 +54,7 @@ async def serve(settings: dict[str, dict[str, object]], behaviour: str) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     folder = Path(str(settings["node"]["state_folder"]))
     node = Node(settings, is_mute=behaviour == "mute")
-    server = ControlServer(socket_of(folder), node, "0", ending.set)
+    server, _ = control_server(socket_of(folder), FakeHost(node, folder / "unused.toml", ending.set))
     await server.start()
     await ending.wait()
     await server.close()

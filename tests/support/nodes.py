@@ -18,7 +18,7 @@ from tests.support.netns import Lab, Namespace, Wan, wait_for_port
 from tests.support.waiting import wait_until
 from vigilnet.base.errors import VigilnetError
 from vigilnet.surface.control.client import ControlClient
-from vigilnet.surface.control.schema import Circuit, Status, Stream
+from vigilnet.surface.control.models import Circuit, Status, Stream
 
 SUPPORT = Path(__file__).parent
 VIGILNETD = Path(sys.executable).with_name("vigilnetd")

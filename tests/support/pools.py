@@ -1,5 +1,8 @@
 """A pool of circuits over an onion network in memory: what a client's proxies ask."""
 
+from dataclasses import replace
+from typing import Any
+
 from tests.support.links import seeded_random
 from tests.support.onion_network import OnionNetwork, OnionNode
 from tests.support.targets import Reader
@@ -37,7 +40,7 @@ def record_of(
 class PoolNode:
     """A client's pool; serves `Relays`, and counts what is built."""
 
-    def __init__(self, network: OnionNetwork, options: Options | None = None, **numbers: int) -> None:
+    def __init__(self, network: OnionNetwork, options: Options | None = None, **numbers: Any) -> None:  # noqa: ANN401 of Options
         self.network = network
         self.client = network.client
         self.known = [record_of(node) for node in network.relays]
@@ -45,7 +48,7 @@ class PoolNode:
         self.pool = CircuitPool(
             self,
             self,
-            options or Options(**numbers),
+            options or replace(Options(), **numbers),
             network.clock,
             seeded_random("pool"),
             Guards(),

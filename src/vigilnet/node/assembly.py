@@ -8,6 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, Lo
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.node import views
 from vigilnet.node.discovery import Discovery
 from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listening
 from vigilnet.node.guards_state import load_guards, save_guards
@@ -30,19 +32,24 @@ from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
 from vigilnet.node.shadowsocks import NodeShadowsocks
 from vigilnet.node.status import (
     CircuitStatus,
+    ClientFacts,
+    ExitStatus,
     HopStatus,
     InviteStatus,
     NodeState,
     NodeStatus,
+    PathStatus,
     PeerStatus,
     StreamStatus,
     WelcomeStatus,
 )
+from vigilnet.node.views import Rooms
 from vigilnet.peer.address import PeerAddress, TransportKind
 from vigilnet.peer.descriptor import Capability, ExitSummary
 from vigilnet.peer.identity import peer_id_text
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.view import PeerView
+from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
@@ -342,9 +349,58 @@ class Node:
         return self._discovery_room().invites.welcome_list()
 
     def peers(self) -> list[PeerStatus]:
-        """Return what is known of other relays, and which source told us."""
-        linked = {status.peer for status in self._links.snapshot()} if self._links is not None else set()
-        return self._discovery_room().peers(linked)
+        """Return what is known of other relays, and how they are reached."""
+        rooms = self._rooms()
+        return views.peers(rooms) if rooms is not None else []
+
+    def paths(self) -> list[PathStatus]:
+        """Return our open paths."""
+        rooms = self._rooms()
+        return views.paths(rooms) if rooms is not None else []
+
+    def exits(self, country: str = "", port: int = 0) -> list[ExitStatus]:
+        """Return the known exits of a country that accept a port."""
+        rooms = self._rooms()
+        return views.exits(rooms, country, port) if rooms is not None else []
+
+    def client_facts(self) -> ClientFacts | None:
+        """Return where our client side stands; None if there is none."""
+        rooms = self._rooms()
+        return views.client_facts(rooms) if rooms is not None else None
+
+    def carried(self) -> tuple[int, int]:
+        """Return octets received and sent over links since the start."""
+        return self._links.carried() if self._links is not None else (0, 0)
+
+    def new_path(self, circuit_id: int) -> bool:
+        """Let a circuit take no new streams; False: there is no such one."""
+        circuit = self._circuit(circuit_id)
+        if circuit is None or self._pool is None:
+            return False
+        self._pool.replace_circuit(circuit)
+        return True
+
+    def close_circuit(self, circuit_id: int) -> bool:
+        """End a circuit with its streams; False: there is no such one."""
+        circuit = self._circuit(circuit_id)
+        if circuit is None:
+            return False
+        circuit.close()
+        return True
+
+    def choose_paths(self, options: CircuitsOptions) -> None:
+        """Go on with other settings of circuits, at once."""
+        self.options = replace(self.options, circuits=options)
+        if self._pool is not None:
+            self._pool.reconfigure(options)
+
+    def _circuit(self, circuit_id: int) -> ClientCircuit | None:
+        return next((ours for ours in self._our_circuits() if ours.circuit_id == circuit_id), None)
+
+    def _rooms(self) -> Rooms | None:
+        if self._known is None or self._links is None:
+            return None
+        return Rooms(self._clock, self._known, self._links, self._our_circuits(), self._pool)
 
     def _discovery_room(self) -> Discovery:
         if self.discovery is None:

@@ -1,6 +1,6 @@
 """How this node finds peers: the sources of its options at work, joined to the peer table."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 from vigilnet.base.clock import Clock
 from vigilnet.node.directory_dialler import DirectoryDialler
@@ -9,9 +9,7 @@ from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.lan import Lan
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
-from vigilnet.node.status import PeerStatus
 from vigilnet.peer.descriptor import Capability
-from vigilnet.peer.identity import peer_id_text
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.discovery.directory import Fetch, choose_items
 from vigilnet.routing.discovery.directory_io import DirectoryServer
@@ -56,21 +54,6 @@ class Discovery:
         """Begin to look around on the LAN, if the profile says so; relays show themselves there."""
         self._lan = Lan(self._options, self._clock, self._known, self._own, random_bytes)
         self._lan.start()
-
-    def peers(self, linked: Container[bytes | None]) -> list[PeerStatus]:
-        """Return what is known of other relays."""
-        view = self._known.view
-        return [
-            PeerStatus(
-                peer_id_text(record.identity),
-                tuple(dict.fromkeys(source.name for source in view.sources(record.identity))),
-                tuple(role.name.lower() for role in _ROLES if role in record.capabilities and role.name),
-                view.is_reached(record.identity),
-                record.identity in linked,
-                record.end,
-            )
-            for record in self._known.relays()
-        ]
 
     def start_gossip(
         self, links: LinkService, circuits: CircuitService, random_bytes: Callable[[int], bytes]

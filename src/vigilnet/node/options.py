@@ -25,6 +25,7 @@ from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
 from vigilnet.traffic.transport.shadowsocks.options import Options as ShadowsocksOptions
 
+RUN_TIME = "until the next start"  # origin of what a running node was told and does not keep
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 
 
@@ -112,6 +113,7 @@ def load_options(
     file: Path | None = None,
     environment: Mapping[str, str] = os.environ,
     assignments: Iterable[tuple[str, str]] = (),
+    changes: Iterable[tuple[str, str]] = (),
 ) -> Loaded:
     """Read all layers.
 
@@ -119,6 +121,7 @@ def load_options(
         file: the file named by the user, who is told if it is missing; None looks for `default_file()`.
         environment: variables by name; old names (legacy.py) count less than new ones.
         assignments: (dotted key, text) pairs of the command line.
+        changes: the same of a running node that was told so; they win over everything.
 
     Raises:
         ConfigurationError: names the key or the file, what was got, what is expected, and where.
@@ -133,6 +136,8 @@ def load_options(
     settings.add_environment(environment, NOT_SETTINGS)
     for dotted, text in assignments:
         settings.set_text(dotted, text, "command line")
+    for dotted, text in changes:
+        settings.set_text(dotted, text, RUN_TIME)
     return Loaded(settings.build(), (*settings.warnings, *warnings), dict(settings.origins))
 
 

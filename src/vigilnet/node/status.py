@@ -16,6 +16,7 @@ class NodeState(StrEnum):
     CONNECTED = "connected"
     SERVING = "serving"  # relays without a client's circuits
     STOPPING = "stopping"
+    OFF = "off"  # the process is there, the node is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,33 @@ class StreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PathHopStatus:
+    """One station of a path of ours."""
+
+    role: str  # entry, middle or exit
+    peer_id: str
+    name: str
+    country: str
+    ms: float | None = None  # round trip of our link to it
+    transport: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PathStatus:
+    """One open path of ours."""
+
+    id: int
+    label: str  # whose it is
+    is_ready: bool
+    is_retired: bool
+    age_s: float
+    streams: int
+    ms: float | None  # through the whole path
+    hops: tuple[PathHopStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PeerStatus:
     """One relay that this node knows."""
 
@@ -85,6 +113,48 @@ class PeerStatus:
     is_reached: bool  # we dialled it with success once
     is_linked: bool
     until: int  # Unix seconds: then its record is over
+    name: str = ""
+    country: str = ""
+    link: str = "none"  # direct, relayed, failed or none
+    why_id: str = ""  # dialled, dialled-us, on-path, no-answer, not-needed
+    retry_s: float = 0.0  # when one that failed is tried again
+    is_entry: bool = False
+    transport: str = ""
+    addresses: tuple[str, ...] = ()
+    ms: float | None = None
+    in_octets: int = 0
+    out_octets: int = 0
+    linked_s: float | None = None
+    bandwidth_kbps: int | None = None
+    ports: str = ""
+    software: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """One exit that this node knows."""
+
+    peer_id: str
+    name: str
+    country: str
+    ports: str
+    bandwidth_kbps: int | None
+    in_use: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFacts:
+    """Where a node's client side stands; the state in words follows from it."""
+
+    hops: int
+    has_path: bool = False
+    had_path: bool = False
+    relays: int = 0
+    enough_relays: bool = False
+    hop: int = 0  # that is being asked, of the circuit that is farthest
+    country: str = ""  # of the exit in use
+    broken: str = ""  # entry, middle or exit: where the last path broke
+    reason: str = ""  # why the last try failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Errors of the start are one line on standard error and an exit code; see docs/cl
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -17,11 +18,14 @@ from typing import Final, TextIO
 from vigilnet.base import safelog
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.version import program_version
-from vigilnet.node.assembly import Node
-from vigilnet.node.options import Options, load_options
+from vigilnet.node.options import Loaded, Options, default_file, load_options
+from vigilnet.surface.control.events import EventFeed
+from vigilnet.surface.control.log_ring import LogRing
 from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.socket_path import default_state_folder, socket_of
+from vigilnet.surface.control.steering import Steering
 from vigilnet.surface.exits import ExitCode, OneLineParser, fail, run_guarded
+from vigilnet.surface.host import NodeHost
 from vigilnet.surface.passphrase import is_sealed, passphrase_from
 from vigilnet.surface.process_guard import end_with_parent, forbid_core_dumps, keep_freed_memory, lock_memory
 
@@ -71,14 +75,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    loaded = load_options(arguments.config, assignments=_assignments(arguments))
+    assignments = _assignments(arguments)
+
+    def load(changes: Sequence[tuple[str, str]]) -> Loaded:
+        loaded = load_options(arguments.config, assignments=assignments, changes=changes)
+        node = loaded.options.node
+        invites = (*node.invites, *arguments.invite)
+        node = replace(node, state_folder=_state_folder(loaded.options), invites=invites)
+        return replace(loaded, options=replace(loaded.options, node=node))
+
+    loaded = load(())
     for warning in loaded.warnings:
         fail(f"warning: {warning}", "vigilnetd")
     options = loaded.options
-    invites = (*options.node.invites, *arguments.invite)
-    node = replace(options.node, state_folder=_state_folder(options), invites=invites)
-    options = replace(options, node=node)
     safelog.set_up(options.log.level, stream=_log_stream(options), show_sensitive=options.log.show_sensitive)
+    logs = LogRing(show_sensitive=options.log.show_sensitive)
+    logging.getLogger().addHandler(logs)
     keep_freed_memory()
     if not lock_memory():
         _log.debug("memory is not locked: the system does not allow it")
@@ -86,7 +98,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.passphrase_file is not None or is_sealed(_state_folder(options)):
         passphrase = passphrase_from(arguments.passphrase_file)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options, passphrase, is_guarded=arguments.guarded))
+        ending = asyncio.Event()
+        host = NodeHost(load, arguments.config or default_file(), passphrase, logs, ending.set)
+        runner.run(_serve(host, ending, is_guarded=arguments.guarded))
     return ExitCode.OK
 
 
@@ -131,9 +145,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(options: Options, passphrase: str | None, *, is_guarded: bool) -> None:
+async def _serve(host: NodeHost, ending: asyncio.Event, *, is_guarded: bool) -> None:
     loop = asyncio.get_running_loop()
-    ending = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to stay
         loop.add_signal_handler(signal.SIGHUP, ending.set)
@@ -141,10 +154,12 @@ async def _serve(options: Options, passphrase: str | None, *, is_guarded: bool) 
     if is_guarded:
         end_with_parent()
         _watch_standard_input(loop, ending)
-    node = Node(options, passphrase=passphrase)
-    control = ControlServer(socket_of(_state_folder(options)), node, program_version(), ending.set)
+    steering = Steering(host, program_version())
+    events = EventFeed(steering, host.logs.listeners)
+    control = ControlServer(socket_of(_state_folder(host.options)), steering, events)
     try:
-        await node.start()
+        await host.start()
+        events.start()
         await control.start()
         _log.info("node is up", version=program_version())
         await ending.wait()
@@ -152,7 +167,8 @@ async def _serve(options: Options, passphrase: str | None, *, is_guarded: bool) 
     finally:
         deadline = _end_anyhow_later()
         await control.close()
-        await node.stop()
+        await events.close()
+        await host.close()
         deadline.cancel()
 
 

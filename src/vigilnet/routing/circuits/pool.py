@@ -4,11 +4,13 @@ Circuits are built before they are needed. The first request that takes a clean 
 own: it then serves only requests with the same isolation key, for a while, and is retired.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from vigilnet.base.errors import ConfigurationError
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.peer.descriptor import ExitSummary
+from vigilnet.peer.identity import parse_peer_id
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 
 
@@ -24,6 +26,8 @@ class Options:
     dirty_life_s: float = 600.0  # a used circuit takes no new streams after so many seconds
     quiet_after_s: float = 600.0  # without new streams for so many seconds, one clean circuit is kept
     stream_timeout_s: float = 60.0  # a stream that is not open after so many seconds is given up
+    exit_country: str = ""  # two letters: leave only through exits that declare this country
+    exit_peer: str = ""  # peer id: leave only through this exit
 
     def __post_init__(self) -> None:
         if not 1 <= self.hops <= 10:
@@ -32,6 +36,25 @@ class Options:
             raise ConfigurationError(
                 f"build_ahead: got {self.build_ahead}, expected 1 to max_circuits ({self.max_circuits})"
             )
+        if self.exit_country and not re.fullmatch("[A-Z]{2}", self.exit_country):
+            raise ConfigurationError(
+                f"exit_country: got {self.exit_country!r}, expected two capital letters like SE"
+            )
+        if self.exit_peer:
+            try:
+                parse_peer_id(self.exit_peer)
+            except RemoteProtocolError as error:
+                raise ConfigurationError(f"exit_peer: {error}") from error
+
+    @property
+    def path_wishes(self) -> tuple[object, ...]:
+        """What decides which paths are built; circuits of other wishes take nothing new."""
+        return self.hops, self.exit_country, self.exit_peer
+
+    @property
+    def exit_identity(self) -> bytes | None:
+        """The identity of `exit_peer`."""
+        return parse_peer_id(self.exit_peer) if self.exit_peer else None
 
 
 @dataclass(eq=False)
@@ -152,6 +175,20 @@ class Pool:
                 entry.idle_since = now
             elif entry.is_retired or now - entry.idle_since > options.idle_s:
                 entry.circuit.close()
+
+    def reconfigure(self, options: Options) -> None:
+        """Go on with other numbers."""
+        self._options = options
+
+    def retire(self, circuit: ClientCircuit) -> str | None:
+        """Nothing new on this circuit; returns whose it was, None if it is clean or not there."""
+        entry = self._entries.get(circuit)
+        if entry is None:
+            return None
+        entry.is_retired = True
+        if circuit.mux.is_idle:
+            circuit.close()
+        return entry.isolation
 
     def retire_all(self) -> None:
         """New identity: nothing new on any present circuit; those without streams are closed."""

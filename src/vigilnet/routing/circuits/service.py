@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from vigilnet.base.clock import Clock
@@ -11,6 +12,7 @@ from vigilnet.peer.descriptor import Capability, PeerRecord
 from vigilnet.routing.circuits.pool import Options, Pool, PooledCircuit
 from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequest, choose_path
 from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit, Hop
+from vigilnet.traffic.circuit.messages import DestroyReason
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
@@ -92,6 +94,7 @@ class CircuitPool:
         self.last_error = ""
         self.first_circuit_ms: float | None = None
         self._started_at = clock.now()
+        self.last_break = (0, 0)  # hop that broke an open circuit last (1-based), and of how many
         self.built = 0
         self.failed = 0
 
@@ -113,11 +116,29 @@ class CircuitPool:
         """A circuit is gone (called by the circuit room)."""
         entry = self.pool.remove(circuit)
         if entry is not None:
+            if not entry.is_retired and error.reason is not DestroyReason.CLOSED:
+                self.last_break = (error.hop, len(circuit.hops))
             if error.hop == 1 and len(circuit.hops) > 1:
                 # It may hang, and then a new link to it costs the whole time-out of a handshake.
                 self.guards.failed(circuit.hops[0].identity, self._clock.now(), LOST_S)
             self._wake.set()
             self._notify()
+
+    def reconfigure(self, options: Options) -> None:
+        """Go on with other settings; paths that they rule out take nothing new."""
+        before, self.options = self.options, options
+        self.pool.reconfigure(options)
+        if options.path_wishes != before.path_wishes:
+            self._reset_backoff()
+            self._no_path.clear()
+            self.last_error = ""
+            self.pool.retire_all()
+        self._wake.set()
+
+    def replace_circuit(self, circuit: ClientCircuit) -> None:
+        """Whoever uses this circuit takes another for new streams."""
+        self.pool.retire(circuit)
+        self._wake.set()
 
     def new_identity(self) -> None:
         """Nothing new goes over any circuit of before."""
@@ -254,7 +275,14 @@ class CircuitPool:
         Raises:
             OnionUnavailableError: exits are known, and none of them accepts the port.
         """
-        exits = [record for record in self._relays.relays() if Capability.EXIT in record.capabilities]
+        options = self.options
+        exits = [
+            record
+            for record in self._relays.relays()
+            if Capability.EXIT in record.capabilities
+            and options.exit_country in ("", record.country)
+            and options.exit_identity in (None, record.identity)
+        ]
         if port is None or not exits:
             return
         if not any(record.exit_summary is None or record.exit_summary.allows(port) for record in exits):
@@ -306,6 +334,7 @@ class CircuitPool:
     async def _build(self, port: int | None) -> None:
         """Build one circuit and put it into the pool."""
         path: list[PeerRecord] = []
+        wishes = self.options.path_wishes
         try:
             path = self._choose(port)
             circuit = await self._circuits.build([hop_of(record) for record in path])
@@ -320,6 +349,10 @@ class CircuitPool:
             self.pool.building -= 1
         if circuit.state is not CircuitState.OPEN:
             self._build_failed(path, CircuitClosedError("circuit: closed as soon as it was open"))
+            return
+        if wishes != self.options.path_wishes:
+            circuit.close()  # somebody chose otherwise while it was built
+            self._wake.set()
             return
         now = self._clock.now()
         if self.first_circuit_ms is None:
@@ -346,14 +379,22 @@ class CircuitPool:
         self._avoid = {identity: until for identity, until in self._avoid.items() if until > now}
         self._refused = {refusal: until for refusal, until in self._refused.items() if until > now}
         refusing = frozenset(exit_ for exit_, refused in self._refused if refused == port)
-        request = PathRequest(self.options.hops, port, frozenset(self._avoid), refusing)
+        options = self.options
+        request = PathRequest(
+            options.hops,
+            port,
+            frozenset(self._avoid),
+            refusing,
+            exit=options.exit_identity,
+            exit_country=options.exit_country,
+        )
         try:
             return self._choose_with(request, now)
         except NoPathError:
             if not self._avoid:
                 raise
             # Better a relay that failed a moment ago than none.
-            return self._choose_with(PathRequest(self.options.hops, port, avoid_exits=refusing), now)
+            return self._choose_with(replace(request, avoid=frozenset()), now)
 
     def _choose_with(self, request: PathRequest, now: float) -> list[PeerRecord]:
         return choose_path(

@@ -34,6 +34,7 @@ class PathRequest:
     avoid: frozenset[bytes] = frozenset()  # identities that failed just now: no middles, no exits
     avoid_exits: frozenset[bytes] = frozenset()  # identities that refused the port: no exits
     exit: bytes | None = None  # this exit and no other
+    exit_country: str = ""  # only exits that declare this country
     last: Capability = Capability.EXIT  # what the last hop must offer
 
 
@@ -154,6 +155,8 @@ def _serves(record: PeerRecord, request: PathRequest) -> bool:
         return False
     if request.exit is not None and record.identity != request.exit:
         return False
+    if request.exit_country and record.country != request.exit_country:
+        return False
     summary = record.exit_summary
     return request.port is None or summary is None or summary.allows(request.port)
 
@@ -164,9 +167,17 @@ def _missing_exit(known: Sequence[PeerRecord], request: PathRequest) -> str:
         return "path: no relays known yet; wait for discovery, or give record files"
     if request.last is not Capability.EXIT:
         return f"path: {len(known)} relays known, none of them offers {request.last.name}"
+    if request.exit_country and not any(_is_exit_in(record, request.exit_country) for record in known):
+        return f"path: no exit in {request.exit_country} is known; {exits} exits are known elsewhere"
+    if request.exit is not None and not any(record.identity == request.exit for record in known):
+        return "path: the exit that was chosen is not known"
     if request.port is not None and exits:
         return f"path: {exits} exits known, none of them accepts port {request.port} now"
     return f"path: {len(known)} relays known, no usable exit among them"
+
+
+def _is_exit_in(record: PeerRecord, country: str) -> bool:
+    return Capability.EXIT in record.capabilities and record.country == country
 
 
 class _Rules:

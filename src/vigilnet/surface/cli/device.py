@@ -11,7 +11,7 @@ from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.cli.node import add_node_arguments, client_of
 from vigilnet.surface.cli.output import write, write_fields, write_json
 from vigilnet.surface.control.device import Device
-from vigilnet.surface.control.schema import Method, read
+from vigilnet.surface.control.schema import read
 from vigilnet.surface.control.socket_path import socket_of, state_folder
 from vigilnet.surface.exits import ExitCode
 
@@ -71,7 +71,7 @@ def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def _ask(arguments: argparse.Namespace, **params: Any) -> Device:  # noqa: ANN401 JSON
     with client_of(arguments, timeout=SLOW_S) as control:
-        return read(Device, control.call(Method.DEVICE, params))
+        return read(Device, control.call("device", params))
 
 
 def _show(arguments: argparse.Namespace, device: Device) -> ExitCode:

@@ -16,7 +16,7 @@ from vigilnet.surface.cli.output import (
     write_table,
 )
 from vigilnet.surface.control.client import TIMEOUT_S, ControlClient
-from vigilnet.surface.control.schema import Circuit, Status
+from vigilnet.surface.control.models import Circuit, Status
 from vigilnet.surface.control.socket_path import state_folder
 from vigilnet.surface.exits import ExitCode
 

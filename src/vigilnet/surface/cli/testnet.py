@@ -30,7 +30,8 @@ from vigilnet.surface.cli.decoy import HOST_NAME, Decoy
 from vigilnet.surface.cli.output import paint, write
 from vigilnet.surface.cli.processes import Daemon, end_all
 from vigilnet.surface.control.client import ControlClient, NotRunningError
-from vigilnet.surface.control.schema import ControlError, Status
+from vigilnet.surface.control.models import Status
+from vigilnet.surface.control.schema import ControlError
 from vigilnet.surface.exits import ExitCode
 
 START_TIMEOUT_S: Final = 60.0

@@ -1,27 +1,16 @@
 """The control socket's client: asks one node, waits for the answer (blocking, for short-lived programs)."""
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
+from vigilnet.surface.control import models
 from vigilnet.surface.control.auth import may_be_trusted, peer_uid
-from vigilnet.surface.control.schema import (
-    MAX_REPLY,
-    Circuit,
-    Invite,
-    Method,
-    NewIdentity,
-    Peer,
-    Request,
-    Status,
-    Stream,
-    Version,
-    WelcomeList,
-    decode_reply,
-    read,
-)
+from vigilnet.surface.control.operations import OPERATIONS
+from vigilnet.surface.control.schema import MAX_REPLY, Request, decode_event, decode_reply, read
 from vigilnet.surface.control.socket_path import reachable, socket_of
 
 TIMEOUT_S: Final = 10.0
@@ -44,7 +33,7 @@ class ControlClient:
     def __init__(self, folder: Path, timeout: float = TIMEOUT_S) -> None:
         self._folder = folder
         self._next_id = 0
-        self._rest = b""
+        self._rest = b""  # read, not yet a whole line
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         try:
@@ -86,56 +75,70 @@ class ControlClient:
             raise NotRunningError(f"node with state folder {self._folder}: does not answer") from error
         return decode_reply(line, self._next_id)
 
-    def status(self) -> Status:
+    def ask(self, name: str, **params: object) -> Any:  # noqa: ANN401 the operation's model
+        """Ask for an operation; returns its model."""
+        return read(OPERATIONS[name].result, self.call(name, params), name)  # type: ignore[arg-type]  # a model, or a tuple of it
+
+    def status(self) -> models.Status:
         """How the node is."""
-        return read(Status, self.call(Method.STATUS))
+        return read(models.Status, self.call("status"))
 
-    def circuits(self) -> tuple[Circuit, ...]:
+    def circuits(self) -> tuple[models.Circuit, ...]:
         """The node's own circuits."""
-        return read(tuple[Circuit, ...], self.call(Method.CIRCUITS))
+        return read(tuple[models.Circuit, ...], self.call("circuits"))
 
-    def streams(self) -> tuple[Stream, ...]:
+    def streams(self) -> tuple[models.Stream, ...]:
         """The node's own streams."""
-        return read(tuple[Stream, ...], self.call(Method.STREAMS))
+        return read(tuple[models.Stream, ...], self.call("streams"))
 
-    def new_identity(self) -> NewIdentity:
-        """Have new streams take new circuits."""
-        return read(NewIdentity, self.call(Method.NEW_IDENTITY))
-
-    def peers(self) -> tuple[Peer, ...]:
+    def peers(self) -> tuple[models.Peer, ...]:
         """The relays that the node knows."""
-        return read(tuple[Peer, ...], self.call(Method.PEERS))
+        return read(tuple[models.Peer, ...], self.call("peers"))
 
-    def invite(self, peer_id: str = "") -> Invite:
+    def new_identity(self) -> models.NewIdentity:
+        """Have new streams take new circuits."""
+        return read(models.NewIdentity, self.call("new-identity"))
+
+    def invite(self, peer_id: str = "") -> models.Invite:
         """An invite to this relay, or to one that it knows."""
-        return read(Invite, self.call(Method.INVITE, {"peer_id": peer_id} if peer_id else {}))
+        return read(models.Invite, self.call("invite", {"peer_id": peer_id}))
 
-    def add_invite(self, uri: str) -> Invite:
+    def add_invite(self, uri: str) -> models.Invite:
         """Have the node take in an invite."""
-        return read(Invite, self.call(Method.ADD_INVITE, {"uri": uri}))
+        return read(models.Invite, self.call("add-invite", {"uri": uri}))
 
-    def welcome_list(self) -> WelcomeList:
+    def welcome_list(self) -> models.WelcomeList:
         """A welcome list of the relays that the node knows."""
-        return read(WelcomeList, self.call(Method.WELCOME_LIST))
+        return read(models.WelcomeList, self.call("welcome-list"))
 
-    def version(self) -> Version:
+    def version(self) -> models.Version:
         """The node's version."""
-        return read(Version, self.call(Method.VERSION))
+        return read(models.Version, self.call("version"))
 
     def stop(self) -> None:
         """Ask the node to stop; it has only begun to when this returns."""
-        self.call(Method.STOP)
+        self.call("stop")
+
+    def watch(self, *topics: str) -> Iterator[tuple[str, Any]]:
+        """Give events as (topic, plain data) until the node ends; the session serves nothing else then."""
+        self.call("watch", {"topics": list(topics)})
+        while True:
+            try:
+                line = self._read_line()
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+            yield decode_event(line)
 
     def _read_line(self) -> bytes:
-        parts = [self._rest]
-        size = len(self._rest)
-        while b"\n" not in parts[-1]:
+        """Return the next line; what came of it stays when the time is over."""
+        while b"\n" not in self._rest:
             part = self._socket.recv(65536)
             if not part:
                 raise ConnectionResetError("closed")
-            parts.append(part)
-            size += len(part)
-            if size > MAX_REPLY:
+            self._rest += part
+            if len(self._rest) > MAX_REPLY:
                 raise RemoteProtocolError(f"control reply: longer than {MAX_REPLY} octets")
-        line, _, self._rest = b"".join(parts).partition(b"\n")
+        line, _, self._rest = self._rest.partition(b"\n")
         return line

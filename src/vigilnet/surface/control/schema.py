@@ -2,10 +2,12 @@
 
     request   {"v": 1, "id": 7, "method": "status", "params": {}}
     reply     {"v": 1, "id": 7, "result": ...}
-         or   {"v": 1, "id": 7, "error": {"code": ..., "message": ...}}
+         or   {"v": 1, "id": 7, "error": {"code": ..., "message": ..., "why": ..., "next": ...}}
+    event     {"v": 1, "event": "traffic", "data": ...}     after `watch`, between replies
 
-Sans-IO, and known to both ends: imports nothing of the node. Readers ignore fields they do not know
-and writers never drop or rename one within version 1.
+Sans-IO, and known to both ends: imports nothing of the node. What is asked is in `operations`, what is
+answered in `models`. Readers ignore fields they do not know and writers never drop or rename one within
+version 1.
 """
 
 import dataclasses
@@ -16,7 +18,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any, Final, TypeVar
 
-from vigilnet.base.errors import RemoteProtocolError, VigilnetError
+from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
+from vigilnet.surface.control.models import PRIVATE
 
 VERSION: Final = 1
 MAX_REQUEST: Final = 64 * 1024
@@ -24,22 +27,6 @@ MAX_REPLY: Final = 16 * 1024 * 1024
 SOCKET_NAME: Final = "control.sock"
 
 _T = TypeVar("_T")
-
-
-class Method(StrEnum):
-    """What can be asked."""
-
-    STATUS = "status"
-    CIRCUITS = "circuits"
-    STREAMS = "streams"
-    NEW_IDENTITY = "new-identity"
-    PEERS = "peers"
-    INVITE = "invite"
-    ADD_INVITE = "add-invite"
-    WELCOME_LIST = "welcome-list"
-    DEVICE = "device"
-    STOP = "stop"
-    VERSION = "version"
 
 
 class ErrorCode(StrEnum):
@@ -51,117 +38,32 @@ class ErrorCode(StrEnum):
     FORBIDDEN = "forbidden"
     BUSY = "busy"
     FAILED = "failed"
+    NOT_FOUND = "not-found"
+    REFUSED = "refused"
+    NO_EXIT = "exit.none"
+    EXIT_WARNING = "mode.warning"
+    UNKNOWN_OPTION = "option.unknown"
+    BAD_OPTION = "option.invalid"
+    LOCKED_OPTION = "option.locked"
+    OFF = "off"
 
 
 class ControlError(VigilnetError):
-    """A request was refused; `code` says why."""
+    """A request was refused.
 
-    def __init__(self, code: str, message: str) -> None:
+    Attributes:
+        code: why, for programs.
+        why: one more sentence for people.
+        next: what to do now, a command line or a sentence.
+    """
+
+    kind = ErrorKind.REFUSED
+
+    def __init__(self, code: str, message: str, why: str = "", next_step: str = "") -> None:
         super().__init__(message)
         self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Reply to `status`."""
-
-    version: str
-    pid: int
-    state: str
-    uptime_s: float
-    network: str = ""
-    roles: tuple[str, ...] = ()
-    peer_id: str = ""
-    socks: str = ""
-    http_proxy: str = ""
-    listen: tuple[str, ...] = ()
-    peers: int = 0
-    links: int = 0
-    circuits: int = 0
-    relayed_circuits: int = 0
-    streams: int = 0
-    phase: str = ""
-    first_circuit_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Hop:
-    """One hop of a circuit."""
-
-    peer_id: str
-    suite: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Circuit:
-    """One element of the reply to `circuits`; hops in path order, guard first."""
-
-    id: int
-    state: str
-    hops: tuple[Hop, ...] = ()
-    age_s: float = 0.0
-    streams: int = 0
-    build_ms: float | None = None
-    isolation: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """One element of the reply to `streams`."""
-
-    id: int
-    circuit: int
-    target: str
-    state: str
-    age_s: float = 0.0
-    sent: int = 0
-    received: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NewIdentity:
-    """Reply to `new-identity`: how many circuits take no new streams any more."""
-
-    retired: int
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """One element of the reply to `peers`: a relay that the node knows."""
-
-    peer_id: str
-    found_by: tuple[str, ...] = ()
-    roles: tuple[str, ...] = ()
-    is_reached: bool = False
-    is_linked: bool = False
-    until: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Invite:
-    """Reply to `invite` and `add-invite`: one relay's invite, and until when (Unix seconds) it is good."""
-
-    uri: str
-    peer_id: str
-    until: int
-    is_new: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WelcomeList:
-    """Reply to `welcome-list`: the file's text."""
-
-    text: str
-    relays: int
-    is_signed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """Reply to `version`: of the program and of this protocol."""
-
-    version: str
-    control: int = VERSION
+        self.why = why
+        self.next = next_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +109,20 @@ def encode_result(identifier: int, result: object) -> bytes:
     return _line({"v": VERSION, "id": identifier, "result": plain(result)})
 
 
-def encode_error(identifier: int, code: str, message: str) -> bytes:
+def encode_error(identifier: int, code: str, message: str, why: str = "", next_step: str = "") -> bytes:
     """Return the line that carries an error."""
-    return _line({"v": VERSION, "id": identifier, "error": {"code": code, "message": message}})
+    return _line({"v": VERSION, "id": identifier, "error": error_object(code, message, why, next_step)})
+
+
+def encode_event(topic: str, data: object) -> bytes:
+    """Return the line that carries an event."""
+    return _line({"v": VERSION, "event": topic, "data": plain(data)})
+
+
+def error_object(code: str, message: str, why: str = "", next_step: str = "") -> dict[str, str]:
+    """Return an error as JSON; what there is nothing to say of is left out."""
+    fields = {"code": str(code), "message": message, "why": why, "next": next_step}
+    return {name: text for name, text in fields.items() if text or name in ("code", "message")}
 
 
 def decode_reply(line: bytes, identifier: int) -> Any:  # noqa: ANN401 JSON
@@ -227,7 +140,12 @@ def decode_reply(line: bytes, identifier: int) -> Any:  # noqa: ANN401 JSON
         raise RemoteProtocolError("control reply: of another version")
     refusal = value.get("error")
     if isinstance(refusal, dict):
-        raise ControlError(str(refusal.get("code")), str(refusal.get("message")))
+        raise ControlError(
+            str(refusal.get("code")),
+            str(refusal.get("message")),
+            str(refusal.get("why", "")),
+            str(refusal.get("next", "")),
+        )
     if value.get("id") != identifier or "result" not in value:
         raise RemoteProtocolError("control reply: not to our request")
     return value["result"]
@@ -248,13 +166,53 @@ def plain(value: object) -> Any:  # noqa: ANN401 JSON
     return value
 
 
-def read(kind: type[_T], value: object) -> _T:
+def decode_event(line: bytes) -> tuple[str, Any]:
+    """Parse one event line; returns its topic and the plain data, ("", None) for a reply.
+
+    Raises:
+        RemoteProtocolError: neither.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RemoteProtocolError("control event: not JSON") from error
+    if not isinstance(value, dict) or value.get("v") != VERSION:
+        raise RemoteProtocolError("control event: of another version")
+    topic = value.get("event", "")
+    return (topic, value.get("data")) if isinstance(topic, str) else ("", None)
+
+
+def read(kind: type[_T], value: object, what: str = "") -> _T:
     """Turn a plain value back into the dataclass `kind`.
 
     Raises:
         RemoteProtocolError: a field is missing or of another kind.
     """
-    return typing.cast(_T, _read(kind, value, kind.__name__.lower()))
+    return typing.cast(_T, _read(kind, value, what or kind.__name__.lower()))
+
+
+def without_private(kind: object, value: Any) -> Any:  # noqa: ANN401 JSON
+    """Return a plain value as a read-only caller gets it: fields marked private are empty."""
+    if typing.get_origin(kind) is types.UnionType:
+        return value if value is None else without_private(typing.get_args(kind)[0], value)
+    if typing.get_origin(kind) is typing.Annotated:
+        return without_private(typing.get_args(kind)[0], value)
+    if typing.get_origin(kind) is tuple:
+        return [without_private(typing.get_args(kind)[0], item) for item in value]
+    if not dataclasses.is_dataclass(kind) or not isinstance(kind, type):
+        return value
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {
+        name: _emptied(item)
+        if PRIVATE in typing.get_args(hints[name])
+        else without_private(hints[name], item)
+        for name, item in value.items()
+        if name in hints
+    }
+
+
+def _emptied(value: object) -> object:
+    return [] if isinstance(value, list) else ""
 
 
 def _read(kind: object, value: object, what: str) -> object:
@@ -270,7 +228,7 @@ def _read(kind: object, value: object, what: str) -> object:
     elif kind is float:
         if type(value) in (int, float):
             return value
-    elif type(value) is kind:
+    elif type(value) is (origin or kind):
         return value
     raise RemoteProtocolError(f"control reply: {what} is {type(value).__name__}, expected {kind}")
 

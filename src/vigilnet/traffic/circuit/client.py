@@ -127,6 +127,11 @@ class ClientCircuit:
         self.cells_sent = 0
         self.mux = StreamMux(self, options, clock, acceptor=None, is_client=True, memory=memory)
 
+    @property
+    def reached(self) -> int:
+        """How many hops have answered."""
+        return self._onion.hops
+
     def start(self) -> None:
         """Send CREATE to the guard."""
         self._begin_handshake()

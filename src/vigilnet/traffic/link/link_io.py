@@ -15,6 +15,7 @@ from vigilnet.peer.address import prefix_of
 from vigilnet.traffic.link.framing import MAX_LENGTH, TLS_HEADER
 from vigilnet.traffic.link.handshake import HandshakeResult
 from vigilnet.traffic.link.machine import CloseReason, LinkMachine, LinkState
+from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.ports import RunReceiver, RunSource
 from vigilnet.traffic.transport.carrier import Carrier
@@ -108,6 +109,7 @@ class Link:
         self.opened_at: float | None = None
         self.replace_at = math.inf  # when the side that dialled dials anew
         self.retired_at: float | None = None  # since then it carries what it has and takes nothing new
+        self.dialled: DialAddress | None = None  # where we reached the neighbour
         self.is_relay = False  # what the neighbour's record says: gossip goes to relays only
         self.octets_sent = 0
         self.octets_received_total = 0

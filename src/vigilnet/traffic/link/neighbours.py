@@ -117,6 +117,7 @@ class LinkStatus:
     octets_received: int
     updates: tuple[int, int]
     is_retired: bool
+    dialled: DialAddress | None = None  # None: the neighbour dialled us
 
 
 @dataclass

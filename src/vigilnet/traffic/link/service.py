@@ -32,6 +32,7 @@ from vigilnet.traffic.link.neighbours import (
     RELAY_BIT,
     BackOffs,
     ClockOffsets,
+    DialAddress,
     LinkRecord,
     LinkStatus,
     LocalNode,
@@ -126,6 +127,7 @@ class LinkService:
         self._clients: Counter[bytes] = Counter()  # open links of anonymous clients, by address prefix
         self._kept: set[bytes] = set()
         self._is_closed = False
+        self._carried = (0, 0)  # octets in and out over links that are gone
         self._tasks = TaskGroup("links")
         self._loop = asyncio.get_running_loop()
         now = clock.now()
@@ -220,8 +222,18 @@ class LinkService:
                 link.octets_received_total,
                 link.machine.updates,
                 link.retired_at is not None,
+                link.dialled,
             )
             for link in self._all_links()
+        )
+
+    def carried(self) -> tuple[int, int]:
+        """Return octets received and sent over all links, also those that are gone."""
+        received, sent = self._carried
+        links = self._all_links()
+        return (
+            received + sum(link.octets_received_total for link in links),
+            sent + sum(link.octets_sent for link in links),
         )
 
     async def close(self) -> None:
@@ -286,7 +298,7 @@ class LinkService:
             )
             addresses.remove(address)
             try:
-                return await self._open(record, carrier)
+                return await self._open(record, carrier, address)
             except VigilnetError:
                 if not addresses:
                     raise
@@ -294,12 +306,13 @@ class LinkService:
     def _may_dial_private(self, identity: bytes) -> bool:
         return self._options.allow_private_addresses or self.is_on_lan(identity)
 
-    async def _open(self, record: LinkRecord, carrier: Carrier) -> Link:
+    async def _open(self, record: LinkRecord, carrier: Carrier, address: DialAddress) -> Link:
         """Run our side of the handshake over `carrier`."""
         if is_private(carrier.remote_host) and not self._may_dial_private(record.identity):
             carrier.close()
             raise LinkUnavailableError("link: the peer's name leads to a private address")
         link = Link(carrier, self, self._clock, self._options, self._buffer, is_initiator=True)
+        link.dialled = address
         opened: asyncio.Future[None] = self._loop.create_future()
         try:
             handshake = Initiator(
@@ -448,6 +461,8 @@ class LinkService:
     def closed(self, link: Link, error: Exception) -> None:
         """A link is gone."""
         tables = self._tables
+        received, sent = self._carried
+        self._carried = (received + link.octets_received_total, sent + link.octets_sent)
         ticket = tables.accepted.pop(link, None)
         if ticket is not None and self._admission is not None:
             self._admission.leave(ticket)

@@ -1,6 +1,7 @@
 """The books of the pool: who gets which circuit, and when one is retired."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -197,6 +198,6 @@ def test_new_identity_retires_all_and_closes_the_idle() -> None:
 @pytest.mark.parametrize(
     "options", [{"hops": 0}, {"hops": 11}, {"build_ahead": 0}, {"build_ahead": 11}, {"max_circuits": 2}]
 )
-def test_impossible_settings_are_refused(options: dict[str, int]) -> None:
+def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
-        Options(**options)
+        replace(Options(), **options)

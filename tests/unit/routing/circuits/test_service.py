@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -29,12 +31,12 @@ def with_pool(
     liars: dict[int, type[OnionNode]] | None = None,
     starts: bool = True,
     delay_s: float = 0.01,
-    **numbers: int,
+    **numbers: Any,  # noqa: ANN401 fields of Options
 ) -> None:
     """Run a scenario with a pool over so many relays."""
 
     async def main(network: OnionNetwork) -> None:
-        node = PoolNode(network, Options(**numbers))
+        node = PoolNode(network, replace(Options(), **numbers))
         if starts:
             node.pool.start()
         await scenario(node)

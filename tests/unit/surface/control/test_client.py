@@ -9,7 +9,8 @@ from tests.support.fake_node import FakeNode, served
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.surface.control import client
 from vigilnet.surface.control.client import ControlClient, NotRunningError
-from vigilnet.surface.control.schema import ControlError, Hop, NewIdentity, Version
+from vigilnet.surface.control.models import Hop, NewIdentity, Version
+from vigilnet.surface.control.schema import ControlError
 from vigilnet.surface.control.socket_path import socket_of
 
 

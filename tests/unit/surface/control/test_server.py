@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.fake_node import FakeNode, served
+from tests.support.fake_node import FakeHost, FakeNode, control_server, served
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.control.schema import MAX_REQUEST
-from vigilnet.surface.control.server import MAX_SESSIONS, ControlServer
+from vigilnet.surface.control.server import MAX_SESSIONS
 from vigilnet.surface.control.socket_path import reachable, socket_of
 
 
@@ -140,7 +140,8 @@ def test_stop_is_answered_first_and_then_done(tmp_path: Path) -> None:
 
 
 def test_folder_that_cannot_hold_a_socket_is_named(tmp_path: Path) -> None:
-    server = ControlServer(tmp_path / "missing" / "control.sock", FakeNode(), "0", lambda: None)
+    host = FakeHost(FakeNode(), tmp_path / "vigilnet.toml")
+    server, _ = control_server(tmp_path / "missing" / "control.sock", host)
     with pytest.raises(EnvironmentRefusedError, match="control socket"):
         asyncio.run(server.start())
 

@@ -5,7 +5,7 @@ frames are records themselves, and this steps aside: the TCP carrier then serves
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.carrier import CarrierKind, CarrierUser
@@ -14,18 +14,6 @@ from vigilnet.traffic.transport.htx.wire import Record, RecordReader
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 BUFFER_SIZE: Final = 64 * 1024
-
-
-class OnAnswer(Protocol):
-    """Hears whether the other end is one of ours."""
-
-    def __call__(self, *, is_ours: bool) -> None:
-        """Called once."""
-        ...
-
-
-def _nothing(*, is_ours: bool) -> None:
-    pass
 
 
 class HtxCarrier:
@@ -39,7 +27,6 @@ class HtxCarrier:
         binding: of the TLS handshake that went before.
         random_bytes: for the goodbye.
         on_foreign: takes a record that is not under their key, before the first that is; None: there is none.
-        on_answer: hears once whether such a record came, or they closed before it.
     """
 
     has_tls_records: Final = True
@@ -54,7 +41,6 @@ class HtxCarrier:
         binding: bytes,
         random_bytes: Callable[[int], bytes],
         on_foreign: Callable[[Record], None] | None = None,
-        on_answer: OnAnswer = _nothing,
     ) -> None:
         self.kind = kind
         self.binding = binding
@@ -63,7 +49,6 @@ class HtxCarrier:
         self._sent, self._received = PacketCounter(kinds[0]), PacketCounter(kinds[1])
         self._random_bytes = random_bytes
         self._on_foreign = on_foreign
-        self._on_answer = on_answer
         self._records = RecordReader()
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
         self._user: CarrierUser | None = None
@@ -181,7 +166,6 @@ class HtxCarrier:
 
     def _end(self) -> None:
         """The other end broke the rules: the link hears that it closed, the other end a goodbye."""
-        self._answered(is_ours=False)
         user, self._user = self._user, None
         self.close()
         if user is not None:
@@ -194,15 +178,9 @@ class HtxCarrier:
 
     def carrier_closed(self, error: OSError | None) -> None:
         """Hand on."""
-        if not self._is_closed and error is None:  # a broken connection says nothing
-            self._answered(is_ours=False)
         self._is_closed = True
         if self._user is not None:
             self._user.carrier_closed(error)
-
-    def _answered(self, *, is_ours: bool) -> None:
-        tell, self._on_answer = self._on_answer, _nothing
-        tell(is_ours=is_ours)
 
     def _take(self, data: bytes) -> None:
         if self._received.is_done:
@@ -217,7 +195,6 @@ class HtxCarrier:
                 self._on_foreign(record)
                 continue
             self._on_foreign = None
-            self._answered(is_ours=True)
             self._received.feed(octets)
             self._early.append(octets)
             if self._received.is_done:

@@ -1,0 +1,205 @@
+"""The process around a node: starts it, starts it again with other settings, and knows what both need.
+
+One node runs at a time. "Off" is a node without its client's side, so that the state folder stays locked
+and the control socket stays ours; a relay goes on meanwhile.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from vigilnet.base.clock import Clock, SystemClock
+from vigilnet.base.errors import VigilnetError
+from vigilnet.base.safelog import get_logger
+from vigilnet.node.assembly import Node
+from vigilnet.node.option_list import values_of
+from vigilnet.node.options import Loaded, Options
+from vigilnet.surface.control.host import DeviceFacts, is_live
+from vigilnet.surface.control.log_ring import LogRing
+from vigilnet.surface.control.models import Diagnosis
+from vigilnet.surface.control.schema import ControlError, ErrorCode
+from vigilnet.surface.control.sessions import Sessions
+from vigilnet.surface.control.showing import is_locked
+from vigilnet.surface.settings_file import change_file
+
+Changes = Sequence[tuple[str, str]]
+_log: Final = get_logger(__name__)
+
+
+class NodeHost:
+    """Runs one node; serves `control.host.SteeredHost`.
+
+    Args:
+        load: reads all settings, with changes made at run time on top.
+        settings_file: where changes are kept.
+        passphrase: of a sealed state folder; kept, since a restart opens it again.
+        logs: the last lines of the log.
+        on_stop: ends the process.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Changes], Loaded],
+        settings_file: Path,
+        passphrase: str | None,
+        logs: LogRing,
+        on_stop: Callable[[], None],
+    ) -> None:
+        self._load = load
+        self._changes: dict[str, str] = {}  # until the next start of the process
+        self.loaded = load(())
+        self.options = self.loaded.options
+        self.settings_file = settings_file
+        self._passphrase = passphrase
+        self.logs = logs
+        self._on_stop = on_stop
+        self.clock: Clock = SystemClock()
+        self.sessions = Sessions()
+        self.dashboard = ""
+        self.diagnosis: Diagnosis | None = None
+        self.is_on = self._has_proxy(self.options)
+        self._lock = asyncio.Lock()
+        self.node = self._new_node()
+
+    async def start(self) -> None:
+        """Start the node; raises as `Node.start`."""
+        await self.node.start()
+
+    async def close(self) -> None:
+        """Stop the node."""
+        await self.node.stop()
+
+    def stop(self) -> None:
+        """End the process soon."""
+        self._on_stop()
+
+    def device(self) -> DeviceFacts:
+        """Return what the whole-device side says."""
+        device = self.node.device
+        if device is None:
+            return DeviceFacts()
+        seen, options = device.snapshot(), device.options
+        users = [f"user {user}" for user in options.outside_users]
+        let_out = (*options.outside_domains, *options.outside_networks, *users)
+        return DeviceFacts(
+            whole_device=seen.is_up and seen.scope == "all",
+            names="local" if seen.names_visible else "exit",
+            lockdown=seen.is_locked,
+            is_held=seen.is_up,
+            exceptions=(*let_out, *(("local network",) if seen.allow_lan else ())) if seen.is_up else (),
+        )
+
+    async def examine(self, *, repair: bool) -> Diagnosis:
+        """Look for what is wrong."""
+        del repair
+        self.diagnosis = Diagnosis(verdict="The doctor does not run inside the node in this version.")
+        return self.diagnosis
+
+    async def switch(self, *, on: bool) -> bool:
+        """Serve applications, or stop to; returns whether that changed anything."""
+        if on and not self._has_proxy(self.loaded.options):
+            raise ControlError(
+                ErrorCode.OFF, "both proxies are off by the settings", "ingress.socks_enabled is false",
+                "vigilnet config set ingress.socks_enabled true",
+            )  # fmt: skip
+        if on == self.is_on:
+            return False
+        self.is_on = on
+        try:
+            await self.restart()
+        except VigilnetError:
+            self.is_on = not on
+            raise
+        return True
+
+    async def restart(self) -> None:
+        """Start the node again with the settings of now; with the old ones if that fails.
+
+        Raises:
+            VigilnetError: it did not start with these settings; it runs as before, if it can.
+        """
+        async with self._lock:
+            before, self.options = self.options, self.loaded.options
+            await self.node.stop()
+            self.node = self._new_node()
+            try:
+                await self.node.start()
+            except (VigilnetError, OSError) as error:
+                _log.warning("node did not start with changed settings, going back", reason=str(error))
+                self.options = before
+                self.node = self._new_node()
+                await self.node.start()
+                raise
+            _log.info("node was started again")
+
+    async def change(
+        self, wanted: Mapping[str, str | None], *, keep: bool, restart: bool = False
+    ) -> tuple[str, ...]:
+        """Change options; see `SteeredHost.change`."""
+        before = values_of(self.loaded.options)
+        if keep:
+            await self._keep(wanted)
+        else:
+            changes = {**self._changes, **{key: text for key, text in wanted.items() if text is not None}}
+            self.loaded = self._load(tuple(changes.items()))
+            self._changes = changes
+        now = values_of(self.loaded.options)
+        changed = tuple(key for key in wanted if now.get(key) != before.get(key))
+        self._apply_live()
+        if restart and any(now[key] != value for key, value in values_of(self.options).items()):
+            await self._restart_or_take_back(wanted, before, keep=keep)
+        return changed
+
+    async def _keep(self, wanted: Mapping[str, str | None]) -> None:
+        """Write options to the file, once they were found to be good and to have an effect."""
+        for key in wanted:
+            origin = self.loaded.origins.get(key, "default")
+            if is_locked(origin):
+                raise ControlError(
+                    ErrorCode.LOCKED_OPTION, f"{key} is set by the {origin}",
+                    "what is set there wins over the settings file", "change it there",
+                )  # fmt: skip
+        changes = {key: text for key, text in self._changes.items() if key not in wanted}
+        trial = {**changes, **{key: text for key, text in wanted.items() if text is not None}}
+        self._load(tuple(trial.items()))  # raises where a value is wrong
+        await asyncio.to_thread(change_file, self.settings_file, wanted)
+        self._changes = changes
+        self.loaded = self._load(tuple(changes.items()))
+
+    async def _restart_or_take_back(
+        self, wanted: Mapping[str, str | None], before: Mapping[str, str], *, keep: bool
+    ) -> None:
+        try:
+            await self.restart()
+        except VigilnetError:
+            with contextlib.suppress(VigilnetError):
+                await self.change({key: before[key] for key in wanted}, keep=keep)
+            raise
+
+    def _apply_live(self) -> None:
+        """Put what needs no restart into effect."""
+        options, now = self.loaded.options, values_of(self.loaded.options)
+        old = values_of(self.options)
+        if any(is_live(key) and now[key] != old[key] for key in now):
+            self.options = replace(
+                self.options,
+                circuits=options.circuits,
+                log=replace(self.options.log, level=options.log.level),
+            )
+            self.node.choose_paths(options.circuits)
+            logging.getLogger("vigilnet").setLevel(options.log.level.upper())
+
+    def _new_node(self) -> Node:
+        options = self.options
+        if not self.is_on:
+            off = replace(options.ingress, socks_enabled=False, http_enabled=False)
+            options = replace(options, ingress=off)
+        return Node(options, passphrase=self._passphrase)
+
+    @staticmethod
+    def _has_proxy(options: Options) -> bool:
+        return options.ingress.socks_enabled or options.ingress.http_enabled
