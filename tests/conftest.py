@@ -5,11 +5,14 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.needs import has_root
+
+SIMULATION = Path(__file__).parent / "simulation"
 
 # No deadline: the machines that run this are shared and noisy. Failures print how to repeat them.
 settings.register_profile("vigilnet", deadline=None, print_blob=True, max_examples=100)
@@ -22,6 +25,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vigilnet"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Simulated networks are for `make test`: no part of the quick tests."""
+    for item in items:
+        if SIMULATION in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -11,8 +11,8 @@ ALL = list(campaigns(""))
 
 
 @pytest.mark.parametrize("campaign", ALL, ids=[campaign.name for campaign in ALL])
-def test_a_few_hundred_inputs_parse_or_blame_the_peer(campaign: Campaign) -> None:
-    fuzz(campaign, seed=1, iterations=300, seconds=1.0)
+def test_a_hundred_inputs_parse_or_blame_the_peer(campaign: Campaign) -> None:
+    fuzz(campaign, seed=1, iterations=100, seconds=1.0)
     assert not campaign.failures
 
 

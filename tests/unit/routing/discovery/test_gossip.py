@@ -54,6 +54,7 @@ def test_two_relays_know_each_other_and_each_others_friends() -> None:
     assert b.knows("friend of a")
 
 
+@pytest.mark.slow
 def test_a_new_record_reaches_50_relays_within_5_seconds_and_few_octets_more_than_once() -> None:
     net = GossipNetwork(3)
     nodes = mesh(net, 50)
@@ -333,6 +334,7 @@ def test_a_proof_about_somebody_unknown_is_not_held_against_the_neighbour() -> N
     assert len(victim.gossip.stock.inventory) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_under_churn_every_relay_that_stays_knows_every_other(seed: int) -> None:
     net = GossipNetwork(seed)

@@ -114,6 +114,7 @@ def test_settings_of_each_role() -> None:
     assert exit_relay["link"]["allow_private_addresses"] is True
 
 
+@pytest.mark.slow
 def test_one_object_is_printed_and_written_and_everything_ends(tmp_path: Path) -> None:
     ready = tmp_path / "ready.json"
     with running("--ready-file", str(ready), "--dir", str(tmp_path / "net"), "--json") as (net, facts):
@@ -132,6 +133,7 @@ def test_one_object_is_printed_and_written_and_everything_ends(tmp_path: Path) -
         assert net.stderr.read() == ""
 
 
+@pytest.mark.slow
 def test_more_relays_are_started_where_hops_needs_them() -> None:
     with running("--relays", "1", "--hops", "4", "--exits", "1") as (net, facts):
         assert len(facts["pids"]["relays"]) == 4
@@ -140,6 +142,7 @@ def test_more_relays_are_started_where_hops_needs_them() -> None:
         assert all_gone(pids(facts))
 
 
+@pytest.mark.slow
 def test_killed_testnet_leaves_no_process_behind() -> None:
     with running("--relays", "2", "--hops", "1") as (net, facts):
         net.kill()
@@ -150,6 +153,7 @@ def test_killed_testnet_leaves_no_process_behind() -> None:
     assert not Path(facts["dir"]).exists()  # so the next one does
 
 
+@pytest.mark.slow
 def test_duration_ends_it_and_the_passing_folder_is_removed() -> None:
     done = run("--relays", "1", "--hops", "1", "--exits", "1", "--duration", "0.2")
     assert done.returncode == 0
@@ -159,6 +163,7 @@ def test_duration_ends_it_and_the_passing_folder_is_removed() -> None:
     assert "starting 1 relays" in done.stderr  # progress, for people
 
 
+@pytest.mark.slow
 def test_process_that_fails_at_the_start_ends_all_with_its_reason(tmp_path: Path) -> None:
     done = run("--relays", "2", "--hops", "1", "--json", "--dir", str(tmp_path / "net"), fake="relay2:fail")
     assert done.returncode == 1
@@ -166,6 +171,7 @@ def test_process_that_fails_at_the_start_ends_all_with_its_reason(tmp_path: Path
     assert done.stderr == "vigilnet: testnet: relay2 ended: vigilnetd: port 4001 is in use, choose another\n"
 
 
+@pytest.mark.slow
 def test_relay_that_dies_is_reported_and_a_client_that_dies_ends_all() -> None:
     with running("--relays", "2", "--hops", "1", "--json") as (net, facts):
         assert net.stderr is not None
@@ -177,6 +183,7 @@ def test_relay_that_dies_is_reported_and_a_client_that_dies_ends_all() -> None:
         assert all_gone(pids(facts))
 
 
+@pytest.mark.slow
 def test_told_to_end_while_it_starts(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, "testnet", "--hops", "1", "--dir", str(tmp_path / "net")],

@@ -266,6 +266,7 @@ VISITS: dict[str, tuple[ssl.TLSVersion | None, str | None, list[str], bytes]] = 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", VISITS)
 def test_tls_clients_get_the_site(origin: int, kind: str) -> None:
     async def scenario() -> None:
