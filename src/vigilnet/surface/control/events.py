@@ -83,6 +83,16 @@ class EventFeed:
             self._log_listeners.remove(self._on_line)
         await self._tasks.close()
 
+    def check(self, topics: Sequence[str]) -> None:
+        """Refuse what `subscribe` would; raises ControlError."""
+        unknown = [topic for topic in topics if topic not in TOPICS]
+        if unknown:
+            raise ControlError(
+                ErrorCode.BAD_REQUEST, f"topic {unknown[0][:32]!r}: unknown, expected {', '.join(TOPICS)}"
+            )
+        if len(self._watchers) >= MAX_WATCHERS:
+            raise ControlError(ErrorCode.BUSY, f"events: {MAX_WATCHERS} watch already")
+
     @contextmanager
     def subscribe(self, topics: Sequence[str], role: Role) -> Iterator[Subscription]:
         """Give a subscription that begins with the present value of each topic.
@@ -90,13 +100,7 @@ class EventFeed:
         Raises:
             ControlError: a topic is unknown, or too many watch already.
         """
-        unknown = [topic for topic in topics if topic not in TOPICS]
-        if unknown:
-            raise ControlError(
-                ErrorCode.BAD_REQUEST, f"topic {unknown[0]!r}: unknown, expected {', '.join(TOPICS)}"
-            )
-        if len(self._watchers) >= MAX_WATCHERS:
-            raise ControlError(ErrorCode.BUSY, f"events: {MAX_WATCHERS} watch already")
+        self.check(topics)
         subscription = Subscription(topics, role)
         self._watchers.add(subscription)
         try:

@@ -36,6 +36,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_VERSION = "unsupported-version"
     UNKNOWN_METHOD = "unknown-method"
     FORBIDDEN = "forbidden"
+    UNAUTHORIZED = "unauthorized"
     BUSY = "busy"
     FAILED = "failed"
     NOT_FOUND = "not-found"

@@ -123,6 +123,8 @@ class ControlServer:
             return encode_error(0, error.code, str(error)), None
         try:
             result = await self._steering.do(request.method, request.params)
+            if request.method == "watch":
+                self._events.check(result["watching"])
         except ControlError as error:
             return encode_error(request.id, error.code, str(error), error.why, error.next), None
         return encode_result(request.id, result), request
