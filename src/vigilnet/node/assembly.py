@@ -29,7 +29,6 @@ from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options, Phase
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
-from vigilnet.node.shadowsocks import NodeShadowsocks
 from vigilnet.node.status import (
     CircuitStatus,
     ClientFacts,
@@ -43,6 +42,7 @@ from vigilnet.node.status import (
     StreamStatus,
     WelcomeStatus,
 )
+from vigilnet.node.transports import NodeTransports
 from vigilnet.node.views import Rooms
 from vigilnet.peer.address import PeerAddress, TransportKind
 from vigilnet.peer.descriptor import Capability, ExitSummary
@@ -59,7 +59,6 @@ from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.service import IngressService
 from vigilnet.traffic.link.service import LinkService
 from vigilnet.traffic.transport.local_address_io import preferred_addresses
-from vigilnet.traffic.transport.tcp_io import TcpTransport
 
 LOOK_S: Final = 1.0  # between two looks at the folder of records
 KEEP_S: Final = 60.0  # between two looks at our own keys and record
@@ -94,7 +93,7 @@ class Node:
         self._tasks = TaskGroup("node")
         self._store: Store | None = None
         self._own: OwnRecord | None = None
-        self._htx: NodeHtx | None = None
+        self._transports: NodeTransports | None = None
         self._known: KnownRelays | None = None
         self._links: LinkService | None = None
         self._circuits: CircuitService | None = None
@@ -136,22 +135,21 @@ class Node:
             self._own = OwnRecord(
                 store, self._clock, self._random_bytes, options.node.network, options.node.work_bits
             )
-        htx = self._htx = NodeHtx(options, store, self._clock, self._random_bytes)
-        shadowsocks = NodeShadowsocks(options, store, self._clock, self._random_bytes)
+        transports = self._transports = NodeTransports(
+            options, store, self.state_folder, self._clock, self._random_bytes
+        )
+        self._undo.push_async_callback(transports.close)
         known = self._known = self._open_records(store)
         links = self._links = LinkService(
             options.link,
             self._clock,
-            {
-                TransportKind.HTX: htx.transport,
-                TransportKind.SHADOWSOCKS: shadowsocks.transport,
-                TransportKind.TCP: TcpTransport(),
-            },
+            transports.by_kind,
             known,
             local=self._own,
             admit=known.admit,
             network=options.node.network,
             random_bytes=self._random_bytes,
+            can_dial=transports.can_dial,
             local_addresses=preferred_addresses,
         )
         self._undo.push_async_callback(links.close)
@@ -163,7 +161,7 @@ class Node:
         self._undo.push_async_callback(circuits.close)
         links.on_link = circuits.attach
         if self._own is not None:
-            await self._start_relay(self._own, known, links, circuits, htx, shadowsocks)
+            await self._start_relay(self._own, known, links, circuits, transports)
         discovery = self.discovery = Discovery(options, self._clock, known, self._own)
         discovery.load()
         self._undo.push_async_callback(discovery.close)
@@ -198,8 +196,7 @@ class Node:
         known: KnownRelays,
         links: LinkService,
         circuits: CircuitService,
-        htx: NodeHtx,
-        shadowsocks: NodeShadowsocks,
+        transports: NodeTransports,
     ) -> None:
         options = self.options
         await asyncio.to_thread(own.prepare)
@@ -219,8 +216,9 @@ class Node:
         hidden = await self._listen_all(
             links, TransportKind.HTX, relay.listen_htx, relay.advertise_htx, "_htx"
         )
-        others = await shadowsocks.listen(links)
-        self._listen += shadowsocks.listening
+        others = await transports.listen(links)
+        self._listen += transports.listening
+        htx = transports.htx
         if not plain and not hidden and not others:
             raise ConfigurationError(
                 "relay.advertise: missing; say under which host:port others reach this relay"

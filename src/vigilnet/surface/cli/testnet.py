@@ -36,13 +36,14 @@ from vigilnet.surface.exits import ExitCode
 
 START_TIMEOUT_S: Final = 60.0
 HERE: Final = ["127.0.0.1:0"]
+OBFS4: Final = ["obfs4 = obfs4proxy"]
 MAX_RELAYS: Final = 200
 POLL_S: Final = 0.02
 MARKER: Final = "testnet.json"
 LOCK: Final = "testnet.lock"
 SITE: Final = "site"  # the origin of relays over HTX
 PASSING: Final = "vigilnet-testnet-"
-TRANSPORTS: Final = ("tcp", "htx", "shadowsocks")
+TRANSPORTS: Final = ("tcp", "htx", "shadowsocks", "obfs4")
 
 _now = time.monotonic  # noqa: TID251 a command, not a machine
 
@@ -145,6 +146,8 @@ class Plan:
                 "policy": "open",
                 "allow_private_targets": self.allow_private_targets,
             }
+        if self.transport == "obfs4":
+            tables.setdefault("pluggable", {})["client"] = OBFS4
         if self.site is not None:
             port, root = self.site
             tables["htx"] = {
@@ -161,6 +164,9 @@ class Plan:
 
     def _listener_tables(self) -> dict[str, dict[str, object]]:
         """The tables of a relay's listener, where it has one of its own."""
+        if self.transport == "obfs4":
+            table: dict[str, object] = {"server": OBFS4, "listen": ["obfs4 = 127.0.0.1:0"]}
+            return {"pluggable": table}
         return {"shadowsocks": {"listen": HERE}} if self.transport == "shadowsocks" else {}
 
     def state_of(self, name: str) -> Path:

@@ -7,13 +7,13 @@ before; the first connection wins.
 import asyncio
 import ipaddress
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.transport.carrier import Carrier, Transport
 
-PLAIN_TCP: Final = 1  # its number in a record
+PLAIN_TCP, QUIC = 1, 3  # their numbers in a record
 
 
 class LinkUnavailableError(VigilnetError):
@@ -56,8 +56,13 @@ def dial_order(
 
 
 def never_in_the_open(addresses: list[DialAddress]) -> list[DialAddress]:
-    """Leave out plain TCP where a relay can be reached under cover: falling back would uncover it."""
-    return [address for address in addresses if address.transport != PLAIN_TCP] or addresses
+    """Leave out plain TCP where a relay can be reached under cover: falling back would uncover it.
+
+    QUIC is no cover, and tried only by those who asked for it.
+    """
+    if all(address.transport in (PLAIN_TCP, QUIC) for address in addresses):
+        return addresses
+    return [address for address in addresses if address.transport != PLAIN_TCP]
 
 
 async def dial_first(

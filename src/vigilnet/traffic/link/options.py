@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.traffic.link.framing import KeyLimits
 
+TRANSPORTS = ("htx", "pluggable", "shadowsocks", "quic", "tcp")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -24,6 +26,8 @@ class Options:
     drain_s: float = 3_600.0  # how long a replaced link may still carry its circuits
     retry_first_s: float = 0.5
     retry_max_s: float = 60.0
+    # What we dial with, in this order of preference; a relay's other addresses are left alone. "quic" is off.
+    transports: tuple[str, ...] = ("htx", "pluggable", "shadowsocks", "tcp")
     stagger_s: float = 0.25  # between dials of one record's addresses
     max_unfinished: int = 256  # handshakes
     cookie_above_unfinished: int = 64
@@ -34,6 +38,11 @@ class Options:
     key_limits: KeyLimits = field(default_factory=KeyLimits)  # can only be lowered
 
     def __post_init__(self) -> None:
+        for name in self.transports:
+            if name not in TRANSPORTS:
+                raise ConfigurationError(
+                    f"transports: got {name!r}, expected some of {', '.join(TRANSPORTS)}"
+                )
         highest, given = KeyLimits(), self.key_limits
         for name in ("frames", "octets", "seconds"):
             if not 2 <= getattr(given, name) <= getattr(highest, name):

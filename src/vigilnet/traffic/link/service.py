@@ -91,6 +91,7 @@ class LinkService:
             work) and returns the record to use for it, or raises RemoteProtocolError.
         network: the private network's name.
         random_bytes: source of secrets.
+        can_dial: whether an address is one for us, beside having a transport for it.
         local_addresses: what changes when we come into another network; looked at every tick.
     """
 
@@ -105,9 +106,11 @@ class LinkService:
         admit: Callable[[bytes, str], LinkRecord],
         network: str,
         random_bytes: Callable[[int], bytes],
+        can_dial: Callable[[DialAddress], bool] = lambda _: True,
         local_addresses: Callable[[], object] = lambda: None,
     ) -> None:
         self._options = options
+        self._can_dial = can_dial
         self._local_addresses = local_addresses
         self._addresses = local_addresses()
         self._clock = clock
@@ -283,7 +286,9 @@ class LinkService:
             raise LinkUnavailableError("link: this peer is ourselves")
         options = self._options
         addresses = dial_order(
-            record.addresses, self._transports, allow_private=self._may_dial_private(identity)
+            filter(self._can_dial, record.addresses),
+            self._transports,
+            allow_private=self._may_dial_private(identity),
         )
         addresses = never_in_the_open(addresses)
         if not addresses:

@@ -94,6 +94,14 @@ def test_relays_over_shadowsocks_have_no_plain_address() -> None:
     assert "shadowsocks" not in tomllib.loads(made.config_of("client"))
 
 
+def test_relays_over_obfs4_have_no_plain_address_and_clients_dial_it() -> None:
+    made = plan(transport="obfs4")
+    relay, client = (tomllib.loads(made.config_of(name)) for name in ("relay1", "client"))
+    assert relay["relay"]["listen"] == []
+    assert relay["pluggable"]["listen"] == ["obfs4 = 127.0.0.1:0"]
+    assert client["pluggable"] == {"client": ["obfs4 = obfs4proxy"]}
+
+
 def test_exits_are_the_last_relays() -> None:
     ours = plan(relays=4, exits=2)
     assert [ours.is_exit(name) for name in ours.relay_names()] == [False, False, True, True]
@@ -330,9 +338,12 @@ def test_real_network_over_htx_carries_a_page_and_dies_with_its_parent(tmp_path:
 
 
 @pytest.mark.slow
-def test_real_network_over_shadowsocks_carries_a_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "transport", ["shadowsocks", pytest.param("obfs4", marks=needs_programs("obfs4proxy"))]
+)
+def test_real_network_over_other_transports_carries_a_page(transport: str, tmp_path: Path) -> None:
     page = os.urandom(300_000)
-    arguments = ("--dir", str(tmp_path / "net"), "--allow-private-targets", "--transport", "shadowsocks")
+    arguments = ("--dir", str(tmp_path / "net"), "--allow-private-targets", "--transport", transport)
     with site(page) as url, real(*arguments) as (_, facts):
         assert fetch(facts["http_proxy"], url) == page
 

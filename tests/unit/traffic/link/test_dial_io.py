@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -141,6 +142,9 @@ def test_a_relay_under_cover_is_never_dialled_in_the_open() -> None:
     plain, hidden = FakeAddress(TCP, "9.9.9.1", 1), FakeAddress(HTX, "9.9.9.2", 1)
     assert never_in_the_open([hidden, plain]) == [hidden]
     assert never_in_the_open([plain]) == [plain]
+    quic = replace(plain, transport=3)
+    assert never_in_the_open([quic, plain]) == [quic, plain]
+    assert never_in_the_open([quic, hidden, plain]) == [quic, hidden]
 
 
 def test_order_is_by_transport_then_families_in_turn() -> None:

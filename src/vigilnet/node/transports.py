@@ -1,0 +1,76 @@
+"""Every transport of one node: which it dials with, in the order of its settings, and where it listens."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from vigilnet.base.clock import Clock
+from vigilnet.base.store_io import Store
+from vigilnet.node.htx import NodeHtx
+from vigilnet.node.options import Options
+from vigilnet.node.pluggable import NodePluggable
+from vigilnet.node.shadowsocks import NodeShadowsocks
+from vigilnet.peer.address import PeerAddress, TransportKind
+from vigilnet.traffic.link.neighbours import DialAddress
+from vigilnet.traffic.link.service import LinkService
+from vigilnet.traffic.transport.carrier import Transport
+from vigilnet.traffic.transport.tcp_io import TcpTransport
+
+
+class NodeTransports:
+    """What the node assembles of transports.
+
+    Args:
+        options: the whole tree.
+        store: the state folder.
+        state_folder: where it is.
+        clock: time.
+        random_bytes: source of secrets.
+
+    Raises:
+        ConfigurationError: a setting of one of them cannot be used.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        store: Store,
+        state_folder: Path,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.htx: Final = NodeHtx(options, store, clock, random_bytes)
+        self._shadowsocks = NodeShadowsocks(options, store, clock, random_bytes)
+        self._pluggable = NodePluggable(options.pluggable, state_folder, random_bytes)
+        found: dict[TransportKind, Transport] = {
+            TransportKind.HTX: self.htx.transport,
+            TransportKind.PLUGGABLE: self._pluggable.transport,
+            TransportKind.SHADOWSOCKS: self._shadowsocks.transport,
+            TransportKind.TCP: TcpTransport(),
+        }
+        wanted = [TransportKind[name.upper()] for name in options.link.transports]
+        self._dialled = set(wanted)
+        self.by_kind: Final[dict[int, Transport]] = {
+            kind: found[kind] for kind in dict.fromkeys([*wanted, *found]) if kind in found
+        }
+
+    def can_dial(self, address: DialAddress) -> bool:
+        """Whether the settings let us dial there, and we have what it takes."""
+        if address.transport not in self._dialled:
+            return False
+        return address.transport != TransportKind.PLUGGABLE or self._pluggable.transport.can_dial(
+            address.params
+        )
+
+    async def listen(self, links: LinkService) -> list[PeerAddress]:
+        """Listen with all transports that have settings of their own; return the addresses of our record."""
+        return [*await self._pluggable.listen(links), *await self._shadowsocks.listen(links)]
+
+    @property
+    def listening(self) -> list[str]:
+        """Where `listen` listens."""
+        return [*self._pluggable.listening, *self._shadowsocks.listening]
+
+    async def close(self) -> None:
+        """End the programs that carry links."""
+        await self._pluggable.close()
