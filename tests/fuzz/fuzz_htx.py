@@ -14,6 +14,8 @@ from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
 from vigilnet.traffic.transport.htx.fingerprint import ja4
 from vigilnet.traffic.transport.htx.hello import build, build_retry
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
+from vigilnet.traffic.transport.htx.schedule import Step, decode_plan, encode_plan
+from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 from vigilnet.traffic.transport.htx.switch import PacketCounter, SwitchKey
 from vigilnet.traffic.transport.htx.templates import format_template, parse_template
 from vigilnet.traffic.transport.htx.tls13 import TlsClient
@@ -97,10 +99,24 @@ def _switch(data: bytes) -> None:
         plain = data[:16_000]
         header = b"\x17\3\3" + (len(plain) + 16).to_bytes(2, "big")
         sealed = sealer._aead.encrypt(bytes(12), plain, header)
-        octets = opener.open(wire.Record(23, header, sealed))
-        assert octets is not None
-        counter.feed(octets)
+        opened = opener.open(wire.Record(23, header, sealed))
+        assert opened is not None
+        counter.feed(opened.octets)
     assert SwitchKey(KEY).open(wire.Record(23, data[:5], data[5:])) is None
+
+
+def _plan(data: bytes) -> None:
+    """What a relay tells its client to send, whole and in pieces."""
+    with contextlib.suppress(RemoteProtocolError):
+        steps, size = decode_plan(data)
+        assert encode_plan(steps) == data[:size]
+    shaper = Shaper(Profile.REPLAY, bytes, 0.0, is_client=True)
+    with contextlib.suppress(RemoteProtocolError):
+        for at in range(0, len(data), 50):
+            shaper.plan_received(data[at : at + 50])
+    shaper.received(3, 0.0)
+    for _ in range(10):
+        assert 0 <= shaper.next_record(1.0, 100) <= 16_401
 
 
 def _session(data: bytes) -> None:
@@ -138,6 +154,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "server_says": _server_says,
     "template": _template,
     "switch": _switch,
+    "plan": _plan,
     "session": _session,
     "tls_client": _tls_client,
 }
@@ -163,7 +180,8 @@ SEEDS: dict[str, list[bytes]] = {
         b"\4\4\3\0\2ab",
         b"\5\0\0\1\0\0\0\0\0\1a\0\1t\0\0",
     ],
-    "switch": [b"\0\0\4\0\2\4x" + bytes(9), b"\0\0\0"],
+    "switch": [b"\0\0\4\0\2\4x" + bytes(9), b"\0\0\0", b"\2\0\1x\0\2ab" + bytes(9)],
+    "plan": [encode_plan([Step(3, 0.001, 26), Step(9, 0.0, 114)]) * 2],
     "session": [
         b"".join(b"\0" + _STAMPED_RECORD[at : at + 699] for at in range(0, len(_STAMPED_RECORD), 699)),
         b"\0GET / HTTP/1.1\r\n\r\n",

@@ -13,6 +13,7 @@ from vigilnet.traffic.link.framing import FrameOpener, FrameSealer, FrameType, K
 from vigilnet.traffic.link.handshake import Channel, Initiator, Responder
 from vigilnet.traffic.link.machine import LinkMachine
 from vigilnet.traffic.link.options import Options
+from vigilnet.traffic.link.parts import PartJoiner
 from vigilnet.traffic.link.wire import (
     Hello,
     PacketKind,
@@ -120,6 +121,15 @@ def _plaintext(data: bytes) -> None:
     _frames(tls=False)(bytes(octets))
 
 
+def _parts(data: bytes) -> None:
+    """PART frames, cut at every 40th octet."""
+    joiner = PartJoiner()
+    with contextlib.suppress(RemoteProtocolError):
+        for at in range(0, len(data), 40):
+            body = memoryview(bytearray(data[at : at + 40]))
+            joiner.part_received(body, 0, len(body), Gatherer())
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "packet": _packet,
     "hello": _hello,
@@ -129,6 +139,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "frames": _frames(tls=False),
     "tls_frames": _frames(tls=True),
     "plaintext": _plaintext,
+    "parts": _parts,
 }
 
 
@@ -155,4 +166,8 @@ SEEDS: dict[str, list[bytes]] = {
     "frames": [_sealed(tls=False)],
     "tls_frames": [_sealed(tls=True)],
     "plaintext": [b"\1" + bytes(make_frame()[6:-16]), b"\2" + bytes(8), b"\5", b"\4\0", b"\6\1x"],
+    "parts": [
+        b"\0\0\x25" + bytes(make_frame()[6:43]) + b"\1\0\x25" + bytes(37),
+        b"\2\0\2xx\0\2ab" + bytes(31),
+    ],
 }

@@ -27,6 +27,7 @@ from vigilnet.traffic.transport.htx.dial_io import (
 )
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.server_io import Relay
+from vigilnet.traffic.transport.htx.shaping import PROFILES
 from vigilnet.traffic.transport.htx.templates_io import load_templates
 
 KEY_LIFE_S: Final = 7 * 86_400  # then a new one; the one before is accepted as long again
@@ -123,6 +124,8 @@ class NodeHtx:
             clock=clock,
             network=options.node.network,
             random_bytes=random_bytes,
+            profile=PROFILES[settings.shaping],
+            rate=settings.constant_octets_s,
         )
         self.keys: HtxKeys | None = None
         relay = None

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.aead import TAG_SIZE, Suite, big_endian_nonce, little_endian_nonce, new_aead, noise_nonce
 from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE, FRAME_HEADER_ROOM, RUN_AT, TAG_ROOM, Command
+from vigilnet.traffic.link.parts import PartJoiner
 from vigilnet.traffic.link.ports import RunReceiver
 
 # From the specification.
@@ -53,10 +54,12 @@ class FrameType(IntEnum):
     CLOSE = 4
     UPDATE = 5
     GOSSIP = 6
+    PART = 7
 
 
 _RUNS: Final = int(FrameType.RUNS)  # members of an enum cost 40 ns to look up
 _UPDATE: Final = int(FrameType.UPDATE)
+_PART: Final = int(FrameType.PART)
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,31 @@ class FrameSealer:
             parts.append(frame[whole])
         return parts
 
+    def seal_full_parts(self, cut: Callable[[], memoryview], count: int, now: float) -> list[memoryview]:
+        """Seal `count` full records, as `cut` gives them, and return what goes on the wire."""
+        parts: list[memoryview] = []
+        nonce, head_at, whole = self._nonce, self._head_at, slice(self._head_at, None)
+        for _ in range(count):
+            counter = self._counter
+            if counter >= self._last_counter or self._octets_left < MAX_PLAINTEXT or now >= self._update_at:
+                parts.append(self._seal_update(now))
+                counter = self._counter
+            frame = cut()
+            self._counter = counter + 1
+            self._octets_left -= MAX_PLAINTEXT
+            _FILL(frame, FRAME_HEADER_ROOM - 2, MAX_LENGTH, _PART)
+            if not head_at:
+                frame[:3] = TLS_HEAD
+            self._encrypt(nonce(counter), frame[_TEXT], frame[head_at:FRAME_HEADER_ROOM], frame[_SEALED])
+            parts.append(frame[whole])
+        return parts
+
+    def seal_view(self, frame: memoryview, kind: FrameType, now: float) -> list[memoryview]:
+        """Seal one frame view in place, behind an UPDATE where the key is used up."""
+        if self._is_used_up(len(frame) - _ROOM, now):
+            return [self._seal_update(now), self._seal_one(frame, kind)]
+        return [self._seal_one(frame, kind)]
+
     def _is_used_up(self, plaintext: int, now: float) -> bool:
         return self._counter >= self._last_counter or plaintext > self._octets_left or now >= self._update_at
 
@@ -223,6 +251,7 @@ class FrameOpener:
         "_octets_left",
         "_suite",
         "is_stopped",
+        "joiner",
         "updates",
     )
 
@@ -234,6 +263,7 @@ class FrameOpener:
         self._nonce = big_endian_nonce if suite is Suite.AES_256_GCM else little_endian_nonce
         self._counter = 0
         self.is_stopped = False  # set to open no further frame
+        self.joiner: Final = PartJoiner()
         self.updates = 0
         self._take_key(key)
 
@@ -292,7 +322,9 @@ class FrameOpener:
                 raise RemoteProtocolError("link frame: tag does not verify") from error
             kind = buffer[body]
             if kind == _RUNS:
-                _deliver_runs(buffer, body + 1, text_end, receiver)
+                _deliver_runs(buffer, body + 1, text_end, receiver, self.joiner)
+            elif kind == _PART:
+                self.joiner.part_received(buffer, body + 1, text_end, receiver)
             elif kind == _UPDATE:
                 self._update(length)
             else:
@@ -307,8 +339,10 @@ class FrameOpener:
         self.updates += 1
 
 
-def _deliver_runs(buffer: memoryview, at: int, end: int, receiver: RunReceiver) -> None:
+def _deliver_runs(buffer: memoryview, at: int, end: int, receiver: RunReceiver, joiner: PartJoiner) -> None:
     """Deliver each run in buffer[at:end]; what follows the last one is padding."""
+    if joiner.is_inside_run:
+        raise RemoteProtocolError("link frame: RUNS inside a run")
     while end - at >= CELL_SIZE:
         command, cells, reserved, more_reserved = _RUN_FIELDS(buffer, at + 4)
         if command == _PADDING:

@@ -18,7 +18,8 @@ from vigilnet.traffic.link.machine import CloseReason, LinkMachine, LinkState
 from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.ports import RunReceiver, RunSource
-from vigilnet.traffic.transport.carrier import Carrier
+from vigilnet.traffic.link.shaped_io import ShapedSender
+from vigilnet.traffic.transport.carrier import Carrier, ShapedCarrier
 
 READ_SIZE: Final = 256 * 1024
 LEFTOVER_SIZE: Final = TLS_HEADER + MAX_LENGTH
@@ -94,6 +95,9 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._buffer = buffer.view
         self._leftover = b""
+        self._shaped: ShapedSender | None = None
+        if isinstance(carrier, ShapedCarrier) and carrier.is_shaped():
+            self._shaped = ShapedSender(carrier, carrier, clock.now, self._flush_soon)
         self._machine: LinkMachine | None = None
         self._active_sources: Container[RunSource] = ()
         self._is_writable = True
@@ -179,6 +183,8 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
         self._leftover = b""
+        if self._shaped is not None:
+            self._shaped.close()
         self._carrier.close()
         self._keeper.closed(self, error)
         if self._receiver is not None:
@@ -259,6 +265,8 @@ class Link:
         if machine.is_closed:
             self._end(LinkClosedError(f"link: closed by the neighbour, reason {machine.close_reason}"))
             return
+        if self._shaped is not None:
+            self._shaped.received(machine)
         if not self._flush_waits and self._is_writable and machine.has_data_to_send:
             self._flush_waits = True
             self._loop.call_soon(self._flush)
@@ -289,6 +297,9 @@ class Link:
         if machine is None or self._is_over or not self._is_writable:
             return
         now = self._now()
+        if self._shaped is not None:
+            self._flush_shaped(self._shaped, machine, now)
+            return
         try:
             parts = machine.data_to_send(now)
         except Exception as error:  # noqa: BLE001 as above; a batch half sealed must not be sealed again
@@ -303,6 +314,18 @@ class Link:
             self._flush_waits = True
             self._loop.call_soon(self._flush)
         if self._timer_due - now > self._probe_after:  # the silence that follows may be a dead link
+            self._arm(now + self._probe_after)
+
+    def _flush_shaped(self, shaped: ShapedSender, machine: LinkMachine, now: float) -> None:
+        """Send what the carrier's shaper wants sent now."""
+        try:
+            self._is_writable = shaped.flush(machine)
+        except Exception as error:  # noqa: BLE001 as above
+            _log.failure("link failed while sealing, this is a bug: please report it", error)
+            self.fail(error)
+            return
+        self.octets_sent = shaped.octets_sent
+        if self._timer_due - now > self._probe_after:
             self._arm(now + self._probe_after)
 
     def _set_timer(self) -> None:

@@ -12,9 +12,12 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.kdf import is_equal
-from vigilnet.traffic.link.framing import MAX_PLAINTEXT, FrameOpener, FrameSealer, FrameType
+from vigilnet.traffic.cell import FRAME_HEADER_ROOM
+from vigilnet.traffic.link import parts as part_frames
+from vigilnet.traffic.link.framing import MAX_LENGTH, MAX_PLAINTEXT, FrameOpener, FrameSealer, FrameType
 from vigilnet.traffic.link.handshake import HandshakeResult, Initiator, Responder
 from vigilnet.traffic.link.options import Options
+from vigilnet.traffic.link.parts import PartCutter, PartJoiner
 from vigilnet.traffic.link.ports import RunReceiver, RunSource
 from vigilnet.traffic.link.scheduler import Scheduler
 from vigilnet.traffic.link.wire import decode_packet
@@ -27,6 +30,8 @@ MAX_PINGS_PER_S: Final = 4
 MAX_GOSSIP_WAITING: Final = 64  # frames; more are dropped, gossip repeats itself
 RESPONDER_PATIENCE: Final = 1.2  # times the silence after which it asks
 PROBE_SPACING_S: Final = 0.5  # keeps us below 4 PING a second
+SHAPED_CONTROL: Final = 17  # octets of a small frame's body where records are shaped: 34 behind the header
+SHAPED_FRAMES: Final = 8  # pulled at once
 
 
 class LinkState(Enum):
@@ -99,6 +104,7 @@ class LinkMachine:
         self._frames: list[tuple[FrameType, bytes]] = []  # link control, sealed when sent
         self._gossip: deque[bytes] = deque()
         self._scheduler = Scheduler(now)
+        self._cutter = PartCutter()  # used by shaped links only
         self.active_sources: Final = self._scheduler.active  # to look into, so that activating is cheap
         self._give_up_at = now + options.handshake_timeout_s
         self._received_at = now
@@ -131,7 +137,8 @@ class LinkMachine:
     @property
     def has_data_to_send(self) -> bool:
         """Whether `data_to_send` would return something."""
-        return bool(self._outbox or self._frames or self._gossip or self._scheduler.has_work)
+        waits = self._outbox or self._frames or self._gossip or self._cutter.waiting
+        return bool(waits or self._scheduler.has_work)
 
     @property
     def spoke_at(self) -> float:
@@ -199,6 +206,8 @@ class LinkMachine:
 
     def _control_received(self, kind: int, body: memoryview) -> None:
         if kind == FrameType.PADDING:
+            if self._opener is not None:
+                self._opener.joiner.planned += 1
             return
         if kind == FrameType.PING:
             self._ping_received(_ping_value(body))
@@ -267,6 +276,53 @@ class LinkMachine:
             if self._gossip:  # one a batch, behind the circuits
                 parts.extend(sealer.seal(FrameType.GOSSIP, self._gossip.popleft(), now))
         return parts
+
+    # --- sending, shaped -------------------------------------------------------------------------
+
+    @property
+    def joiner(self) -> PartJoiner | None:
+        """What counts the records of a shaped neighbour; None before the link is open."""
+        return self._opener.joiner if self._opener is not None else None
+
+    def take_packets(self) -> list[memoryview | bytes]:
+        """Return the handshake's packets that wait."""
+        packets, self._outbox = self._outbox, []
+        return packets
+
+    def control_records(self, now: float) -> list[memoryview]:
+        """Return sealed frames that go beside any plan; the small ones are as long as h2's PING."""
+        records: list[memoryview] = []
+        if self._sealer is None or self.state is not LinkState.OPEN:
+            return records
+        for kind, body in self._frames:
+            records.extend(self._sealer.seal(kind, body.ljust(SHAPED_CONTROL, b"\0"), now))
+        self._frames.clear()
+        if self._gossip:
+            records.extend(self._sealer.seal(FrameType.GOSSIP, self._gossip.popleft(), now))
+        return records
+
+    def waiting(self, now: float, wanted: int) -> int:
+        """Pull runs until about `wanted` octets wait to be cut; return how many do."""
+        cutter = self._cutter
+        if cutter.waiting < wanted and self._scheduler.has_work:
+            cutter.add(self._scheduler.gather(now, wanted - cutter.waiting, SHAPED_FRAMES))
+            self._spoke_at = now
+        return cutter.waiting
+
+    def cut_full_records(self, count: int, now: float) -> list[memoryview]:
+        """Return `count` full records beside the plan, sealed; so much must wait (hot path)."""
+        if self._sealer is None:
+            raise LocalProtocolError("link: no record before the handshake is through")
+        return self._sealer.seal_full_parts(self._cutter.cut_full, count, now)
+
+    def cut_record(self, length: int, flags: int, plan: bytes, now: float) -> list[memoryview]:
+        """Return a sealed record of `length` octets behind its header, with what waits as far as it fits."""
+        if self._sealer is None:
+            raise LocalProtocolError("link: no record before the handshake is through")
+        if length < part_frames.MIN_LENGTH:
+            frame = memoryview(bytearray(FRAME_HEADER_ROOM + length))
+            return self._sealer.seal_view(frame, FrameType.PADDING, now)
+        return self._sealer.seal_view(self._cutter.cut(length, flags, plan), FrameType.PART, now)
 
     # --- time ------------------------------------------------------------------------------------
 
@@ -346,6 +402,8 @@ class LinkMachine:
         """Close in good order; return the last octets to send. Safe to call twice."""
         parts: list[memoryview | bytes] = []
         if self.state is LinkState.OPEN and self._sealer is not None:
+            while self._cutter.waiting:  # a run that was begun must end
+                parts.extend(self.cut_record(MAX_LENGTH, 0, b"", now))
             parts.extend(self.data_to_send(now))
             parts.extend(self._sealer.seal(FrameType.CLOSE, bytes((reason,)), now))
         self._closed()
@@ -361,6 +419,7 @@ class LinkMachine:
         if self._opener is not None:
             self._opener.is_stopped = True
         self._scheduler.clear()
+        self._cutter.clear()
         self._outbox.clear()
         self._frames.clear()
         self._gossip.clear()

@@ -8,7 +8,7 @@ event loop's thread; nothing here waits except `Transport.dial`.
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 NO_PARAMS: Final[Mapping[int, object]] = MappingProxyType({})
 
@@ -82,6 +82,62 @@ class Carrier(Protocol):
 
     def close(self) -> None:
         """Send what was written, then close; safe to call twice."""
+        ...
+
+
+class RecordShaper(Protocol):
+    """Decides when a record leaves and how long it is."""
+
+    is_extra: bool
+    """Whether the record last asked for is beside the plan that the other end counts."""
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether octets of a plan wait for the other end's shaper."""
+        ...
+
+    def take_plan(self, room: int) -> bytes:
+        """Return up to `room` of these octets."""
+        ...
+
+    def plan_received(self, octets: bytes | memoryview) -> None:
+        """Octets of a plan came; raises RemoteProtocolError."""
+        ...
+
+    def received(self, planned: int, now: float) -> None:
+        """So many records came that count."""
+        ...
+
+    def extra_received(self, length: int, now: float) -> None:
+        """A record beside the plan came."""
+        ...
+
+    def next_record(self, now: float, waiting: int) -> int:
+        """Return the length of the record to send now, header not counted; 0 for none yet."""
+        ...
+
+    def full_records(self, now: float, waiting: int) -> int:
+        """Return how many full records, beside the plan, may leave now one after the other (hot path)."""
+        ...
+
+    def deadline(self) -> float | None:
+        """When to ask again though nothing happens."""
+        ...
+
+
+@runtime_checkable
+class ShapedCarrier(Protocol):
+    """A carrier on which records have sizes and times of their own."""
+
+    def is_shaped(self) -> bool:
+        """Whether it does so on this connection."""
+        ...
+
+    def take_shaper(self) -> RecordShaper | None:
+        """Return what decides, once the link's last handshake packet has left; None before.
+
+        From then on the link asks it, and writes one record at a time.
+        """
         ...
 
 

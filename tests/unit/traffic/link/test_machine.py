@@ -380,7 +380,8 @@ def test_close_during_the_handshake_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("kind", "body", "what"),
     [
-        (7, b"", "type 7"),
+        (8, b"", "type 8"),
+        (FrameType.PART, b"\0\0", "PART without its head"),
         (255, bytes(8), "type 255"),
         (FrameType.PING, bytes(7), "PING of 7"),
         (FrameType.PONG, b"", "PING of 0"),

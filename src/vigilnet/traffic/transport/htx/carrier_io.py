@@ -9,7 +9,9 @@ from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.carrier import CarrierKind, CarrierUser
-from vigilnet.traffic.transport.htx.switch import GOODBYE_SIZE, PacketCounter, SwitchKey, goodbye
+from vigilnet.traffic.transport.htx.packet_pump_io import PacketPump
+from vigilnet.traffic.transport.htx.shaping import Shaper
+from vigilnet.traffic.transport.htx.switch import EXTRA, GOODBYE_SIZE, PacketCounter, SwitchKey, goodbye
 from vigilnet.traffic.transport.htx.wire import Record, RecordReader
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
@@ -27,6 +29,8 @@ class HtxCarrier:
         binding: of the TLS handshake that went before.
         random_bytes: for the goodbye.
         on_foreign: takes a record that is not under their key, before the first that is; None: there is none.
+        shaper: decides on our records; None: the link does.
+        now: the clock.
     """
 
     has_tls_records: Final = True
@@ -41,6 +45,8 @@ class HtxCarrier:
         binding: bytes,
         random_bytes: Callable[[int], bytes],
         on_foreign: Callable[[Record], None] | None = None,
+        shaper: Shaper | None = None,
+        now: Callable[[], float] = float,
     ) -> None:
         self.kind = kind
         self.binding = binding
@@ -56,6 +62,21 @@ class HtxCarrier:
         self._held: list[bytes] | None = None
         self._is_closed = False
         self._is_faulty = False
+        self._now = now
+        self._shaper = shaper
+        self._pump = None
+        if shaper is not None:
+            self._pump = PacketPump(
+                tcp,
+                self._seal_key,
+                shaper,
+                now,
+                asks=on_foreign is not None,
+                on_through=self.carrier_writable,
+            )
+        # Where a relay shapes, empty records may follow its last packet.
+        self._ends_with_packets = shaper is None or on_foreign is None
+        self._gets_frames = False
 
     @property
     def remote_host(self) -> str:
@@ -64,25 +85,25 @@ class HtxCarrier:
 
     def begin(self, octets: bytes, records: Sequence[Record], leftover: bytes) -> None:
         """Take what came before the link: the packets of the first record, records and octets behind it."""
+        if octets and self._shaper is not None:
+            self._shaper.received(1, self._now())
         self._received.feed(octets)
         self._early.append(octets)
         early = b"".join(record.header + record.fragment for record in records) + leftover
-        if self._received.is_done:
-            self._early.append(early)
-        else:
-            self._take(early)
+        self._gets_frames = self._received.is_done
+        self._take(early)
 
     def hold(self) -> None:
         """Keep what the link writes until `let_go`: the origin's first flight goes before it."""
         self._held = []
 
-    def let_go(self, first: bytes = b"") -> None:
-        """Send `first` (records of the origin), then what was held."""
+    def let_go(self, flight: int = 0) -> None:
+        """Send what was held, behind the `flight` records that the origin sent."""
         held, self._held = self._held or [], None
-        if first:
-            self._tcp.write([first])
         for record in held:
             self._tcp.write([record])
+        if self._pump is not None:
+            self._pump.begin(flight)
 
     def fail(self) -> None:
         """What came is not of its form: the link is to end as soon as it starts."""
@@ -105,6 +126,8 @@ class HtxCarrier:
         """Send `parts` in order, one record for each until the last link packet."""
         if self._is_closed:
             return True
+        if self._pump is not None and not self._sent.is_done:
+            return self._write_packets(self._pump, parts)
         out: list[memoryview | bytes] = []
         for part in parts:
             if self._sent.is_done:
@@ -122,11 +145,33 @@ class HtxCarrier:
         self._step_aside()
         return is_room
 
+    def _write_packets(self, pump: PacketPump, parts: Sequence[memoryview | bytes]) -> bool:
+        for part in parts:
+            self._sent.feed(part)
+            pump.add(part)
+        pump.has_all = self._sent.is_done
+        pump.run()
+        return True
+
+    def is_shaped(self) -> bool:
+        """Whether records here have sizes and times of their own."""
+        return self._shaper is not None
+
+    def take_shaper(self) -> Shaper | None:
+        """Return what decides on records from now on; None while packets wait."""
+        pump = self._pump
+        if pump is None or not self._sent.is_done or not pump.is_empty or self._held is not None:
+            return None
+        pump.stop()
+        return self._shaper
+
     def close(self) -> None:
         """Say goodbye in a record of a close_notify's size, then close; safe to call twice."""
         if self._is_closed:
             return
         self._is_closed = True
+        if self._pump is not None:
+            self._pump.stop()
         if self._held is not None:
             self.let_go()
         self._tcp.write([goodbye(self._random_bytes(GOODBYE_SIZE))])
@@ -137,7 +182,7 @@ class HtxCarrier:
         user = self._user
         if user is None or self._is_closed or self._held is not None:
             return
-        if self._sent.is_done and self._received.is_done and not self._records.leftover:
+        if self._sent.is_done and self._gets_frames and not self._records.leftover:
             self._tcp.start(user)
             self.write = self._tcp.write  # type: ignore[method-assign]
 
@@ -179,29 +224,54 @@ class HtxCarrier:
     def carrier_closed(self, error: OSError | None) -> None:
         """Hand on."""
         self._is_closed = True
+        if self._pump is not None:
+            self._pump.stop()
         if self._user is not None:
             self._user.carrier_closed(error)
 
     def _take(self, data: bytes) -> None:
-        if self._received.is_done:
+        if self._gets_frames:
             self._early.append(data)
             return
         records = self._records.feed(data)
         for at, record in enumerate(records):
-            octets = self._open_key.open(record)
-            if octets is None:
-                if self._on_foreign is None:
-                    raise RemoteProtocolError("htx record: not under the switch key")
-                self._on_foreign(record)
-                continue
-            self._on_foreign = None
-            self._received.feed(octets)
-            self._early.append(octets)
-            if self._received.is_done:
-                rest = b"".join(other.header + other.fragment for other in records[at + 1 :])
+            if not self._take_record(record):
+                rest = b"".join(other.header + other.fragment for other in records[at:])
                 self._early.append(rest + self._records.leftover)
                 self._records = RecordReader()
-                return
+                break
+            if self._received.is_done and self._ends_with_packets:
+                self._gets_frames = True
+                records = records[at + 1 :]
+                rest = b"".join(other.header + other.fragment for other in records)
+                self._early.append(rest + self._records.leftover)
+                self._records = RecordReader()
+                break
+        if self._pump is not None and records:
+            self._pump.run()
+
+    def _take_record(self, record: Record) -> bool:
+        """Take a record from before the link's frames; False: it is the first of these."""
+        opened = self._open_key.open(record)
+        shaper = self._shaper
+        if opened is None:
+            if self._on_foreign is not None:
+                self._on_foreign(record)
+            elif self._received.is_done:
+                self._gets_frames = True
+                return False
+            else:
+                raise RemoteProtocolError("htx record: not under the switch key")
+        elif opened.octets or not self._received.is_done:
+            self._on_foreign = None
+            self._received.feed(opened.octets)
+            self._early.append(opened.octets)
+        if shaper is not None:
+            if opened is None or not opened.flags & EXTRA:
+                shaper.received(1, self._now())
+            if opened is not None and opened.plan:
+                shaper.plan_received(opened.plan)
+        return True
 
     def _deliver(self, octets: bytes) -> None:
         """Copy octets into the link's buffer, piece by piece."""

@@ -22,6 +22,7 @@ from vigilnet.traffic.transport.htx.authenticator import (
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.certificates import TrustAnchors, check_chain, issuer_digest
 from vigilnet.traffic.transport.htx.hello import build
+from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY, SwitchKey
 from vigilnet.traffic.transport.htx.templates import Template, draw
 from vigilnet.traffic.transport.htx.tls13 import TlsClient, TlsState
@@ -85,6 +86,8 @@ class Browser:
     clock: Clock
     network: str
     random_bytes: Callable[[int], bytes]
+    profile: Profile = Profile.OFF
+    rate: int = 64 * 1024  # of the constant profile, octets a second
 
 
 class _Opening:
@@ -148,7 +151,7 @@ async def open_carrier(tcp: TcpCarrier, address: HtxAddress, browser: Browser) -
         anchors = browser.anchors()
         tls = TlsClient(built, lambda chain: check_chain(anchors, chain, address.host_name, wall))
         await _handshake(tcp, tls)
-        return _switched(tcp, tls, address, shared, browser)
+        return _switched(tcp, tls, address, shared, browser, template.name)
     except (RemoteProtocolError, ValueError) as error:
         tcp.close()
         raise ConnectionAbortedError(f"htx: {error}") from error
@@ -164,7 +167,7 @@ async def _handshake(tcp: TcpCarrier, tls: TlsClient) -> None:
 
 
 def _switched(
-    tcp: TcpCarrier, tls: TlsClient, address: HtxAddress, shared: bytes, browser: Browser
+    tcp: TcpCarrier, tls: TlsClient, address: HtxAddress, shared: bytes, browser: Browser, template: str
 ) -> HtxCarrier:
     handshake = tls.handshake
     if handshake is None or tls.state is not TlsState.OPEN:
@@ -197,9 +200,20 @@ def _switched(
         binding=binding,
         random_bytes=browser.random_bytes,
         on_foreign=foreign,
+        shaper=_shaper(browser, template),
+        now=browser.clock.now,
     )
     carrier.begin(b"", (), tls.leftover)
     return carrier
+
+
+def _shaper(browser: Browser, template: str) -> Shaper | None:
+    if browser.profile is Profile.OFF:
+        return None
+    now = browser.clock.now()
+    return Shaper(
+        browser.profile, browser.random_bytes, now, is_client=True, browser=template, rate=browser.rate
+    )
 
 
 def _leave(tcp: TcpCarrier, tls: TlsClient) -> None:

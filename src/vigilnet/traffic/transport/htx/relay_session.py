@@ -15,7 +15,7 @@ from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.htx.authenticator import Authenticator, binding_of, switch_keys
-from vigilnet.traffic.transport.htx.switch import SwitchKey
+from vigilnet.traffic.transport.htx.switch import Opened, SwitchKey
 from vigilnet.traffic.transport.htx.wire import (
     MAX_HELLO,
     MESSAGE_HEAD,
@@ -62,7 +62,7 @@ class RelaySession:
         self._tries = 0
         self.state = SessionState.UNDECIDED
         self.binding = b""
-        self.first_octets = b""  # link packets of the record that switched
+        self.first = Opened(0, b"", b"")  # what was in the record that switched
         self.rest: list[Record] = []  # records of the client behind it
         self.is_faulty = False  # the record that switched is not of its form
         self.to_origin = bytearray()
@@ -188,17 +188,17 @@ class RelaySession:
             self._become_plain()
             return
         for at, record in enumerate(records):
-            octets = self._try(record)
-            if octets is not None:
+            opened = self._try(record)
+            if opened is not None:
                 self.state = SessionState.SWITCHED
-                self.first_octets = octets
+                self.first = opened
                 self.rest = records[at + 1 :]
                 return
             self.to_origin += record.header + record.fragment
         if self._tries >= MAX_TRIES:
             self._become_plain()
 
-    def _try(self, record: Record) -> bytes | None:
+    def _try(self, record: Record) -> Opened | None:
         is_ours = record.kind == RecordType.APPLICATION_DATA and self._tries < MAX_TRIES
         if self._keys is None or not is_ours:
             return None
@@ -207,4 +207,4 @@ class RelaySession:
             return self._keys[0].open(record)
         except RemoteProtocolError:
             self.is_faulty = True
-            return b""
+            return Opened(0, b"", b"")

@@ -18,6 +18,7 @@ from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
+from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
@@ -335,9 +336,11 @@ class _Connection:
             kind=relay.kind,
             binding=session.binding,
             random_bytes=relay.random_bytes,
+            shaper=self._shaper(session.first.profile),
+            now=relay.clock.now,
         )
         try:
-            carrier.begin(session.first_octets, session.rest, session.leftover)
+            carrier.begin(session.first.octets, session.rest, session.leftover)
         except RemoteProtocolError:
             session.is_faulty = True
         if session.is_faulty:
@@ -346,14 +349,23 @@ class _Connection:
         self._wait_for_flight(carrier)
         self._listener.accept(carrier)
 
+    def _shaper(self, profile: int) -> Shaper | None:
+        """Shape our side as the client asks."""
+        if profile == Profile.OFF:
+            return None
+        relay = self._relay
+        rate = relay.options.constant_octets_s
+        return Shaper(Profile(profile), relay.random_bytes, relay.clock.now(), is_client=False, rate=rate)
+
     def _wait_for_flight(self, carrier: HtxCarrier) -> None:
         """Let the origin's tickets and settings go before our first record."""
         wanted = self._listener.flight
+        carrier.hold()
         if self._back is None or self._back.is_closed or wanted == 0:
             self._leave_origin()
+            self._loop.call_soon(carrier.let_go)
             self._gone()
             return
-        carrier.hold()
         self._flight_timer = self._loop.call_later(FLIGHT_WAIT_S, self._flight_over)
 
     def _flight_came(self, records: int) -> None:
@@ -373,7 +385,7 @@ class _Connection:
         self._listener.flight = self._flight
         self._leave_origin()
         if self._carrier is not None:
-            self._carrier.let_go()
+            self._carrier.let_go(self._flight)
         self._gone()
 
     def _leave_origin(self) -> None:

@@ -1,13 +1,16 @@
 """From the origin's TLS to our own records (docs/spec/htx.md section 6; sans-IO).
 
     record     17 03 03 | u16 length | ChaCha20-Poly1305(key, nonce 0^4 | u64 LE counter, ad = header)
-    plaintext  u8 0 | u16 n | n octets of the link's packets | zero padding
+    plaintext  u8 flags | u16 n | n octets of the link's packets | plan, if flagged | zero padding
+    plan       u16 m | m octets, for the client's shaper
+    flags      1 beside the sender's plan, 2 a plan follows, 0x30 the profile that a client asks for
 
-Only the link's handshake packets travel so; the record that ends the last one of a direction (message 3 of
-the client, message 2 of the relay) is the last under these keys, and link frames in TLS shape follow.
+Only the link's handshake packets travel so. The record that ends the client's last one (message 3) is its
+last under these keys; the relay's last one is message 2, and where records are shaped, empty ones may
+follow until its first link frame.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -22,9 +25,28 @@ LAST_OF_RELAY: Final = 3
 GOODBYE_SIZE: Final = 19  # of a close_notify's record: level, description, type, tag
 PLAIN_HEAD: Final = 3
 MIN_PLAIN: Final = PLAIN_HEAD
+MAX_PLAIN: Final = MAX_FRAGMENT + 1  # as TLS: 2^14 and the type's octet
 MAX_PACKET: Final = 4096
 
+EXTRA: Final = 0x01
+PLAN: Final = 0x02
+PROFILE_SHIFT: Final = 4
+_FLAGS: Final = EXTRA | PLAN | 3 << PROFILE_SHIFT
+_PLAN_HEAD: Final = 2
 _PACKET_HEAD: Final = 2
+
+
+class Opened(NamedTuple):
+    """What was in a record."""
+
+    flags: int
+    octets: bytes
+    plan: bytes
+
+    @property
+    def profile(self) -> int:
+        """The profile that a client asks for, in its first record."""
+        return self.flags >> PROFILE_SHIFT
 
 
 class SwitchKey:
@@ -34,19 +56,25 @@ class SwitchKey:
         self._aead = ChaCha20Poly1305(key)
         self._counter = 0
 
-    def seal(self, octets: bytes | memoryview, plain_size: int = 0) -> bytes:
+    def seal(
+        self, octets: bytes | memoryview, plain_size: int = 0, flags: int = 0, plan: bytes = b""
+    ) -> bytes:
         """Return one record with `octets`, padded so that its plaintext has at least `plain_size` octets."""
-        plain = b"\0" + len(octets).to_bytes(2, "big") + octets
+        if plan:
+            flags |= PLAN
+        plain = bytes((flags,)) + len(octets).to_bytes(2, "big") + octets
+        if plan:
+            plain += len(plan).to_bytes(_PLAN_HEAD, "big") + plan
         plain += bytes(max(0, plain_size - len(plain)))
-        if len(plain) > MAX_FRAGMENT:
-            raise LocalProtocolError(f"htx record: {len(plain)} octets, at most {MAX_FRAGMENT}")
+        if len(plain) > MAX_PLAIN:
+            raise LocalProtocolError(f"htx record: {len(plain)} octets, at most {MAX_PLAIN}")
         header = b"\x17\x03\x03" + (len(plain) + TAG_SIZE).to_bytes(2, "big")
         counter = self._counter
         self._counter = counter + 1
         return header + self._aead.encrypt(little_endian_nonce(counter), plain, header)
 
-    def open(self, record: Record) -> bytes | None:
-        """Return the packet octets in a record; None if it is not under this key, which changes nothing.
+    def open(self, record: Record) -> Opened | None:
+        """Return what is in a record; None if it is not under this key, which changes nothing.
 
         Raises:
             RemoteProtocolError: under this key, but not of the form above.
@@ -56,11 +84,17 @@ class SwitchKey:
         except InvalidTag:
             return None
         self._counter += 1
-        size = int.from_bytes(plain[1:PLAIN_HEAD], "big")
-        end = PLAIN_HEAD + size
-        if len(plain) < MIN_PLAIN or plain[0] or end > len(plain) or any(plain[end:]):
+        if len(plain) < MIN_PLAIN or plain[0] & ~_FLAGS:
             raise RemoteProtocolError("htx record: plaintext is not of its form")
-        return plain[PLAIN_HEAD:end]
+        end = PLAIN_HEAD + int.from_bytes(plain[1:PLAIN_HEAD], "big")
+        octets, plan = plain[PLAIN_HEAD:end], b""
+        if plain[0] & PLAN:
+            start = end + _PLAN_HEAD
+            end = start + int.from_bytes(plain[start - _PLAN_HEAD : start], "big")
+            plan = plain[start:end]
+        if end > len(plain) or plain.count(0, end) != len(plain) - end:
+            raise RemoteProtocolError("htx record: plaintext is not of its form")
+        return Opened(plain[0], octets, plan)
 
 
 class PacketCounter:

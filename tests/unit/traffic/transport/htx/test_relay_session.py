@@ -56,7 +56,7 @@ def test_a_client_of_ours_switches_at_its_first_record_that_opens() -> None:
     one.client_data(first[:7], WALL, 0.0)
     one.client_data(first[7:] + rest, WALL, 0.0)
     assert one.is_switched
-    assert one.first_octets == b"packet"
+    assert one.first.octets == b"packet"
     assert [record.header + record.fragment for record in one.rest] == [ALIEN]
     assert one.leftover == b"\x17\3"
     assert bytes(one.to_origin) == encode_record(20, b"\1") + ALIEN
@@ -140,7 +140,7 @@ def test_octets_behind_the_hello_that_are_no_record_yet_spoil_it() -> None:
 def test_a_record_of_ours_that_is_malformed_switches_to_say_no() -> None:
     one, key = watched()
     header = b"\x17\3\3\0\x13"
-    one.client_data(header + key._aead.encrypt(bytes(12), b"\1\0\0", header), WALL, 0.0)
+    one.client_data(header + key._aead.encrypt(bytes(12), b"\4\0\0", header), WALL, 0.0)
     assert one.is_switched
     assert one.is_faulty
 

@@ -7,12 +7,13 @@ from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.transport.htx.switch import (
     LAST_OF_CLIENT,
     MAX_PACKET,
+    MAX_PLAIN,
     PLAIN_HEAD,
     PacketCounter,
     SwitchKey,
     goodbye,
 )
-from vigilnet.traffic.transport.htx.wire import MAX_FRAGMENT, Record, RecordReader
+from vigilnet.traffic.transport.htx.wire import Record, RecordReader
 
 KEY = b"k" * 32
 
@@ -29,7 +30,7 @@ def test_the_first_record_is_that_of_the_vectors() -> None:
     key = bytes.fromhex(vector["switch_key_client_to_server"])
     sealed = SwitchKey(key).seal(octets, len(plain))
     assert sealed.hex() == vector["first_record"]
-    assert SwitchKey(key).open(one(sealed)) == octets
+    assert SwitchKey(key).open(one(sealed)) == (0, octets, b"")
 
 
 @given(st.lists(st.tuples(st.binary(max_size=200), st.integers(0, 300)), max_size=5))
@@ -38,16 +39,16 @@ def test_records_open_in_their_order(pieces: list[tuple[bytes, int]]) -> None:
     for octets, size in pieces:
         record = one(sealer.seal(octets, size))
         assert len(record.fragment) == max(size, len(octets) + PLAIN_HEAD) + 16
-        assert opener.open(record) == octets
+        assert opener.open(record) == (0, octets, b"")
 
 
 def test_a_foreign_record_changes_nothing() -> None:
     sealer, opener = SwitchKey(KEY), SwitchKey(KEY)
     assert opener.open(one(b"\x17\3\3\0\x20" + bytes(32))) is None
-    assert opener.open(one(sealer.seal(b"a"))) == b"a"
+    assert opener.open(one(sealer.seal(b"a"))) == (0, b"a", b"")
 
 
-@pytest.mark.parametrize("plain", [b"", b"\0\0", b"\1\0\0", b"\0\0\2a", b"\0\0\1ab"])
+@pytest.mark.parametrize("plain", [b"", b"\0\0", b"\4\0\0", b"\0\0\2a", b"\0\0\1ab"])
 def test_a_plaintext_not_of_its_form_is_the_other_end_s_fault(plain: bytes) -> None:
     sealer = SwitchKey(KEY)
     header = b"\x17\3\3" + (len(plain) + 16).to_bytes(2, "big")
@@ -57,9 +58,9 @@ def test_a_plaintext_not_of_its_form_is_the_other_end_s_fault(plain: bytes) -> N
 
 
 def test_a_record_holds_so_much_and_no_more() -> None:
-    one(SwitchKey(KEY).seal(bytes(MAX_FRAGMENT - PLAIN_HEAD)))
+    one(SwitchKey(KEY).seal(bytes(MAX_PLAIN - PLAIN_HEAD)))
     with pytest.raises(LocalProtocolError):
-        SwitchKey(KEY).seal(bytes(MAX_FRAGMENT - PLAIN_HEAD + 1))
+        SwitchKey(KEY).seal(bytes(MAX_PLAIN - PLAIN_HEAD + 1))
 
 
 @given(st.integers(1, 40))

@@ -1,0 +1,227 @@
+"""Runs in records of any length (hot path of shaped links; docs/spec/link.md section 5).
+
+     PART     u8 flags | u16 n | n octets | plan, if flagged | padding
+     plan     u16 m | m octets, for the carrier's shaper
+
+The octets of all PART frames are one stream of runs, cut wherever a record ends. Flag 1: the record is beside
+the sender's plan; flag 2: octets of a plan follow.
+"""
+
+import struct
+from collections import deque
+from typing import Final
+
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.crypto.aead import TAG_SIZE
+from vigilnet.traffic.cell import (
+    BULK_CELLS,
+    CELL_SIZE,
+    FRAME_HEADER_ROOM,
+    RUN_AT,
+    RUN_HEADER_SIZE,
+    TAG_ROOM,
+    Command,
+)
+from vigilnet.traffic.link.ports import RunReceiver
+
+# From the specification.
+EXTRA: Final = 1
+PLAN: Final = 2
+HEAD: Final = 3
+MIN_LENGTH: Final = 1 + HEAD + TAG_SIZE
+PLAN_HEAD: Final = 2
+
+FULL_LENGTH: Final = 16_401
+FULL_ROOM: Final = FULL_LENGTH - MIN_LENGTH
+
+# Our choice.
+RUN_ROOM: Final = CELL_SIZE * BULK_CELLS + TAG_ROOM
+CELL_SHIFT: Final = CELL_SIZE.bit_length() - 1
+
+_HEAD: Final = struct.Struct(">BH")
+_RUN_FIELDS: Final = struct.Struct(">4xBBHQ").unpack_from
+_RELAY: Final = int(Command.RELAY)
+_OCTETS_AT: Final = RUN_AT + HEAD
+_RUN: Final = slice(RUN_AT, -TAG_ROOM)
+
+
+def run_cells(buffer: memoryview, at: int) -> int:
+    """Check a run's header; return its number of cells.
+
+    Raises:
+        RemoteProtocolError: not 1 or 7 cells, 7 with another command than RELAY, or reserved octets set.
+    """
+    command, cells, reserved, more_reserved = _RUN_FIELDS(buffer, at)
+    if cells != 1 and (cells != BULK_CELLS or command != _RELAY):
+        raise RemoteProtocolError(f"cell header: a run of {cells} cells, command {command}")
+    if reserved or more_reserved:
+        raise RemoteProtocolError("cell header: reserved octets are not zero")
+    return int(cells)
+
+
+class PartCutter:
+    """Runs that wait to leave in pieces."""
+
+    __slots__ = ("_runs", "waiting")
+
+    def __init__(self) -> None:
+        self._runs: deque[memoryview] = deque()
+        self.waiting = 0
+
+    def add(self, frames: list[memoryview]) -> None:
+        """Take frame views (see `traffic.cell`) whose runs are complete."""
+        for frame in frames:
+            self._runs.append(frame[_RUN])
+            self.waiting += len(frame) - RUN_AT - TAG_ROOM
+
+    def cut(self, length: int, flags: int, plan: bytes) -> memoryview:
+        """Return a frame view for a record of `length` octets, with as many of those that wait as fit."""
+        frame = memoryview(bytearray(FRAME_HEADER_ROOM + length))
+        room = length - MIN_LENGTH
+        if plan:
+            room -= PLAN_HEAD + len(plan)
+            flags |= PLAN
+        at = _OCTETS_AT
+        runs = self._runs
+        left = taken = min(room, self.waiting)
+        while left:
+            run = runs[0]
+            size = len(run)
+            if size <= left:
+                frame[at : at + size] = run
+                runs.popleft()
+            else:
+                size = left
+                frame[at : at + size] = run[:size]
+                runs[0] = run[size:]
+            at += size
+            left -= size
+        self.waiting -= taken
+        _HEAD.pack_into(frame, RUN_AT, flags, taken)
+        if plan:
+            frame[at : at + PLAN_HEAD] = len(plan).to_bytes(PLAN_HEAD, "big")
+            frame[at + PLAN_HEAD : at + PLAN_HEAD + len(plan)] = plan
+        return frame
+
+    def cut_full(self) -> memoryview:
+        """Return a frame view for a full record beside the plan; at least `FULL_ROOM` octets wait."""
+        frame = memoryview(bytearray(FRAME_HEADER_ROOM + FULL_LENGTH))
+        _HEAD.pack_into(frame, RUN_AT, EXTRA, FULL_ROOM)
+        runs = self._runs
+        at, left = _OCTETS_AT, FULL_ROOM
+        while True:
+            run = runs[0]
+            size = len(run)
+            if size > left:
+                frame[at : at + left] = run[:left]
+                runs[0] = run[left:]
+                break
+            end = at + size
+            frame[at:end] = run
+            runs.popleft()
+            left -= size
+            if not left:
+                break
+            at = end
+        self.waiting -= FULL_ROOM
+        return frame
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._runs.clear()
+        self.waiting = 0
+
+
+class PartJoiner:
+    """Puts the runs of PART frames together again, and counts the records."""
+
+    __slots__ = ("_filled", "_run", "_size", "extra", "plan", "planned")
+
+    def __init__(self) -> None:
+        self._run: memoryview | None = None  # made when it is first needed
+        self._filled = 0
+        self._size = 0  # of the run that is under way; 0 while its header is
+        self.planned = 0  # records since they were last taken
+        self.extra = 0  # length of the last record beside the plan
+        self.plan = b""
+
+    @property
+    def is_inside_run(self) -> bool:
+        """Whether a run is not complete yet."""
+        return self._filled > 0
+
+    def part_received(self, buffer: memoryview, at: int, end: int, receiver: RunReceiver) -> None:
+        """Take the body of a PART frame, in buffer[at:end], and deliver the runs that it completes.
+
+        Raises:
+            RemoteProtocolError: the frame or a run in it is malformed.
+        """
+        if end - at < HEAD:
+            raise RemoteProtocolError("link frame: PART without its head")
+        flags, count = _HEAD.unpack_from(buffer, at)
+        start, stop = at + HEAD, at + HEAD + count
+        if stop > end or flags & ~(EXTRA | PLAN):
+            raise RemoteProtocolError(f"link frame: PART of {count} octets, flags {flags}")
+        if flags & EXTRA:
+            self.extra = end - at + 1 + TAG_SIZE
+        else:
+            self.planned += 1
+        if flags & PLAN:
+            self._take_plan(buffer[stop:end])
+        filled, size = self._filled, self._size
+        if size and size - filled <= count:  # the hot path: a run ends in here
+            end_of_run = start + size - filled
+            run = self._run
+            run[filled:size] = buffer[start:end_of_run]  # type: ignore[index]  # begun, so it is there
+            start = end_of_run
+            self._filled = self._size = 0
+            receiver.run_received(run, 0, size >> CELL_SHIFT)  # type: ignore[arg-type]
+        elif filled:
+            start = self._go_on(buffer, start, stop, receiver)
+        while stop - start >= RUN_HEADER_SIZE:
+            cells = run_cells(buffer, start)
+            size = CELL_SIZE * cells
+            if size > stop - start:
+                break
+            receiver.run_received(buffer, start, cells)
+            start += size
+        if start < stop:
+            self._keep(buffer, start, stop)
+
+    def _take_plan(self, rest: memoryview) -> None:
+        size = int.from_bytes(rest[:PLAN_HEAD], "big")
+        if len(rest) < PLAN_HEAD + size:
+            raise RemoteProtocolError("link frame: a plan cut short")
+        self.plan += bytes(rest[PLAN_HEAD : PLAN_HEAD + size])
+
+    def _go_on(self, buffer: memoryview, start: int, stop: int, receiver: RunReceiver) -> int:
+        """Add to the run that is under way; return where the next one starts."""
+        run = self._run
+        if run is None:
+            return start
+        if not self._size:
+            taken = min(RUN_HEADER_SIZE - self._filled, stop - start)
+            run[self._filled : self._filled + taken] = buffer[start : start + taken]
+            self._filled += taken
+            start += taken
+            if self._filled < RUN_HEADER_SIZE:
+                return start
+            self._size = CELL_SIZE * run_cells(run, 0)
+        filled = self._filled
+        taken = min(self._size - filled, stop - start)
+        run[filled : filled + taken] = buffer[start : start + taken]
+        self._filled = filled + taken
+        if self._filled == self._size:
+            receiver.run_received(run, 0, self._size // CELL_SIZE)
+            self._filled = self._size = 0
+        return start + taken
+
+    def _keep(self, buffer: memoryview, start: int, stop: int) -> None:
+        """Begin a run that goes on in the next record."""
+        run = self._run
+        if run is None:
+            run = self._run = memoryview(bytearray(RUN_ROOM))
+        taken = stop - start
+        run[:taken] = buffer[start:stop]
+        self._filled = taken
+        self._size = CELL_SIZE * run_cells(run, 0) if taken >= RUN_HEADER_SIZE else 0

@@ -1,0 +1,117 @@
+"""A link's sending where the carrier decides on sizes and times (docs/spec/htx.md section 11; hot path)."""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Final
+
+from vigilnet.traffic.link.machine import LinkMachine, LinkState
+from vigilnet.traffic.link.parts import EXTRA, FULL_ROOM, MIN_LENGTH, PLAN_HEAD
+from vigilnet.traffic.transport.carrier import Carrier, RecordShaper, ShapedCarrier
+
+RECORDS_PER_TURN: Final = 4  # or runs of full ones: then the loop's others get their turn
+WANTED: Final = 4 * FULL_ROOM  # octets pulled together where much waits
+MIN_PLAN_ROOM: Final = 32
+
+
+class ShapedSender:
+    """Asks a carrier's shaper for records and fills them.
+
+    Args:
+        carrier: writes them.
+        shaped: the same, as one that has a shaper.
+        now: the clock.
+        again: has `flush` called soon.
+    """
+
+    def __init__(
+        self, carrier: Carrier, shaped: ShapedCarrier, now: Callable[[], float], again: Callable[[], None]
+    ) -> None:
+        self._carrier = carrier
+        self._shaped = shaped
+        self._now = now
+        self._again = again
+        self._shaper: RecordShaper | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
+        self.octets_sent = 0
+
+    def flush(self, machine: LinkMachine) -> bool:
+        """Send what is due; return whether the carrier takes more."""
+        if packets := machine.take_packets():
+            self._carrier.write(packets)
+        if self._shaper is None and machine.state is LinkState.OPEN:
+            self._shaper = self._shaped.take_shaper()
+        if self._shaper is None:
+            return True
+        now = self._now()
+        self._write(machine.control_records(now))
+        for _ in range(RECORDS_PER_TURN):
+            waiting = machine.waiting(now, WANTED)
+            full = self._shaper.full_records(now, waiting) if waiting >= FULL_ROOM else 0
+            if full:
+                if not self._write(machine.cut_full_records(full, now)):
+                    return False
+                continue
+            if not (length := self._shaper.next_record(now, waiting)):
+                self._arm(self._shaper.deadline(), now)
+                return True
+            if not self._write(self._record(machine, self._shaper, length, now)):
+                return False
+        self._again()
+        return True
+
+    @staticmethod
+    def _record(machine: LinkMachine, shaper: RecordShaper, length: int, now: float) -> list[memoryview]:
+        plan = b""
+        if shaper.has_plan and length >= MIN_LENGTH + PLAN_HEAD + MIN_PLAN_ROOM:
+            plan = shaper.take_plan(length - MIN_LENGTH - PLAN_HEAD)
+        return machine.cut_record(length, EXTRA if shaper.is_extra else 0, plan, now)
+
+    def _write(self, records: list[memoryview]) -> bool:
+        """Send each record by itself: joined ones would show in the segments."""
+        is_writable, write = True, self._carrier.write
+        for record in records:
+            self.octets_sent += len(record)
+            is_writable = write((record,))
+        return is_writable
+
+    def received(self, machine: LinkMachine) -> None:
+        """Tell the shaper what came."""
+        joiner, shaper = machine.joiner, self._shaper
+        if joiner is None or shaper is None:
+            return
+        if joiner.extra:
+            shaper.extra_received(joiner.extra, self._now())
+            joiner.extra = 0
+            self._rearm(shaper)
+        if joiner.planned or joiner.plan:
+            if joiner.plan:
+                shaper.plan_received(joiner.plan)
+                joiner.plan = b""
+            shaper.received(joiner.planned, self._now())
+            joiner.planned = 0
+            self._again()
+
+    def _rearm(self, shaper: RecordShaper) -> None:
+        self._arm(shaper.deadline(), self._now())
+
+    def _arm(self, due: float | None, now: float) -> None:
+        """Have `flush` called when it is due; a timer that fires before does no harm."""
+        if due is None or due >= self._due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = due
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._due = math.inf
+        self._again()
+
+    def close(self) -> None:
+        """Send nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

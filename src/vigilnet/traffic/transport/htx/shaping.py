@@ -1,0 +1,337 @@
+"""When a record leaves and how long it is (docs/spec/htx.md section 11; sans-IO).
+
+A shaper stands between what waits to be sent and the wire. It is asked for the length of the next record,
+and told of what came. The profiles:
+
+    light      the beginning of a visit to a site, then the sizes of an interface's calls and of downloads;
+               what waits is never held for long, and little is sent that carries nothing
+    replay     visits only, one after the other: nothing leaves but at their times and in their sizes
+    constant   records of one size at a steady rate, both ways
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from typing import Final
+
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.traffic.transport.htx.schedule import (
+    MAX_RECORD,
+    MAX_STEPS,
+    Step,
+    decode_plan,
+    encode_plan,
+)
+from vigilnet.traffic.transport.htx.visits import (
+    FULL,
+    LIGHT,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Dice,
+    first_request,
+    next_visit,
+    opening_visit,
+)
+
+# From the specification.
+ROOM_COST: Final = 20  # of a record's length: tag, type, flags, length of what it carries
+
+# Our choice.
+OPENING_RECORDS: Final = 14  # of both sides: until then their order is a visit's
+OPENING_PATIENCE_S: Final = 0.04  # how long what waits may be held back for that
+PATIENCE_S: Final = 0.004  # afterwards: a planned record may be about to leave
+EARLY_S: Final = 0.0005  # timers tick in ms: half of one is no reason to wait for another
+MESSAGE_GAP_S: Final = 0.02  # what comes later is another request, or another answer
+REPLY_QUIET_S: Final = 0.05
+CONSTANT_LENGTH: Final = 4116  # two cells in a record
+MAX_BURST: Final = 4  # constant records that make up for a late timer
+MAX_ARRIVALS: Final = 4 * MAX_STEPS
+FULL_ROOM: Final = MAX_RECORD - ROOM_COST
+
+
+class Profile(IntEnum):
+    """How a connection is shaped; the numbers are those on the wire."""
+
+    OFF = 0
+    LIGHT = 1
+    REPLAY = 2
+    CONSTANT = 3
+
+
+PROFILES: Final = {
+    "off": Profile.OFF,
+    "light": Profile.LIGHT,
+    "replay": Profile.REPLAY,
+    "constant": Profile.CONSTANT,
+    "small": Profile.LIGHT,  # names of other programs' settings
+    "webby": Profile.LIGHT,
+    "bursty": Profile.LIGHT,
+}
+
+
+class Shaper:
+    """One side of one connection.
+
+    Args:
+        profile: which; not OFF.
+        random_bytes: randomness.
+        now: monotonic seconds.
+        is_client: whether we dialled.
+        browser: whose first records a client sends.
+        rate: of the constant profile, in octets a second each way.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        random_bytes: Callable[[int], bytes],
+        now: float,
+        *,
+        is_client: bool,
+        browser: str = "chromium",
+        rate: int = 64 * 1024,
+    ) -> None:
+        self.profile: Final = profile
+        self.is_extra = False  # whether the record last asked for is beside the plan
+        self.octets_sent = 0
+        self.octets_carried = 0
+        self.delay_max_s = 0.0
+        self._dice = Dice(random_bytes)
+        self._is_client = is_client
+        self._steps: deque[Step] = deque()
+        self._arrivals: deque[float] = deque()  # of planned records that steps may still ask for
+        self._forgotten = 0  # arrivals before these
+        self._planned = 0  # planned records of ours that left, and of the other end
+        self._expected = 0  # its planned records when all plans so far are through
+        self._promised = 0  # ours
+        self._last = now
+        self._waits_since = math.inf
+        self._plan = bytearray()  # of the relay for its client, on its way
+        self._partial_plan = bytearray()
+        self._replies: deque[tuple[float, int]] = deque()  # small records due, beside the plan
+        self._message_left = 0.0  # octets of the answer or upload under way
+        self._message_at = -math.inf
+        self._is_streaming = False  # full records of it left
+        self._keeps_order = True
+        self._interval = (CONSTANT_LENGTH + 5) / rate
+        self._tick = math.inf
+        if is_client:
+            self._add(
+                (Step(0, 0.0, SETTINGS.get(browser, 87)), Step(0, 0.0, first_request(browser, self._dice)))
+            )
+
+    # --- plans ----------------------------------------------------------------------------------
+
+    def begin(self, flight: int, now: float) -> None:
+        """Start a relay's side: the origin has sent `flight` records by itself."""
+        self._last = now
+        self._promised = flight
+        if self.profile is Profile.CONSTANT:
+            self._tick = now
+            return
+        limits = LIGHT if self.profile is Profile.LIGHT else FULL
+        visit = opening_visit(self._dice, limits, flight)
+        self._expected = 2 + len(visit.client)
+        self._promised += len(visit.server)
+        self._add(visit.server)
+        self._plan += encode_plan(visit.client)
+
+    def _add(self, steps: Iterable[Step]) -> None:
+        self._steps.extend(steps)
+
+    def _go_on(self) -> None:
+        """Plan the next page of a replayed visit."""
+        visit = next_visit(self._dice, FULL)
+        base, answered = self._expected, self._promised
+        self._add(Step(step.need + base, step.delay, step.length) for step in visit.server)
+        self._plan += encode_plan(
+            [Step(step.need + answered, step.delay, step.length) for step in visit.client]
+        )
+        self._expected += len(visit.client)
+        self._promised += len(visit.server)
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether octets of a plan wait for the client."""
+        return bool(self._plan)
+
+    def take_plan(self, room: int) -> bytes:
+        """Return up to `room` octets of the plan that waits."""
+        taken = bytes(self._plan[:room])
+        del self._plan[:room]
+        return taken
+
+    def plan_received(self, octets: bytes | memoryview) -> None:
+        """Take octets of a plan (a client).
+
+        Raises:
+            RemoteProtocolError: it is malformed, or nobody may plan for us.
+        """
+        if not self._is_client:
+            raise RemoteProtocolError("plan: from a client")
+        partial = self._partial_plan
+        partial += octets
+        while len(partial) >= 2 and len(partial) >= 2 + 6 * int.from_bytes(partial[:2], "big"):
+            steps, size = decode_plan(bytes(partial))
+            del partial[:size]
+            if len(self._steps) + len(steps) > 2 * MAX_STEPS:
+                raise RemoteProtocolError("plan: too many steps wait")
+            self._add(steps)
+        if len(partial) > 2 + 6 * MAX_STEPS:
+            raise RemoteProtocolError(f"plan: more than {MAX_STEPS} steps")
+
+    # --- what comes -----------------------------------------------------------------------------
+
+    def received(self, planned: int, now: float) -> None:
+        """So many planned records came."""
+        arrivals = self._arrivals
+        for _ in range(planned):
+            arrivals.append(now)
+        while len(arrivals) > MAX_ARRIVALS:
+            arrivals.popleft()
+            self._forgotten += 1
+        if self._is_client and self.profile is Profile.CONSTANT and self._tick == math.inf:
+            self._tick = now
+
+    def extra_received(self, length: int, now: float) -> None:
+        """A record beside the plan came: a server grants room for what was uploaded, then answers."""
+        if self._is_client or self.profile is not Profile.LIGHT or length < 400 or self._replies:
+            return
+        if now - self._message_at < REPLY_QUIET_S:
+            return  # what goes down already may be the answer
+        dice = self._dice
+        self._replies.append((now + dice.between(0.0002, 0.001), WINDOW_UPDATE))
+        self._replies.append((now + dice.around(0.015, 0.8, 0.003, 0.08), dice.whole(125, 131)))
+
+    # --- what leaves ----------------------------------------------------------------------------
+
+    def full_records(self, now: float, waiting: int) -> int:
+        """Return how many full records of the answer or upload under way may leave now (hot path)."""
+        if self._message_left <= FULL_ROOM or self._steps or self._replies:
+            return 0
+        if now - self._message_at >= MESSAGE_GAP_S:
+            return 0
+        count = int(min(waiting, self._message_left)) // FULL_ROOM
+        self._message_left -= count * FULL_ROOM
+        self._message_at = now
+        self._is_streaming = True
+        self.octets_sent += count * (MAX_RECORD + 5)
+        self.octets_carried += count * FULL_ROOM
+        self._waits_since = math.inf
+        return count
+
+    def next_record(self, now: float, waiting: int) -> int:
+        """Return the length of the record to send now; 0: none yet, see `deadline`.
+
+        Args:
+            now: monotonic seconds.
+            waiting: octets that wait; more than a full record's may be given as that.
+        """
+        if not waiting:
+            self._waits_since = math.inf
+        elif self._waits_since == math.inf:
+            self._waits_since = now
+        length = self._choose(now, waiting)
+        if length:
+            self._note(length, now, waiting)
+        return length
+
+    def _choose(self, now: float, waiting: int) -> int:
+        self.is_extra = False
+        due = self._step_due()
+        if due is not None and now >= due - EARLY_S:
+            self._last = max(due, now - 0.05)
+            self._planned += 1
+            length = self._steps.popleft().length
+            if not self._is_client and self.profile is Profile.REPLAY and len(self._steps) < 2:
+                self._go_on()
+            return length
+        if self.profile is Profile.CONSTANT:
+            return self._constant(now)
+        if self.profile is Profile.LIGHT:
+            self.is_extra = True
+            if self._replies and now >= self._replies[0][0] - EARLY_S:
+                return self._replies.popleft()[1]
+            if (waiting or self._plan) and now >= self._may_add_at(now):
+                return self._extra(now, waiting)
+        return 0
+
+    def _constant(self, now: float) -> int:
+        if now < self._tick - EARLY_S:
+            return 0
+        self._tick = max(self._tick, now - MAX_BURST * self._interval) + self._interval
+        return CONSTANT_LENGTH
+
+    def _step_due(self) -> float | None:
+        """When the next planned record is due; None: there is none, or it waits for the other end."""
+        steps = self._steps
+        if not steps:
+            return None
+        step = steps[0]
+        if step.need > self._forgotten + len(self._arrivals):
+            return None
+        while self._forgotten < step.need - 1:
+            self._arrivals.popleft()
+            self._forgotten += 1
+        base = self._last
+        if step.need and step.need > self._forgotten:
+            base = max(base, self._arrivals[0])
+        return base + step.delay
+
+    def _may_add_at(self, now: float) -> float:
+        """When what waits may leave beside the plan: not if a planned record is about to."""
+        since = min(self._waits_since, now)
+        if self._is_opening():
+            return since + OPENING_PATIENCE_S
+        due = self._step_due()
+        return now if due is None or due > now + PATIENCE_S else max(now, due)
+
+    def _is_opening(self) -> bool:
+        """Whether the order is still a visit's; over with the first record beside the plan."""
+        return self._keeps_order and self._planned + self._forgotten + len(self._arrivals) < OPENING_RECORDS
+
+    def _extra(self, now: float, waiting: int) -> int:
+        """Return the length of a record that is a piece of an upload, or of an answer."""
+        dice = self._dice
+        self._keeps_order = False
+        is_going_on = self._message_left > 0 and now - self._message_at < MESSAGE_GAP_S
+        self._message_at = now
+        if is_going_on:
+            length = min(waiting, FULL_ROOM)
+            self._message_left -= length
+            if self._is_streaming or length == FULL_ROOM:
+                return length + ROOM_COST
+            return min(MAX_RECORD, length + ROOM_COST + int(dice.around(40, 1.0, 9, 380)))
+        self._is_streaming = False
+        if self._is_client:
+            self._message_left = dice.around(600_000, 1.0, 40_000, 8e6)
+            return dice.one_of((61, 62, 62, 62, 63, 74, 75, 79, 84, 86))
+        if waiting >= FULL_ROOM:
+            self._message_left = dice.around(450_000, 1.0, 60_000, 8e6)
+            return dice.one_of((53, 53, 53, 89, 129, 202, 204))
+        self._message_left = 0.0
+        if dice.chance(0.4):
+            self._replies.appendleft((now, 26))
+        return min(MAX_RECORD, int(waiting + ROOM_COST + dice.around(110, 0.5, 40, 300)))
+
+    def _note(self, length: int, now: float, waiting: int) -> None:
+        """Count what a record costs."""
+        carried = min(waiting, max(0, length - ROOM_COST))
+        self.octets_sent += length + 5
+        self.octets_carried += carried
+        if carried:
+            self.delay_max_s = max(self.delay_max_s, now - self._waits_since)
+            self._waits_since = math.inf
+
+    def deadline(self) -> float | None:
+        """When to ask again though nothing new waits and nothing came."""
+        due = self._step_due()
+        at = math.inf if due is None else due
+        at = min(at, self._tick)
+        if self.profile is Profile.LIGHT:
+            if self._replies:
+                at = min(at, self._replies[0][0])
+            if self._waits_since != math.inf:
+                at = min(at, self._may_add_at(self._waits_since))
+        return None if at == math.inf else at

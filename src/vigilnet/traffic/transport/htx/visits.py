@@ -1,0 +1,198 @@
+"""Made-up visits to a site: which records a browser and an h2 server would exchange (sans-IO).
+
+Sizes and orders follow what Chromium and nginx put on the wire (recorded on loopback, the recorder is
+tests/bench/shaping): a page, then its parts in two bursts of requests, then small calls of an interface, some
+of them uploads. No two visits are alike: everything is drawn anew. Sizes are those of a record behind its
+header.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vigilnet.traffic.transport.htx.schedule import MAX_RECORD, MIN_RECORD, Step, Visit
+
+SETTINGS: Final = {"chromium": 87, "edge": 87}  # a client's first record: preface, SETTINGS, WINDOW_UPDATE
+FIRST_REQUEST: Final = {"chromium": 464, "edge": 470}  # its second, HEADERS without a cookie
+ACKNOWLEDGEMENT: Final = 26  # of the other end's SETTINGS
+WINDOW_UPDATE: Final = 30
+END_OF_STREAM: Final = 26
+FULL_TEXT: Final = MAX_RECORD - 17
+REQUEST_ROOM: Final = 1210  # the first request is at least so long: the link's first message fits
+
+
+class Dice:
+    """Draws from the distributions that are needed here.
+
+    Args:
+        random_bytes: source of randomness.
+    """
+
+    def __init__(self, random_bytes: Callable[[int], bytes]) -> None:
+        self._random_bytes = random_bytes
+        self._spare: float | None = None
+
+    def unit(self) -> float:
+        """Return a number in (0, 1)."""
+        return (int.from_bytes(self._random_bytes(6), "big") + 0.5) / (1 << 48)
+
+    def chance(self, probability: float) -> bool:
+        """Return True with this probability."""
+        return self.unit() < probability
+
+    def between(self, low: float, high: float) -> float:
+        """Return a number in [low, high), all alike likely."""
+        return low + (high - low) * self.unit()
+
+    def whole(self, low: int, high: int) -> int:
+        """Return a whole number from low to high, both included."""
+        return low + int(self.unit() * (high - low + 1))
+
+    def one_of(self, values: Sequence[int]) -> int:
+        """Return one of `values`."""
+        return values[int(self.unit() * len(values))]
+
+    def around(self, median: float, spread: float, low: float, high: float) -> float:
+        """Return a log-normal number with this median, held between two limits."""
+        normal = math.sqrt(-2.0 * math.log(self.unit())) * math.cos(2.0 * math.pi * self.unit())
+        return max(low, min(high, median * math.exp(spread * normal)))
+
+
+@dataclass(frozen=True)
+class VisitLimits:
+    """How much a visit may hold."""
+
+    octets_down: int
+    parts: int
+    calls: int
+
+
+LIGHT: Final = VisitLimits(octets_down=96_000, parts=14, calls=2)
+FULL: Final = VisitLimits(octets_down=1_500_000, parts=60, calls=12)
+
+
+def first_request(browser: str, dice: Dice) -> int:
+    """Return the length of a returning visitor's first HEADERS: with cookies, so that there is room."""
+    base = FIRST_REQUEST.get(browser, 464) + dice.whole(0, 1)
+    return int(dice.around(base + 1000, 0.35, REQUEST_ROOM, 4000))
+
+
+class _Script:
+    """Collects the steps of both sides."""
+
+    def __init__(self, sent: int, received: int) -> None:
+        self.client: list[Step] = []
+        self.server: list[Step] = []
+        self._requests = sent  # records of the client so far
+        self._answers = received
+
+    def request(self, length: float, delay: float = 0.0, *, behind: int = 0) -> None:
+        """Let the client send a record once all answers but the last `behind` have come."""
+        need = max(self._answers - behind, self.client[-1].need if self.client else 0)
+        self.client.append(Step(need, delay, _fit(length)))
+        self._requests += 1
+
+    def answer(self, length: float, delay: float = 0.0) -> None:
+        """Let the server send a record once the client's last request has come."""
+        self.server.append(Step(self._requests, delay, _fit(length)))
+        self._answers += 1
+
+    def body(self, octets: float, head: int, delay: float = 0.0) -> None:
+        """Let the server answer with `octets` behind HEADERS of a record of `head`."""
+        if octets < 12_000:
+            self.answer(octets + head, delay)
+            return
+        self.answer(head, delay)
+        while octets > FULL_TEXT:
+            self.answer(MAX_RECORD)
+            octets -= FULL_TEXT
+        self.answer(octets + 17)
+
+
+def _fit(length: float) -> int:
+    return max(MIN_RECORD, min(MAX_RECORD, int(length)))
+
+
+def opening_visit(dice: Dice, limits: VisitLimits, flight: int) -> Visit:
+    """Return what follows SETTINGS and the first request of a connection.
+
+    Args:
+        dice: randomness.
+        limits: how much it may hold.
+        flight: records that the origin sent by itself behind its handshake; the client's two come before.
+    """
+    script = _Script(sent=2, received=flight)
+    script.request(ACKNOWLEDGEMENT, dice.between(0.0004, 0.002))
+    page = min(dice.around(11_000, 0.9, 1500, 120_000), limits.octets_down / 3)
+    # The page does not wait for the client's acknowledgement.
+    waits = dice.around(0.006, 0.8, 0.0005, 0.06)
+    if dice.chance(0.6):
+        script.server.append(Step(2, dice.between(0, 0.004), ACKNOWLEDGEMENT))
+        head = 150
+    else:
+        script.server.append(Step(2, waits, dice.whole(160, 168)))
+        head, waits = 17, 0.0
+    size = page + head
+    while size > 0:
+        script.server.append(Step(2, waits, _fit(min(size + 17, MAX_RECORD))))
+        size -= FULL_TEXT
+        waits = 0.0
+    script._answers += len(script.server)  # noqa: SLF001  # a script of ours
+    _parts(script, dice, limits, page, is_first=True)
+    return Visit(tuple(script.client), tuple(script.server))
+
+
+def next_visit(dice: Dice, limits: VisitLimits) -> Visit:
+    """Return another page of the same site, after some reading."""
+    script = _Script(sent=0, received=0)
+    script.request(dice.whole(60, 75), dice.around(1.6, 0.8, 0.3, 6.0))
+    page = min(dice.around(11_000, 0.9, 1500, 120_000), limits.octets_down / 3)
+    script.body(page, dice.whole(60, 130), dice.around(0.006, 0.8, 0.0005, 0.06))
+    _parts(script, dice, limits, page, is_first=False)
+    return Visit(tuple(script.client), tuple(script.server))
+
+
+def _parts(script: _Script, dice: Dice, limits: VisitLimits, used: float, *, is_first: bool) -> None:
+    """Style, scripts and pictures in two bursts, then calls."""
+    left = limits.octets_down - used
+    styles = dice.whole(2, 6)
+    parse = dice.around(0.04, 1.0, 0.002, 0.4)
+    first = (114 if is_first else 54) - dice.whole(0, 1)
+    sizes = [dice.around(22_000, 1.0, 600, 300_000) for _ in range(styles)]
+    left = _burst(script, dice, sizes, left, [first] + [dice.one_of((53, 53, 53, 68)) for _ in sizes], parse)
+    pictures = dice.whole(2, max(3, limits.parts))
+    lengths = [52, 121, *([54] * dice.whole(2, 8)), *([31] * pictures)]
+    sizes = [dice.around(14_000, 1.1, 300, 400_000) for _ in range(pictures)]
+    left = _burst(script, dice, sizes, left, lengths, dice.around(0.06, 0.9, 0.005, 0.5))
+    for _ in range(dice.whole(0, limits.calls)):
+        _call(script, dice, left)
+
+
+def _burst(
+    script: _Script, dice: Dice, sizes: Sequence[float], left: float, lengths: Sequence[int], delay: float
+) -> float:
+    """Ask for several parts at once and get them one after the other; return what may still come."""
+    for at, _ in enumerate(sizes):
+        script.request(lengths[min(at, len(lengths) - 1)], delay if not at else 0.0)
+    for at, size in enumerate(sizes):
+        taken = min(size, left / 2)
+        left -= taken
+        head = dice.one_of((192, 194, 202, 204)) if at < 2 else dice.one_of((53, 53, 53, 89))
+        script.body(max(taken, 300), head, 0.0 if at else dice.between(0.0002, 0.003))
+    return left
+
+
+def _call(script: _Script, dice: Dice, left: float) -> None:
+    """A call of the page's program: mostly a small answer, sometimes an upload."""
+    pause = dice.around(0.3, 1.2, 0.01, 4.0)
+    if dice.chance(0.3):
+        script.request(dice.whole(61, 86), pause)
+        script.request(dice.around(700, 0.8, 60, 3000))
+        script.answer(WINDOW_UPDATE, dice.between(0.0002, 0.001))
+        script.answer(dice.whole(125, 131), dice.around(0.015, 0.8, 0.002, 0.08))
+        return
+    script.request(dice.whole(55, 63), pause)
+    script.answer(min(dice.around(2500, 1.2, 90, 60_000), left / 4 + 90), dice.around(0.03, 1.0, 0.001, 0.2))
+    if dice.chance(0.6):
+        script.answer(END_OF_STREAM)

@@ -1,0 +1,61 @@
+"""Links over shaped records, with a real nginx behind the relay."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.links import ListSource, make_frame
+from tests.support.needs import needs_programs
+from tests.support.origins import Certificates, make_certificates, nginx
+from tests.support.shaped_links import settled, shaped_pair
+from vigilnet.traffic.cell import CELL_SIZE
+from vigilnet.traffic.transport.htx.shaping import Profile
+
+pytestmark = needs_programs("nginx", "openssl")
+
+SHAPED = [Profile.LIGHT, Profile.REPLAY, Profile.CONSTANT]
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("origin"))
+
+
+@pytest.fixture(scope="module")
+def origin(certificates: Certificates) -> Iterator[int]:
+    with nginx(certificates.folder) as port:
+        yield port
+
+
+@pytest.mark.parametrize("profile", [Profile.OFF, *SHAPED])
+def test_runs_pass_both_ways_in_order(origin: int, certificates: Certificates, profile: Profile) -> None:
+    async def scenario() -> None:
+        async with shaped_pair(origin, certificates, profile, rate=4_000_000) as pair:
+            frames = [make_frame(fill=fill, cells=(7 if fill % 2 else 1)) for fill in range(1, 13)]
+            expected = [bytes(frame[6:-16]) for frame in frames]
+            back = [make_frame(fill=fill, cells=7) for fill in range(1, 9)]
+            expected_back = [bytes(frame[6:-16]) for frame in back]
+            pair.link.activate(ListSource(*frames))
+            pair.relay_port.activate(ListSource(*back))
+            await settled(lambda: len(pair.client_receivers[-1].runs) == len(back), 30)
+            if profile is not Profile.REPLAY:  # uploads take their time there
+                await settled(lambda: len(pair.relay_receivers[-1].runs) == len(frames))
+                assert pair.relay_receivers[-1].runs == expected
+            assert pair.client_receivers[-1].runs == expected_back
+
+    asyncio.run(scenario())
+
+
+def test_a_link_that_closes_sends_what_was_begun(origin: int, certificates: Certificates) -> None:
+    async def scenario() -> None:
+        async with shaped_pair(origin, certificates, Profile.LIGHT) as pair:
+            pair.relay_port.activate(ListSource(*[make_frame(fill=7, cells=7) for _ in range(20)]))
+            await settled(lambda: len(pair.client_receivers[-1].runs) >= 1)
+            pair.relay_port.close()
+            await settled(lambda: pair.client_receivers[-1].is_closed)
+            whole = (make_frame(fill=7, cells=7)[6:-16]).tobytes()
+            assert set(pair.client_receivers[-1].runs) == {whole}
+            assert len(whole) == 7 * CELL_SIZE
+
+    asyncio.run(scenario())
