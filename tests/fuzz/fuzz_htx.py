@@ -13,6 +13,7 @@ from vigilnet.traffic.transport.htx.authenticator import Authenticator, Stamp, d
 from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
 from vigilnet.traffic.transport.htx.fingerprint import ja4
 from vigilnet.traffic.transport.htx.hello import build, build_retry
+from vigilnet.traffic.transport.htx.page import PageFetch
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
 from vigilnet.traffic.transport.htx.schedule import Step, decode_plan, encode_plan
 from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
@@ -55,6 +56,14 @@ def _authenticator(data: bytes) -> None:
 def _stamp(data: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
         assert decode_stamp(data).encode() == data
+
+
+def _page(data: bytes) -> None:
+    for alpn in (b"h2", b""):
+        with contextlib.suppress(RemoteProtocolError):
+            page = PageFetch("www.example.test", alpn, "chromium", "")
+            page.receive(data)
+            page.data_to_send()
 
 
 def _server_hello(data: bytes) -> None:
@@ -157,6 +166,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "plan": _plan,
     "session": _session,
     "tls_client": _tls_client,
+    "page": _page,
 }
 
 _HELLOS = [hello.encode() for name in NAMES for _, hello in captured(name)[:1]]
@@ -190,6 +200,10 @@ SEEDS: dict[str, list[bytes]] = {
         _ANSWER,
         wire.encode_record(22, wire.encode_message(2, _SERVER % wire.RETRY_RANDOM)),
         wire.encode_record(21, b"\2\x28"),
+    ],
+    "page": [
+        b"\0\0\0\4\0\0\0\0\0" + b"\0\0\5\1\4\0\0\0\1\x88\x61\2\x30\x31" + b"\0\0\1\0\1\0\0\0\1a",
+        b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 1\r\n\r\na",
     ],
     "template": [format_template(template_of("curl"), "2000-01-01").encode()],
 }

@@ -47,7 +47,7 @@ class Certificates:
 
 
 def make_certificates(
-    folder: Path, host: str = HOST, *, is_rsa: bool = False, days: int = 60
+    folder: Path, host: str = HOST, *, is_rsa: bool = False, days: float = 60
 ) -> Certificates:
     """Write a chain of leaf and root for `host`."""
     now = datetime.datetime.now(datetime.UTC)

@@ -5,7 +5,7 @@ frames are records themselves, and this steps aside: the TCP carrier then serves
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.carrier import CarrierKind, CarrierUser
@@ -16,6 +16,18 @@ from vigilnet.traffic.transport.htx.wire import Record, RecordReader
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 BUFFER_SIZE: Final = 64 * 1024
+
+
+class OnAnswer(Protocol):
+    """Hears whether the other end is one of ours."""
+
+    def __call__(self, *, is_ours: bool) -> None:
+        """Called once."""
+        ...
+
+
+def _nothing(*, is_ours: bool) -> None:
+    pass
 
 
 class HtxCarrier:
@@ -31,6 +43,7 @@ class HtxCarrier:
         on_foreign: takes a record that is not under their key, before the first that is; None: there is none.
         shaper: decides on our records; None: the link does.
         now: the clock.
+        on_answer: hears once whether such a record came, or they closed before it.
     """
 
     has_tls_records: Final = True
@@ -47,6 +60,7 @@ class HtxCarrier:
         on_foreign: Callable[[Record], None] | None = None,
         shaper: Shaper | None = None,
         now: Callable[[], float] = float,
+        on_answer: OnAnswer = _nothing,
     ) -> None:
         self.kind = kind
         self.binding = binding
@@ -55,6 +69,7 @@ class HtxCarrier:
         self._sent, self._received = PacketCounter(kinds[0]), PacketCounter(kinds[1])
         self._random_bytes = random_bytes
         self._on_foreign = on_foreign
+        self._on_answer = on_answer
         self._records = RecordReader()
         self._buffer = memoryview(bytearray(BUFFER_SIZE))
         self._user: CarrierUser | None = None
@@ -211,6 +226,7 @@ class HtxCarrier:
 
     def _end(self) -> None:
         """The other end broke the rules: the link hears that it closed, the other end a goodbye."""
+        self._answered(is_ours=False)
         user, self._user = self._user, None
         self.close()
         if user is not None:
@@ -223,11 +239,17 @@ class HtxCarrier:
 
     def carrier_closed(self, error: OSError | None) -> None:
         """Hand on."""
+        if not self._is_closed and error is None:  # a broken connection says nothing
+            self._answered(is_ours=False)
         self._is_closed = True
         if self._pump is not None:
             self._pump.stop()
         if self._user is not None:
             self._user.carrier_closed(error)
+
+    def _answered(self, *, is_ours: bool) -> None:
+        tell, self._on_answer = self._on_answer, _nothing
+        tell(is_ours=is_ours)
 
     def _take(self, data: bytes) -> None:
         if self._gets_frames:
@@ -264,6 +286,7 @@ class HtxCarrier:
                 raise RemoteProtocolError("htx record: not under the switch key")
         elif opened.octets or not self._received.is_done:
             self._on_foreign = None
+            self._answered(is_ours=True)
             self._received.feed(opened.octets)
             self._early.append(opened.octets)
         if shaper is not None:

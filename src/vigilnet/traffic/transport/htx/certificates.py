@@ -17,6 +17,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.crypto.kdf import sha256
+from vigilnet.traffic.transport.htx.alerts import Fault, TlsFaultError
 
 _SERVER_SAYS: Final = b" " * 64 + b"TLS 1.3, server CertificateVerify\0"
 _EC: Final[dict[int, tuple[type[ec.EllipticCurve], hashes.HashAlgorithm]]] = {
@@ -32,7 +33,7 @@ _PSS: Final[dict[int, hashes.HashAlgorithm]] = {
 _ED25519: Final = 0x0807
 
 
-class UntrustedCertificateError(RemoteProtocolError):
+class UntrustedCertificateError(TlsFaultError):
     """The browser would not accept the origin's chain: somebody is in between, or it is misconfigured."""
 
 
@@ -67,7 +68,24 @@ def check_chain(anchors: TrustAnchors, chain: Sequence[bytes], server_name: str,
         )
         verifier.verify(leaf, others)
     except (ValueError, VerificationError, x509.UnsupportedGeneralNameType) as error:
-        raise UntrustedCertificateError("origin's certificate: not trusted for its name now") from error
+        fault = _fault(chain, server_name, wall)
+        raise UntrustedCertificateError(
+            f"origin's certificate: not trusted for its name now ({fault.value})", fault
+        ) from error
+
+
+def _fault(chain: Sequence[bytes], server_name: str, wall: float) -> Fault:
+    """Say what a browser would name first."""
+    try:
+        leaf = x509.load_der_x509_certificate(chain[0])
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        offered = names.get_values_for_type(x509.DNSName)
+    except (ValueError, IndexError, x509.ExtensionNotFound, x509.UnsupportedGeneralNameType):
+        return Fault.ROOT
+    if not leaf.not_valid_before_utc.timestamp() <= wall <= leaf.not_valid_after_utc.timestamp():
+        return Fault.TIME
+    wildcard = "*." + server_name.partition(".")[2]
+    return Fault.ROOT if {server_name, wildcard} & set(offered) else Fault.NAME
 
 
 def check_signature(leaf: bytes, scheme: int, signature: bytes, transcript: bytes) -> None:
@@ -92,7 +110,7 @@ def check_signature(leaf: bytes, scheme: int, signature: bytes, transcript: byte
         else:
             raise RemoteProtocolError(f"certificate verify: scheme {scheme:#06x} is not the key's")
     except (ValueError, InvalidSignature) as error:
-        raise RemoteProtocolError("certificate verify: signature does not verify") from error
+        raise TlsFaultError("certificate verify: signature does not verify", Fault.SIGNATURE) from error
 
 
 def issuer_digest(chain: Sequence[bytes]) -> bytes:

@@ -1,6 +1,5 @@
 """Dialling a relay as a browser opens a page (docs/spec/htx.md sections 4 to 6)."""
 
-import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,23 +13,28 @@ from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.htx.authenticator import (
     PROOF_SIZE,
+    SESSION_ID_SIZE,
     Stamp,
     binding_of,
+    invite_proof,
     seal_session_id,
     switch_keys,
 )
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.certificates import TrustAnchors, check_chain, issuer_digest
-from vigilnet.traffic.transport.htx.hello import build
+from vigilnet.traffic.transport.htx.hello import BuiltHello, build
+from vigilnet.traffic.transport.htx.page import PageFetch
+from vigilnet.traffic.transport.htx.relays_met import Place, RelaysMet
 from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY, SwitchKey
 from vigilnet.traffic.transport.htx.templates import Template, draw
-from vigilnet.traffic.transport.htx.tls13 import TlsClient, TlsState
+from vigilnet.traffic.transport.htx.tls13 import Handshake, TlsClient, TlsState
+from vigilnet.traffic.transport.htx.tls_io import TlsConnection
 from vigilnet.traffic.transport.htx.wire import Record
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 MAX_FOREIGN: Final = 8  # records of the origin that may still be on their way
-BUFFER_SIZE: Final = 64 * 1024
+PAGE_TIMEOUT_S: Final = 15.0
 
 KEY, HOST_NAME, MODE, ISSUER = 0, 1, 2, 3  # params of an htx address
 BORROWED, OWN_SITE = 1, 2
@@ -90,68 +94,97 @@ class Browser:
     rate: int = 64 * 1024  # of the constant profile, octets a second
 
 
-class _Opening:
-    """Runs the origin's handshake over a TCP carrier; serves `CarrierUser`."""
-
-    def __init__(self, tcp: TcpCarrier, tls: TlsClient, done: "asyncio.Future[None]") -> None:
-        self._tcp = tcp
-        self.tls = tls
-        self._done = done
-        self._buffer = memoryview(bytearray(BUFFER_SIZE))
-
-    def begin(self) -> None:
-        """Say hello."""
-        self._tcp.start(self)
-        self._send()
-
-    def _send(self) -> None:
-        data = self.tls.data_to_send()
-        if data:
-            self._tcp.write([data])
-
-    def receive_buffer(self) -> memoryview:
-        return self._buffer
-
-    def octets_received(self, count: int) -> None:
-        if self._done.done():
-            return
-        try:
-            self.tls.receive(self._buffer[:count])
-        except RemoteProtocolError as error:
-            self._send()
-            self._done.set_exception(error)
-            return
-        self._send()
-        if self.tls.handshake is not None:
-            self._done.set_result(None)
-
-    def carrier_writable(self) -> None:
-        pass
-
-    def carrier_closed(self, error: OSError | None) -> None:
-        if not self._done.done():
-            self._done.set_exception(error or ConnectionResetError("htx: the origin closed"))
+class InterceptedError(RemoteProtocolError):
+    """Somebody between us and the origin answers in its place, or the origin is not what it was."""
 
 
-async def open_carrier(tcp: TcpCarrier, address: HtxAddress, browser: Browser) -> HtxCarrier:
+@dataclass(frozen=True)
+class Visitor:
+    """Who visits which relay, and where it notes what it met."""
+
+    browser: Browser
+    place: Place
+    address: HtxAddress
+    relays: RelaysMet
+    invite: bytes | None = None  # to an unlisted relay
+
+    def build(self, session_id: bytes | None = None) -> BuiltHello:
+        """Return a hello of a browser drawn for this connection."""
+        browser = self.browser
+        template = draw(browser.templates, browser.random_bytes, browser.weights)
+        return build(template, self.address.host_name, browser.random_bytes, session_id)
+
+    def connection(self, tcp: TcpCarrier, built: BuiltHello) -> TlsConnection:
+        """Return a TLS connection that begins with this hello."""
+        anchors, wall = self.browser.anchors(), self.browser.clock.wall()
+        name = self.address.host_name
+        return TlsConnection(tcp, TlsClient(built, lambda chain: check_chain(anchors, chain, name, wall)))
+
+    def page(self, connection: TlsConnection, built: BuiltHello) -> PageFetch:
+        """Return a visit of the site over an open connection."""
+        handshake = connection.tls.handshake
+        alpn = handshake.alpn if handshake is not None else b""
+        return PageFetch(self.address.host_name, alpn, built.template.name, built.template.browser)
+
+
+async def visit(tcp: TcpCarrier, visitor: Visitor) -> tuple[Handshake, PageFetch]:
+    """Fetch the origin's page as a browser and nothing else.
+
+    Raises:
+        OSError: the origin's handshake failed or is not trusted; TCP is closed.
+    """
+    built = visitor.build(visitor.browser.random_bytes(SESSION_ID_SIZE))
+    connection = visitor.connection(tcp, built)
+    try:
+        await connection.wait_handshake()
+        handshake = _finished(connection)
+    except RemoteProtocolError as error:
+        tcp.close()
+        await connection.wait_closed()
+        raise ConnectionAbortedError(f"htx: {error}") from error
+    except BaseException:
+        tcp.close()
+        raise
+    page = visitor.page(connection, built)
+    await connection.wait_page(page, PAGE_TIMEOUT_S)
+    return handshake, page
+
+
+def _finished(connection: TlsConnection) -> Handshake:
+    handshake = connection.tls.handshake
+    if handshake is None or connection.tls.state is not TlsState.OPEN:
+        raise RemoteProtocolError("the origin closed right behind its handshake")
+    return handshake
+
+
+async def open_carrier(tcp: TcpCarrier, visitor: Visitor) -> HtxCarrier:
     """Become a link's carrier over a fresh TCP connection.
 
     Raises:
         OSError: the origin's handshake failed, is not trusted, or cannot carry us; TCP is closed.
     """
-    template = draw(browser.templates, browser.random_bytes, browser.weights)
-    built = build(template, address.host_name, browser.random_bytes)
+    browser, address = visitor.browser, visitor.address
+    built = visitor.build()
+    connection: TlsConnection | None = None
     try:
         shared = built.keys.authenticating.exchange(address.key)
-        wall = browser.clock.wall()
-        stamp = Stamp(int(wall), browser.random_bytes(PROOF_SIZE))
+        wall = browser.clock.wall() + visitor.relays.offset_s(visitor.place)
+        proof = browser.random_bytes(PROOF_SIZE)
+        if visitor.invite is not None:
+            proof = invite_proof(visitor.invite, built.hello.random)
+        stamp = Stamp(max(0, int(wall)), proof)
         built = built.with_session_id(
             seal_session_id(shared, built.hello.random, built.hello.encode(), stamp.encode(), browser.network)
         )
-        anchors = browser.anchors()
-        tls = TlsClient(built, lambda chain: check_chain(anchors, chain, address.host_name, wall))
-        await _handshake(tcp, tls)
-        return _switched(tcp, tls, address, shared, browser, template.name)
+        connection = visitor.connection(tcp, built)
+        await connection.wait_handshake()
+        return _switched(connection, visitor, built, shared)
+    except InterceptedError as error:
+        if connection is not None:
+            visitor.relays.intercepted(visitor.place, browser.clock.now())
+            await connection.wait_page(visitor.page(connection, built), PAGE_TIMEOUT_S)
+        tcp.close()
+        raise ConnectionAbortedError(f"htx: {error}") from error
     except (RemoteProtocolError, ValueError) as error:
         tcp.close()
         raise ConnectionAbortedError(f"htx: {error}") from error
@@ -160,24 +193,16 @@ async def open_carrier(tcp: TcpCarrier, address: HtxAddress, browser: Browser) -
         raise
 
 
-async def _handshake(tcp: TcpCarrier, tls: TlsClient) -> None:
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    _Opening(tcp, tls, done).begin()
-    await done
-
-
-def _switched(
-    tcp: TcpCarrier, tls: TlsClient, address: HtxAddress, shared: bytes, browser: Browser, template: str
-) -> HtxCarrier:
-    handshake = tls.handshake
-    if handshake is None or tls.state is not TlsState.OPEN:
-        raise RemoteProtocolError("the origin closed right behind its handshake")
+def _switched(connection: TlsConnection, visitor: Visitor, built: BuiltHello, shared: bytes) -> HtxCarrier:
+    browser, address, tls = visitor.browser, visitor.address, connection.tls
+    handshake = _finished(connection)
     if handshake.was_retried:
-        _leave(tcp, tls)
+        connection.leave()
         raise RemoteProtocolError("the origin asked for another hello, which a relay cannot follow")
     if address.issuer is not None and issuer_digest(handshake.chain) != address.issuer:
-        _leave(tcp, tls)
-        raise RemoteProtocolError("the origin's certificate is of another issuer: somebody is in between")
+        raise InterceptedError("the origin's certificate is of another issuer: somebody is in between")
+    if visitor.relays.is_new_alpn(visitor.place, built.template.name, handshake.alpn):
+        raise InterceptedError("the origin speaks another protocol than before")
     binding = binding_of(handshake.client_hello, handshake.server_hello)
     to_relay, to_client = switch_keys(shared, binding, browser.network)
     left = MAX_FOREIGN
@@ -192,18 +217,25 @@ def _switched(
         if tls.state is TlsState.CLOSED:
             raise RemoteProtocolError("htx: the origin closed, the relay did not know us")
 
+    def answered(*, is_ours: bool) -> None:
+        if is_ours:
+            visitor.relays.answered(visitor.place)
+        else:
+            visitor.relays.did_not_answer(visitor.place, browser.clock.now())
+
     carrier = HtxCarrier(
-        tcp,
+        connection.tcp,
         (SwitchKey(to_relay), SwitchKey(to_client)),
         (LAST_OF_CLIENT, LAST_OF_RELAY),
         kind=address.kind,
         binding=binding,
         random_bytes=browser.random_bytes,
         on_foreign=foreign,
-        shaper=_shaper(browser, template),
+        on_answer=answered,
+        shaper=_shaper(browser, built.template.name),
         now=browser.clock.now,
     )
-    carrier.begin(b"", (), tls.leftover)
+    carrier.begin(b"", (), tls.leftover + bytes(connection.late))
     return carrier
 
 
@@ -214,9 +246,3 @@ def _shaper(browser: Browser, template: str) -> Shaper | None:
     return Shaper(
         browser.profile, browser.random_bytes, now, is_client=True, browser=template, rate=browser.rate
     )
-
-
-def _leave(tcp: TcpCarrier, tls: TlsClient) -> None:
-    """Go as a browser does."""
-    tls.close()
-    tcp.write([tls.data_to_send()])

@@ -4,12 +4,24 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Final, cast
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier
-from vigilnet.traffic.transport.htx.dial_io import Browser, open_carrier, read_params
+from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind
+from vigilnet.traffic.transport.htx.dial_io import (
+    Browser,
+    HtxAddress,
+    Visitor,
+    open_carrier,
+    read_params,
+    visit,
+)
+from vigilnet.traffic.transport.htx.page import PageFetch
+from vigilnet.traffic.transport.htx.relays_met import Advice, RelaysMet
 from vigilnet.traffic.transport.htx.server_io import HtxListener, Origin, Relay
+from vigilnet.traffic.transport.htx.tls13 import Handshake
 from vigilnet.traffic.transport.tcp_io import BACKLOG, TcpCarrier, TcpTransport
 
 
@@ -19,12 +31,20 @@ class HtxTransport:
     Args:
         browser: how we dial.
         relay: how we listen; None on a node that does not.
+        invite_for: returns the secret of our invite to the relay with this htx key, if we have one.
     """
 
-    def __init__(self, browser: Browser, relay: Relay | None = None) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        relay: Relay | None = None,
+        invite_for: Callable[[bytes], bytes | None] = lambda _: None,
+    ) -> None:
         self._browser = browser
         self.relay = relay
+        self._invite_for = invite_for
         self._tcp = TcpTransport()
+        self.relays: Final = RelaysMet()
 
     async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
         """Open a page at the relay's origin and switch; raises OSError when that fails."""
@@ -32,8 +52,30 @@ class HtxTransport:
             address = read_params(params)
         except RemoteProtocolError as error:
             raise ConnectionAbortedError(str(error)) from error
-        tcp = cast("TcpCarrier", await self._tcp.dial(host, port))
-        return await open_carrier(tcp, address, self._browser)
+        key = address.key.public_bytes_raw()
+        visitor = Visitor(self._browser, (host, port, key), address, self.relays, self._invite_for(key))
+        advice = self.relays.advice(visitor.place, self._browser.clock.now())
+        if advice is Advice.WAIT:
+            raise ConnectionRefusedError("htx: the relay did not know us, or somebody is in between; waiting")
+        if advice is Advice.READ_CLOCK:
+            await self._read_clock(visitor)
+        return await open_carrier(await self._connect(host, port), visitor)
+
+    async def _connect(self, host: str, port: int) -> TcpCarrier:
+        return cast("TcpCarrier", await self._tcp.dial(host, port))
+
+    async def _read_clock(self, visitor: Visitor) -> None:
+        """Look whether our clock is why the relay did not know us."""
+        host, port, _ = visitor.place
+        _, page = await visit(await self._connect(host, port), visitor)
+        self.relays.clock_read(visitor.place, page.date, self._browser.clock.wall())
+
+    async def look_at_origin(self, host: str, port: int, host_name: str) -> tuple[Handshake, PageFetch]:
+        """Visit our own origin as a browser; raises OSError when that fails."""
+        nobody = X25519PrivateKey.generate().public_key()
+        address = HtxAddress(nobody, host_name, CarrierKind.HTX_OWN_SITE, None)
+        visitor = Visitor(self._browser, (host, port, b""), address, self.relays)
+        return await visit(await self._connect(host, port), visitor)
 
     async def listen(self, host: str, port: int, accept: Callable[[Carrier], None]) -> HtxListener:
         """Stand before the origin at `host`, an address; raises OSError if the port is taken."""

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.kdf import is_equal
+from vigilnet.traffic.transport.htx.alerts import Fault, TlsFaultError
 from vigilnet.traffic.transport.htx.wire import MAX_FRAGMENT, RECORD_HEAD, Record, RecordType
 
 IV_SIZE: Final = 12
@@ -133,11 +134,11 @@ class RecordProtection:
             RemoteProtocolError: not an application record, forged, too long, or nothing but zeros.
         """
         if record.kind != RecordType.APPLICATION_DATA or len(record.fragment) <= TAG_SIZE:
-            raise RemoteProtocolError(f"tls record: type {record.kind} where a protected one is due")
+            raise TlsFaultError(f"tls record: type {record.kind} where a protected one is due", Fault.ORDER)
         try:
             plain = self._aead.decrypt(self._nonce(), record.fragment, record.header[:RECORD_HEAD])
         except InvalidTag as error:
-            raise RemoteProtocolError("tls record: tag does not verify") from error
+            raise TlsFaultError("tls record: tag does not verify", Fault.RECORD) from error
         text = plain.rstrip(b"\0")
         if not text or len(text) - 1 > MAX_FRAGMENT:
             raise RemoteProtocolError("tls record: no type inside, or too long")

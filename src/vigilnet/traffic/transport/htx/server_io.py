@@ -64,7 +64,7 @@ class HtxListener:
         self, sock: socket.socket, relay: Relay, origin: Origin, accept: Callable[[HtxCarrier], None]
     ) -> None:
         self._sock = sock
-        self.origin: Final = origin
+        self.origin = origin
         self._relay = relay
         self.accept = accept
         self._loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
+from vigilnet.traffic.transport.htx.alerts import CLOSE_NOTIFY, Fault, TlsFaultError, alert_for
 from vigilnet.traffic.transport.htx.certificates import UntrustedCertificateError, check_signature, decompress
 from vigilnet.traffic.transport.htx.client_hello import X25519, X25519MLKEM768
 from vigilnet.traffic.transport.htx.hello import BuiltHello, ShareKeys, build_retry
@@ -49,16 +50,6 @@ from vigilnet.traffic.transport.htx.wire import (
     encode_record,
 )
 
-# Alerts (RFC 8446 section 6).
-CLOSE_NOTIFY: Final = 0
-_HANDSHAKE_FAILURE: Final = 40
-_BAD_CERTIFICATE: Final = 42
-_CERTIFICATE_UNKNOWN: Final = 46
-_UNKNOWN_CA: Final = 48
-_DECODE_ERROR: Final = 50
-_PROTOCOL_VERSION: Final = 70
-_CERTIFICATE_ALERTS: Final = {"firefox": _BAD_CERTIFICATE, "curl": _UNKNOWN_CA}
-
 _KEM_CIPHERTEXT: Final = 1088
 _CHANGE_CIPHER_SPEC: Final = encode_record(RecordType.CHANGE_CIPHER_SPEC, b"\1")
 MAX_TICKETS: Final = 16
@@ -78,8 +69,11 @@ class TlsState(Enum):
     CLOSED = "closed"
 
 
-class TlsAlertError(RemoteProtocolError):
+class TlsAlertError(TlsFaultError):
     """The server gave up the handshake, or speaks another TLS than we can go on with."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, Fault.VERSION)
 
 
 @dataclass(frozen=True)
@@ -222,7 +216,7 @@ class TlsClient:
             case TlsState.OPEN, _:
                 self._take_later(kind, body)
             case _:
-                raise RemoteProtocolError(f"tls: message {kind} while {self.state.value} is awaited")
+                raise TlsFaultError(f"tls: message {kind} while {self.state.value} is awaited", Fault.ORDER)
 
     def _digest(self) -> bytes:
         if self._schedule is None:
@@ -238,10 +232,12 @@ class TlsClient:
         built = self._built
         if hello.version != TLS_1_3:
             raise TlsAlertError(f"tls: the origin chose version {hello.version:#06x}, 1.3 is needed")
-        if hello.session_id != built.hello.session_id or hello.suite not in built.hello.suites:
-            raise RemoteProtocolError("server hello: another session id, or a suite that was not offered")
-        if hello.suite not in SUITES or (self._server_hello and self._server_hello.suite != hello.suite):
-            raise RemoteProtocolError(f"server hello: suite {hello.suite:#06x}")
+        if hello.session_id != built.hello.session_id:
+            raise TlsFaultError("server hello: another session id", Fault.SESSION_ID)
+        if hello.suite not in built.hello.suites or hello.suite not in SUITES:
+            raise TlsFaultError(f"server hello: suite {hello.suite:#06x} was not offered", Fault.ILLEGAL)
+        if self._server_hello and self._server_hello.suite != hello.suite:
+            raise TlsFaultError(f"server hello: suite {hello.suite:#06x} after another", Fault.ILLEGAL)
         if not self._messages.is_between_messages:
             raise RemoteProtocolError("server hello: more in its record")
         self._server_hello = hello
@@ -306,10 +302,10 @@ class TlsClient:
             raise LocalProtocolError("tls: finished without keys")
         suite = schedule.suite
         if not is_finished(suite, self._secrets[1], self._digest(), message[MESSAGE_HEAD:]):
-            raise RemoteProtocolError("tls: the origin's finished is wrong")
+            raise TlsFaultError("tls: the origin's finished is wrong", Fault.SIGNATURE)
         if not self._messages.is_between_messages:
             raise RemoteProtocolError("tls: more behind finished under the same key")
-        self._check_chain(self._chain)
+        late_fault = self._judge_chain()
         self._transcript.append(message)
         digest = self._digest()
         schedule.advance()
@@ -330,6 +326,19 @@ class TlsClient:
             chain=tuple(self._chain),
             was_retried=self._was_retried,
         )
+        if late_fault is not None:
+            self.handshake = None
+            raise late_fault
+
+    def _judge_chain(self) -> UntrustedCertificateError | None:
+        """Raise what the browser says at once; return what it finds only when it is through."""
+        try:
+            self._check_chain(self._chain)
+        except UntrustedCertificateError as error:
+            if alert_for(error, self._built.template.name) != CLOSE_NOTIFY:
+                raise
+            return error
+        return None
 
     def _take_later(self, kind: int, body: bytes) -> None:
         """Take what may come behind the handshake: tickets and key updates."""
@@ -350,19 +359,14 @@ class TlsClient:
     # --- giving up ------------------------------------------------------------------------------
 
     def _fail(self, error: RemoteProtocolError) -> None:
-        if self.state is not TlsState.CLOSED:
-            alert = bytes((2, _alert_for(error, self._built.template.name)))
+        number = alert_for(error, self._built.template.name)
+        if self.state is not TlsState.CLOSED and number is not None:
+            alert = bytes((1 if number == CLOSE_NOTIFY else 2, number))
             if self._writer is None:
                 self._outbox += encode_record(RecordType.ALERT, alert)
             else:
                 self._outbox += self._writer.seal(RecordType.ALERT, alert)
         self.state = TlsState.CLOSED
-
-
-def _alert_for(error: RemoteProtocolError, browser: str) -> int:
-    if isinstance(error, UntrustedCertificateError):
-        return _CERTIFICATE_ALERTS.get(browser, _CERTIFICATE_UNKNOWN)
-    return _PROTOCOL_VERSION if isinstance(error, TlsAlertError) else _DECODE_ERROR
 
 
 def shared_secret(keys: ShareKeys, hello: ServerHello) -> bytes:

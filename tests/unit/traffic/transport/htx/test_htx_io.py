@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.hellos import NAMES, captured, read_hello, template_of
-from tests.support.htx import PARAMS, Peer, ShiftedClock, browser, htx_relay
+from tests.support.htx import PARAMS, HtxRelay, Peer, ShiftedClock, browser, htx_relay
+from tests.support.modern_server import modern_server
 from tests.support.needs import needs_programs
 from tests.support.origins import Certificates, make_certificates, nginx, s_server
 from tests.support.waiting import pause, wait_until
+from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.link.wire import PacketKind, encode_packet
 from vigilnet.traffic.transport.carrier import Carrier, CarrierKind
 from vigilnet.traffic.transport.htx import server_io
@@ -134,13 +136,103 @@ def test_who_is_not_authentic_meets_the_origin(origin: int, certificates: Certif
     asyncio.run(scenario())
 
 
+async def link_packets(transport: HtxTransport, relay: HtxRelay) -> None:
+    """Dial and exchange a link's first two packets."""
+    client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
+    client.carrier.write([HELLO])
+    served = Peer(await asyncio.wait_for(relay.accepted.get(), 30))
+    served.carrier.write([MESSAGE_2])
+    assert await client.wait_octets(len(MESSAGE_2)) == MESSAGE_2
+    served.carrier.close()
+    client.carrier.close()
+    await client.wait(lambda: client.is_closed)
+
+
+@pytest.mark.parametrize("shift", [-86_400 * 0.5, 7200])
+def test_a_wrong_clock_is_set_right_by_the_origin_s(
+    origin: int, certificates: Certificates, shift: float
+) -> None:
+    """The first try meets the origin; before the second, its page is fetched and its Date believed."""
+
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay:
+            transport = HtxTransport(browser(certificates, clock=ShiftedClock(shift)))
+            assert await fails(transport, relay.port, dict(PARAMS)) == "closed"
+            for _ in range(2):
+                await link_packets(transport, relay)
+            assert relay.listener.switched == 2
+
+    asyncio.run(scenario())
+
+
+def test_who_is_not_known_twice_waits(origin: int, certificates: Certificates) -> None:
+    """No series of handshakes with one record each: after the second there is a pause of a minute."""
+
+    async def scenario() -> None:
+        async with htx_relay(origin, invites=[b"i" * 32]) as relay:
+            transport = HtxTransport(browser(certificates))
+            assert await fails(transport, relay.port, dict(PARAMS)) == "closed"
+            assert await fails(transport, relay.port, dict(PARAMS)) == "closed"
+            assert "waiting" in await fails(transport, relay.port, dict(PARAMS))
+
+    asyncio.run(scenario())
+
+
+def test_an_invite_opens_an_unlisted_relay(origin: int, certificates: Certificates) -> None:
+    async def scenario() -> None:
+        async with htx_relay(origin, invites=[b"o" * 32, b"i" * 32]) as relay:
+            key = PARAMS[0]
+            held = HtxTransport(browser(certificates), invite_for={key: b"i" * 32}.get)
+            await link_packets(held, relay)
+            wrong = HtxTransport(browser(certificates), invite_for={key: b"w" * 32}.get)
+            assert await fails(wrong, relay.port, dict(PARAMS)) == "closed"
+
+    asyncio.run(scenario())
+
+
+def test_another_issuer_sees_a_visitor_who_reads_a_page_and_goes(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    """Whoever stands in between with a certificate that the client trusts gets nothing of ours."""
+    log = tmp_path / "access.log"
+
+    async def scenario(port: int) -> None:
+        async with htx_relay(port) as relay:
+            transport = HtxTransport(browser(certificates))
+            assert "another issuer" in await fails(transport, relay.port, {**PARAMS, 3: bytes(32)})
+            assert transport.relays.count_intercepted(SystemClock().now()) == 1
+            assert "waiting" in await fails(transport, relay.port, {**PARAMS, 3: bytes(32)})
+            assert relay.listener.switched == 0
+            assert relay.accepted.empty()
+
+    with nginx(certificates.folder, f"access_log {log};") as port:
+        asyncio.run(scenario(port))
+        wait_until(log.read_text, "nginx's log")
+    (line,) = log.read_text().splitlines()
+    assert '"GET / HTTP/2.0" 200' in line
+    assert "Chrome/" in line
+
+
+def test_an_origin_that_changes_its_protocol_is_left(certificates: Certificates) -> None:
+    """Calibrated at the first dial; what does not fit later fails closed."""
+
+    async def scenario(first: int, second: int) -> None:
+        async with htx_relay(first) as relay:
+            transport = HtxTransport(browser(certificates))
+            await link_packets(transport, relay)
+            relay.listener.origin = (socket.AF_INET, ("127.0.0.1", second))
+            assert "another protocol" in await fails(transport, relay.port, dict(PARAMS))
+
+    with nginx(certificates.folder) as first, modern_server(certificates.folder) as second:
+        asyncio.run(scenario(first, second.port))
+
+
 def test_a_dial_that_cannot_work_says_why(origin: int, certificates: Certificates) -> None:
     async def scenario() -> None:
         async with htx_relay(origin) as relay:
             transport = HtxTransport(browser(certificates))
             for change, reason in (
                 ({1: "other.example.test"}, "not trusted"),
-                ({3: bytes(32)}, "another issuer"),
                 ({0: b"short"}, "no key"),
                 ({1: ""}, "no host name"),
                 ({2: 7}, "mode 7"),
