@@ -152,7 +152,7 @@ def test_backward_change_is_found_by_the_client(name: str, liar: int) -> None:
         relay.hook = hook = Once(ACTS[name], comes_back(circuit))
         await transfer_until_dead(network, victim)
         assert hook.is_done
-        assert watch.closed[victim].reason is DestroyReason.PROTOCOL
+        assert watch.closed[victim].reason is DestroyReason.BAD_RECORD
         assert not any(node.relay.bad_records for node in network.relays)
         await check_others(network, others)
 

@@ -307,11 +307,11 @@ class Node:
 
     async def _keep_guards(self, store: Store, guards: Guards) -> None:
         """Write our guards down whenever they changed, so that not even a crash makes us pick others."""
-        saved = list(guards.kept)
+        saved = list(guards.kept), list(guards.left)
         while True:
             await asyncio.sleep(LOOK_S)
-            if guards.kept != saved:
-                saved = list(guards.kept)
+            if (list(guards.kept), list(guards.left)) != saved:
+                saved = list(guards.kept), list(guards.left)
                 save_guards(store, guards)
 
     async def _look(self) -> None:

@@ -128,6 +128,8 @@ class PeerStatus:
     bandwidth_kbps: int | None = None
     ports: str = ""
     software: str = ""
+    judged_circuits: int = 0  # of ours over it, the last ones
+    bad_tags: int = 0  # how many of them died of a changed record, by whomever
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
     identity, view, now = record.identity, rooms.known.view, rooms.clock.now()
     guards = rooms.pool.guards if rooms.pool is not None else None
     retry_at = guards.failed_until.get(identity, 0.0) if guards is not None else 0.0
+    judged, bad_tags = rooms.pool.bad_tags.counts(identity) if rooms.pool is not None else (0, 0)
     if link is not None:
         kind, why = "direct", "dialled" if link.is_initiator else "dialled-us"
     elif retry_at > now:
@@ -149,6 +150,8 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
         bandwidth_kbps=_bandwidth(record),
         ports=ports_text(record.exit_summary),
         software=record.software,
+        judged_circuits=judged,
+        bad_tags=bad_tags,
     )
 
 

@@ -10,6 +10,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.peer.descriptor import Capability, PeerRecord
 from vigilnet.routing.circuits.pool import Options, Pool, PooledCircuit
+from vigilnet.routing.paths.bad_tags import BadTagBook
 from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequest, choose_path
 from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit, Hop
 from vigilnet.traffic.circuit.messages import DestroyReason
@@ -87,6 +88,7 @@ class CircuitPool:
         self._wake = asyncio.Event()
         self._waiting: dict[int | None, int] = {}  # port -> how many requests wait for a circuit
         self._avoid: dict[bytes, float] = {}
+        self.bad_tags = BadTagBook(self._families_of)
         self._refused: dict[tuple[bytes, int], float] = {}  # (exit, port) -> until when not to ask again
         self._no_path: dict[int | None, str] = {}  # ports that no known path serves, and why
         self._backoff_s = 0.0
@@ -115,10 +117,13 @@ class CircuitPool:
     def circuit_closed(self, circuit: ClientCircuit, error: CircuitClosedError) -> None:
         """A circuit is gone (called by the circuit room)."""
         entry = self.pool.remove(circuit)
+        by_bad_tag = error.reason is DestroyReason.BAD_RECORD
+        if entry is not None or by_bad_tag:
+            self._book(circuit, by_bad_tag=by_bad_tag)
         if entry is not None:
             if not entry.is_retired and error.reason is not DestroyReason.CLOSED:
                 self.last_break = (error.hop, len(circuit.hops))
-            if error.hop == 1 and len(circuit.hops) > 1:
+            if error.hop == 1 and len(circuit.hops) > 1 and not by_bad_tag:
                 # It may hang, and then a new link to it costs the whole time-out of a handshake.
                 self.guards.failed(circuit.hops[0].identity, self._clock.now(), LOST_S)
             self._wake.set()
@@ -139,6 +144,26 @@ class CircuitPool:
         """Whoever uses this circuit takes another for new streams."""
         self.pool.retire(circuit)
         self._wake.set()
+
+    def _book(self, circuit: ClientCircuit, *, by_bad_tag: bool) -> None:
+        """Put the end of a circuit into the books; a guard is left as seldom as their rule says."""
+        hops = [hop.identity for hop in circuit.hops]
+        self.bad_tags.circuit_ended(hops, self._clock.now(), by_bad_tag=by_bad_tag)
+        if not by_bad_tag:
+            return
+        wall = self._clock.wall()
+        guard = self.bad_tags.guard_to_leave(
+            self.guards.kept, max(self.guards.left.values(), default=0.0), wall
+        )
+        if guard is not None:
+            _log.warning("a guard is left: more than 30 % of our circuits over it died of changed records")
+            self.guards.leave(guard, wall)
+
+    def _families_of(self, identity: bytes) -> frozenset[bytes]:
+        for record in self._relays.relays():
+            if record.identity == identity:
+                return frozenset(record.family)
+        return frozenset()
 
     def new_identity(self) -> None:
         """Nothing new goes over any circuit of before."""
@@ -383,7 +408,7 @@ class CircuitPool:
         request = PathRequest(
             options.hops,
             port,
-            frozenset(self._avoid),
+            frozenset(self._avoid) | self.bad_tags.avoided(now),
             refusing,
             exit=options.exit_identity,
             exit_country=options.exit_country,
@@ -391,7 +416,7 @@ class CircuitPool:
         try:
             return self._choose_with(request, now)
         except NoPathError:
-            if not self._avoid:
+            if not request.avoid:
                 raise
             # Better a relay that failed a moment ago than none.
             return self._choose_with(replace(request, avoid=frozenset()), now)
@@ -409,7 +434,8 @@ class CircuitPool:
     def _build_failed(self, path: list[PeerRecord], error: NoPathError | CircuitClosedError) -> None:
         self.failed += 1
         self.last_error = str(error)
-        if isinstance(error, CircuitClosedError) and path and error.hop:
+        by_bad_tag = isinstance(error, CircuitClosedError) and error.reason is DestroyReason.BAD_RECORD
+        if isinstance(error, CircuitClosedError) and path and error.hop and not by_bad_tag:
             now = self._clock.now()
             blamed = path[min(error.hop, len(path)) - 1].identity
             if error.hop == 1 and len(path) > 1:

@@ -56,6 +56,7 @@ class Guards:
     kept: list[bytes] = field(default_factory=list)
     failed_until: dict[bytes, float] = field(default_factory=dict)
     failing_since: dict[bytes, float] = field(default_factory=dict)
+    left: dict[bytes, float] = field(default_factory=dict)  # left for bad tags, and when, Unix seconds
 
     def choose(self, candidates: Sequence[PeerRecord], dice: Dice, now: float) -> PeerRecord:
         """Return the first kept guard that works, sampling new ones when too few are left.
@@ -63,6 +64,7 @@ class Guards:
         One that failed just now is passed over. A further one is sampled only when all have failed for
         `GIVE_UP_S`: whoever can silence our guards must not walk us through his own.
         """
+        candidates = [record for record in candidates if record.identity not in self.left] or candidates
         by_identity = {record.identity: record for record in candidates}
         usable = [identity for identity in self.kept if identity in by_identity]
         while len(usable) < SAMPLED_GUARDS or self._all_given_up(usable, now):
@@ -83,6 +85,13 @@ class Guards:
             gone = next((old for old in self.kept if old not in present), self.kept[-2])
             self.kept.remove(gone)
         return identity
+
+    def leave(self, identity: bytes, wall: float) -> None:
+        """Keep a guard no longer, and take it for one again only where there is no other."""
+        self.kept.remove(identity)
+        self.left[identity] = wall
+        while len(self.left) > MAX_REMEMBERED_GUARDS:
+            del self.left[next(iter(self.left))]
 
     def failed(self, identity: bytes, now: float, wait_s: float = 60.0) -> None:
         """A guard did not answer: use another for a while."""

@@ -245,6 +245,8 @@ class Peer:
     bandwidth_kbps: Annotated[int | None, "as declared, kbit/s"] = None
     ports: Annotated[str, "of an exit, like 80,443"] = ""
     software: str = ""
+    judged_circuits: Annotated[int, "of our last circuits over it"] = 0
+    bad_tags: Annotated[int, "how many of them died of a changed record; by whom, nobody knows"] = 0
 
 
 @dataclass(frozen=True, slots=True)

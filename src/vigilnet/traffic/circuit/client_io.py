@@ -16,6 +16,7 @@ from vigilnet.traffic.circuit.client import (
     Hop,
 )
 from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
+from vigilnet.traffic.circuit.onion import BadRecordError
 from vigilnet.traffic.circuit.puzzle import PuzzleSolver
 from vigilnet.traffic.circuit.switch import LinkCircuits
 from vigilnet.traffic.stream.memory import StreamMemory
@@ -48,7 +49,8 @@ class _ClientSide:
         self.circuit.destroyed(refusal)
 
     def fault(self, error: VigilnetError) -> None:
-        self.circuit.fail(str(error), DestroyReason.PROTOCOL)
+        is_bad_record = isinstance(error, BadRecordError)
+        self.circuit.fail(str(error), DestroyReason.BAD_RECORD if is_bad_record else DestroyReason.PROTOCOL)
 
     def link_closed(self) -> None:
         self.circuit.fail("circuit: the link to its guard closed", DestroyReason.CLOSED, 1)
