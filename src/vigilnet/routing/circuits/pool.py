@@ -7,11 +7,16 @@ own: it then serves only requests with the same isolation key, for a while, and 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.peer.descriptor import ExitSummary
 from vigilnet.peer.identity import parse_peer_id
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
+from vigilnet.traffic.circuit.messages import PadNegotiate
+from vigilnet.traffic.circuit.padding import MAX_CELLS_PER_S, PROFILES, PaddingProfile
+
+PADDING_PERIOD_S: Final = 600  # asked for anew when half of it is over
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Options:
     dirty_life_s: float = 600.0  # a used circuit takes no new streams after so many seconds
     quiet_after_s: float = 600.0  # without new streams for so many seconds, one clean circuit is kept
     stream_timeout_s: float = 60.0  # a stream that is not open after so many seconds is given up
+    padding: str = "off"  # of each circuit: off, keep-alive, or constant (slow, and hides how much you do)
+    padding_cells_per_s: int = 5  # of 2 KiB, each way: the steady rate of "constant", at most 100
     exit_country: str = ""  # two letters: leave only through exits that declare this country
     exit_peer: str = ""  # peer id: leave only through this exit
 
@@ -35,6 +42,12 @@ class Options:
         if not 1 <= self.build_ahead <= self.max_circuits:
             raise ConfigurationError(
                 f"build_ahead: got {self.build_ahead}, expected 1 to max_circuits ({self.max_circuits})"
+            )
+        if self.padding not in PROFILES:
+            raise ConfigurationError(f"padding: got {self.padding!r}, one of {', '.join(PROFILES)} expected")
+        if not 1 <= self.padding_cells_per_s <= MAX_CELLS_PER_S:
+            raise ConfigurationError(
+                f"padding_cells_per_s: got {self.padding_cells_per_s}, expected 1 to {MAX_CELLS_PER_S}"
             )
         if self.exit_country and not re.fullmatch("[A-Z]{2}", self.exit_country):
             raise ConfigurationError(
@@ -50,6 +63,13 @@ class Options:
     def path_wishes(self) -> tuple[object, ...]:
         """What decides which paths are built; circuits of other wishes take nothing new."""
         return self.hops, self.exit_country, self.exit_peer
+
+    @property
+    def padding_wish(self) -> PadNegotiate | None:
+        """What to ask of each circuit's last hop; None: nothing."""
+        if PROFILES[self.padding] is PaddingProfile.OFF:
+            return None
+        return PadNegotiate(PROFILES[self.padding], self.padding_cells_per_s, PADDING_PERIOD_S)
 
     @property
     def exit_identity(self) -> bytes | None:

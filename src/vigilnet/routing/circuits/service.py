@@ -392,6 +392,9 @@ class CircuitPool:
         entry = PooledCircuit(circuit, last.identity, last.exit_summary, now)
         entry.refused_ports.update(port for exit_, port in self._refused if exit_ == last.identity)
         self.pool.add(entry)
+        wish = self.options.padding_wish
+        if wish is not None:
+            circuit.pad(wish)
         self._notify()
         self._wake.set()
 

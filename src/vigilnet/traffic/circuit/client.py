@@ -4,6 +4,7 @@ docs/spec/circuit.md sections 4.2 and 5. Whatever the rules do not allow from a 
 circuit: an ignored cell would be a channel that relays could use among themselves.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import RUN_AT, RUN_HEADER_SIZE, Command, new_frame, pack_run_header
 from vigilnet.traffic.circuit.handshake import ClientHandshake, fill_cell
-from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, PadNegotiate, Refusal
 from vigilnet.traffic.circuit.onion import MAX_HOPS, ClientOnion
+from vigilnet.traffic.circuit.padding import Padder, PaddingAllowance, PaddingProfile, check_wish
 from vigilnet.traffic.circuit.puzzle import MAX_EFFORT, PuzzleSolver, Solution
 from vigilnet.traffic.link.ports import LinkPort
 from vigilnet.traffic.stream.flow_control import CLIENT_TOLERANCE, ChangeBudget
@@ -30,7 +32,6 @@ _log = get_logger(__name__)
 BUILD_TIMEOUT_S: Final = 10.0
 MAX_PUZZLE_TRIES: Final = 1  # for one hop; what the relay asked stays good while its effort rises once
 MAX_PADDING_PER_HOP: Final = 2
-MAX_PADDING_RECEIVED: Final = 0  # no padding was negotiated
 
 
 class CircuitClosedError(VigilnetError):
@@ -126,6 +127,9 @@ class ClientCircuit:
         self.cells_received = 0
         self.cells_sent = 0
         self.mux = StreamMux(self, options, clock, acceptor=None, is_client=True, memory=memory)
+        self._padding_taken = PaddingAllowance()
+        self._wish: PadNegotiate | None = None
+        self._wish_again_at = math.inf
 
     @property
     def reached(self) -> int:
@@ -211,6 +215,27 @@ class ClientCircuit:
         for _, hop in sorted(order):
             self._send_own(hop, MessageType.PADDING, b"")
 
+    def pad(self, wish: PadNegotiate) -> None:
+        """Have the last hop pad the circuit, and pad it alike, until further notice.
+
+        Raises:
+            LocalProtocolError: the circuit is not open.
+        """
+        if self.state is not CircuitState.OPEN:
+            raise LocalProtocolError("circuit: padding before it is open")
+        self._wish = wish
+        self._ask_for_padding()
+
+    def _ask_for_padding(self) -> None:
+        wish, now = self._wish, self._clock()
+        if wish is None:
+            return
+        is_wanted = check_wish(wish) is not PaddingProfile.OFF
+        self._wish_again_at = now + wish.seconds / 2 if is_wanted else math.inf
+        self._padding_taken.ask(wish, now)
+        self._send_own(len(self.hops), MessageType.PAD_NEGOTIATE, wish.encode())
+        self.mux.outbox.pace(Padder(wish, now, self._random_bytes) if is_wanted else None, now)
+
     def _refused(self, refusal: Refusal, hop: int) -> None:
         """The next hop was not reached: solve its puzzle, give the record, or give up."""
         if not self._is_asking:
@@ -254,6 +279,9 @@ class ClientCircuit:
                 self.failed(error)
                 return None
         if self.state is CircuitState.OPEN:
+            if now >= self._wish_again_at:
+                self._ask_for_padding()
+                return self._pull_own()
             return self.mux.pull(now)
         return None
 
@@ -334,8 +362,12 @@ class ClientCircuit:
                     refusal.reason,
                     hop,
                 )
-        else:
+        elif kind != MessageType.PADDING or hop != len(self.hops) or not self._may_be_padded():
             raise RemoteProtocolError(f"circuit: unexpected message type {kind} from hop {hop}")
+
+    def _may_be_padded(self) -> bool:
+        """Whether one more padding record is what we asked for."""
+        return self.state is CircuitState.OPEN and self._padding_taken.take(self._clock())
 
     def destroyed(self, refusal: Refusal) -> None:
         """The guard destroyed the circuit."""

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
-from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal, decode_record
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, PadNegotiate, Refusal, decode_record
 from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
 from vigilnet.traffic.circuit.run_queue import QueueFullError, RunQueue
 from vigilnet.traffic.link.ports import LinkPort
@@ -48,6 +48,10 @@ class RelayHost(Protocol):
 
     def relay_end(self, circuit: "RelayCircuit") -> StreamMux:
         """Return a mux for the streams of a circuit that ends here."""
+        ...
+
+    def relay_pad(self, circuit: "RelayCircuit", end: StreamMux, wish: PadNegotiate) -> None:
+        """Pad a circuit that ends here, as its client wishes; raises RemoteProtocolError."""
         ...
 
     def relay_failed(self, circuit: "RelayCircuit") -> None:
@@ -251,15 +255,18 @@ class RelayCircuit:
                 for_end.append(message)
             else:
                 self._control(*message, is_first=False)
-        if not for_end:
-            return
+        if for_end:
+            self._end().receive(for_end, tag, cells, now)
+
+    def _end(self) -> StreamMux:
+        """Return the mux of a circuit that ends here; the first message for it makes it."""
         end = self.end
         if end is None:
             if self.state is not RelayState.LAST:
                 raise RemoteProtocolError("circuit: messages of streams for a middle hop")
             end = self.end = self.host.relay_end(self)
             self.backward_queue.tail = end
-        end.receive(for_end, tag, cells, now)
+        return end
 
     def _control(self, kind: int, stream: int, body: memoryview, *, is_first: bool = True) -> None:
         if stream:
@@ -275,6 +282,8 @@ class RelayCircuit:
         elif kind == MessageType.TRUNCATE:
             check_empty(body, "truncate")
             self._truncate()
+        elif kind == MessageType.PAD_NEGOTIATE:
+            self.host.relay_pad(self, self._end(), PadNegotiate.decode(body))
         elif kind != MessageType.PADDING:
             raise RemoteProtocolError(f"circuit: unexpected message type {kind}")
 

@@ -18,8 +18,9 @@ from vigilnet.traffic.circuit.handshake import (
     created_head,
     fill_cell,
 )
-from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, PadNegotiate, Refusal
 from vigilnet.traffic.circuit.onion import BadRecordError, RelayOnion
+from vigilnet.traffic.circuit.padding import Padder, PaddingProfile, check_wish
 from vigilnet.traffic.circuit.puzzle import CreateRefusedError, EffortControl, PuzzleGate
 from vigilnet.traffic.circuit.relay import RelayCircuit, RelayState
 from vigilnet.traffic.circuit.run_queue import QueueBudget, QueueFullError, RunQueue
@@ -312,6 +313,12 @@ class RelayRole:
             memory=self.stream_memory,
             directory=self.directory,
         )
+
+    def relay_pad(self, circuit: RelayCircuit, end: StreamMux, wish: PadNegotiate) -> None:
+        """Pad a circuit that ends here as its client wishes."""
+        now = self._clock.now()
+        is_wanted = check_wish(wish) is not PaddingProfile.OFF
+        end.outbox.pace(Padder(wish, now, self._random_bytes) if is_wanted else None, now)
 
     def relay_failed(self, circuit: RelayCircuit) -> None:
         """A bug of ours: tear the circuit down, behind the link's pull that met it."""

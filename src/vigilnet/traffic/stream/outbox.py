@@ -31,6 +31,7 @@ from vigilnet.traffic.stream.wire import (
 SENDME_INTERVAL_S: Final = 0.001  # crossings this close share one SENDME
 MAX_OWED_CROSSINGS: Final = 8  # but no more than these
 MAX_QUEUED_DATAGRAMS: Final = 256
+TIMER_EARLY_S: Final = 0.001  # how early a timer may fire
 _CELL_AREA: Final = AREA_SIZES[1]
 _CELL_BODY: Final = _CELL_AREA - MESSAGE_HEADER_SIZE
 _DATA: Final = int(MessageType.DATA)
@@ -70,12 +71,37 @@ class Carriage(Protocol):
         ...
 
 
+class Pacer(Protocol):
+    """Pads a circuit: says when a record may leave, and when one must."""
+
+    next_at: float
+    is_single: bool
+    """Whether all records are of one cell."""
+
+    def is_over(self, now: float) -> bool:
+        """Whether there is no padding any more."""
+        ...
+
+    def may_send(self, now: float) -> bool:
+        """Whether what waits may leave now."""
+        ...
+
+    def wants_padding(self, now: float) -> bool:
+        """Whether a record must leave now."""
+        ...
+
+    def sent(self, now: float) -> None:
+        """A record left."""
+        ...
+
+
 @dataclass(slots=True)
 class Counters:
     """Octets of applications that crossed this circuit."""
 
     sent: int = 0
     received: int = 0
+    padding: int = 0  # cells that we sent for nothing
 
 
 class Outbox:
@@ -107,6 +133,14 @@ class Outbox:
         self._paid_at = -math.inf
         self._governor = RunLengthGovernor(now)
         self.counters = Counters()
+        self._pacer: Pacer | None = None
+        self._pacer_wakes_at = -math.inf
+
+    def pace(self, pacer: Pacer | None, now: float) -> None:
+        """Let `pacer` say when records leave; None: whenever there is something."""
+        self._pacer = pacer
+        self._pacer_wakes_at = now
+        self._carriage.wake()
 
     def queue(self, kind: MessageType, stream: int, body: bytes = b"") -> None:
         """Queue one control message."""
@@ -186,6 +220,31 @@ class Outbox:
 
     def pull(self, now: float) -> memoryview | None:
         """Return the next record as a frame view, or None if nothing may be sent now."""
+        return self._pull(now) if self._pacer is None else self._pull_paced(self._pacer, now)
+
+    def _pull_paced(self, pacer: Pacer, now: float) -> memoryview | None:
+        if pacer.is_over(now):
+            self._pacer = None
+            return self._pull(now)
+        frame = self._pull(now) if pacer.may_send(now) else None
+        if frame is None and pacer.wants_padding(now):
+            frame = self._padding(now)
+        if frame is not None:
+            pacer.sent(now)
+        if now >= self._pacer_wakes_at - TIMER_EARLY_S or pacer.next_at < self._pacer_wakes_at:
+            self._pacer_wakes_at = pacer.next_at
+            self._carriage.wake_later(max(0.0, pacer.next_at - now))
+        return frame
+
+    def _padding(self, now: float) -> memoryview:
+        """Return a record that holds nothing."""
+        cells = self._governor.choose(0, now)
+        record = self._carriage.new_record(cells)
+        record[AREA_AT : AREA_AT + MESSAGE_HEADER_SIZE] = encode_message(MessageType.PADDING, 0, b"")
+        self.counters.padding += cells
+        return self._carriage.seal(record, cells)[0]
+
+    def _pull(self, now: float) -> memoryview | None:
         control = self._control
         may_send = bool(self._ready or self._datagrams) and self._has_window()
         if self._owed is not None and (control or may_send or self._is_sendme_due(now)):
@@ -244,6 +303,8 @@ class Outbox:
 
     def _choose_cells(self, may_send: bool, now: float) -> int:
         waiting = self._pending_octets // _CELL_BODY if may_send else 0
+        if self._pacer is not None and self._pacer.is_single:
+            waiting = 0
         if self._control and len(self._control[0]) > _CELL_AREA:
             waiting = BULK
         if may_send and self._datagrams and len(self._datagrams[0]) > _CELL_AREA:

@@ -7,8 +7,9 @@ import pytest
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, new_frame
-from vigilnet.traffic.circuit.messages import DestroyReason, Extend, Refusal
+from vigilnet.traffic.circuit.messages import DestroyReason, Extend, PadNegotiate, Refusal
 from vigilnet.traffic.circuit.onion import BadRecordError, ClientOnion, RelayOnion
+from vigilnet.traffic.circuit.padding import check_wish
 from vigilnet.traffic.circuit.relay import MAX_DRAIN_CELLS, RelayCircuit, RelayState
 from vigilnet.traffic.circuit.run_queue import QueueBudget, RunQueue
 from vigilnet.traffic.link.ports import LinkPort, RunReceiver, RunSource
@@ -44,6 +45,7 @@ class Host:
     extends: list[Extend] = field(default_factory=list)
     records: list[bytes] = field(default_factory=list)
     cuts: list[DestroyReason] = field(default_factory=list)
+    wishes: list[PadNegotiate] = field(default_factory=list)
     failures: int = 0
 
     def relay_extend(self, circuit: RelayCircuit, request: Extend) -> None:
@@ -54,6 +56,10 @@ class Host:
 
     def relay_end(self, circuit: RelayCircuit) -> StreamMux:
         return StreamMux(circuit, MuxOptions(), lambda: 0.0, acceptor=None, is_client=False)
+
+    def relay_pad(self, circuit: RelayCircuit, end: StreamMux, wish: PadNegotiate) -> None:
+        check_wish(wish)
+        self.wishes.append(wish)
 
     def relay_cut(self, circuit: RelayCircuit, reason: DestroyReason) -> None:
         self.cuts.append(reason)
@@ -128,7 +134,7 @@ def test_extend_asks_the_node_and_its_answer_goes_back() -> None:
         [PADDING, encode_message(MessageType.EXTEND, 0, b"")],
         [encode_message(MessageType.EXTENDED, 0)],
         [encode_message(MessageType.TRUNCATE, 0, b"x")],
-        [encode_message(MessageType.PAD_NEGOTIATE, 0, bytes(5))],
+        [encode_message(MessageType.PAD_NEGOTIATE, 0, b"\3" + bytes(4))],
         [encode_message(99, 0)],
     ],
     ids=[
