@@ -1,8 +1,10 @@
 """Signed records for tests: one relay with its keys, and records of it at any time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vigilnet.crypto.kdf import sha256
+from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import DAY_S, Capability, OnionKey, PeerRecord, sign_record
 from vigilnet.peer.identity import Identity
 
@@ -36,6 +38,7 @@ class RecordMaker:
         revoked: bool = False,
         country: str = "",
         nonce: bytes | None = None,
+        addresses: Sequence[PeerAddress] = (),
     ) -> PeerRecord:
         """Sign a record; `sequence` defaults to the time of publication."""
         draft = PeerRecord(
@@ -47,6 +50,7 @@ class RecordMaker:
             onion_keys=(self.onion_key(published, variant),),
             capabilities=Capability.RELAY,
             country=country,
+            addresses=tuple(addresses),
             revoked=revoked,
         )
         if self.work_bits == 0 and nonce is None:

@@ -22,6 +22,7 @@ class Label(StrEnum):
     HTX_AUTHENTICATOR = "htx authenticator"
     HTX_SWITCH = "htx switch"
     WELCOME_LIST = "welcome list"
+    OPERATOR_REGISTRATION = "operator registration"
 
 
 def label_octets(use: Label, network: str = "") -> bytes:

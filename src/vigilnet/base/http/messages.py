@@ -57,11 +57,7 @@ class Request:
         Raises:
             RemoteProtocolError: it is not JSON in UTF-8, or is nested beyond measure.
         """
-        try:
-            return json.loads(self.body.decode())
-        except (ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split()) or "nested too deeply"
-            raise RemoteProtocolError(f"body: not JSON: {reason}"[:MAX_DETAILS]) from error
+        return parse_json(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +73,19 @@ class Response:
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return `value` as JSON."""
     return Response(status, json.dumps(value, separators=(",", ":")).encode(), JSON, headers or {})
+
+
+def parse_json(body: bytes) -> object:
+    """Return a body as JSON.
+
+    Raises:
+        RemoteProtocolError: it is not JSON in UTF-8, or is nested beyond measure.
+    """
+    try:
+        return json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or "nested too deeply"
+        raise RemoteProtocolError(f"body: not JSON: {reason}"[:MAX_DETAILS]) from error
 
 
 def text_response(text: str, content_type: str = TEXT) -> Response:

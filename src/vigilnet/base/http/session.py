@@ -9,6 +9,7 @@ What arrives while a request is answered waits: the service reads no more until 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from http import HTTPStatus
 from typing import Final
 
 import h11
@@ -214,7 +215,8 @@ class ServerSession:
         else:  # whoever watches for the other end's leaving reads, and loses, what it sends meanwhile
             fields["Connection"] = "close"
         headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields.items()]
-        self._send(h11.Response(status_code=response.status, headers=headers))
+        reason = HTTPStatus(response.status).phrase.encode("ascii")
+        self._send(h11.Response(status_code=response.status, headers=headers, reason=reason))
 
     def _send(self, event: h11.Event) -> None:
         self._out += self._http.send(event) or b""

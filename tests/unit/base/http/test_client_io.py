@@ -1,0 +1,92 @@
+"""Asking a server: real sockets on loopback, and servers that misbehave."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from vigilnet.base.clock import SystemClock
+from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.base.http.client_io import Answer, UnreachableError, ask
+from vigilnet.base.http.messages import Request, Response, json_response
+from vigilnet.base.http.routes import Routes
+from vigilnet.base.http.service import HttpServer
+from vigilnet.base.http.url import Url
+
+
+def _served(work: Callable[[Url], "asyncio.Future[Answer]"]) -> Answer:
+    seen: list[Request] = []
+
+    def echo(request: Request) -> Response:
+        seen.append(request)
+        return json_response({"got": request.body.decode(), "names": sorted(request.headers)})
+
+    routes = Routes()
+    routes.add("POST", "/x", echo, max_body=100)
+    routes.add("GET", "/x", echo)
+
+    async def main() -> Answer:
+        server = HttpServer([routes], SystemClock())
+        port = await server.listen("127.0.0.1", 0)
+        try:
+            return await work(Url("127.0.0.1", port, is_secure=False))
+        finally:
+            await server.close()
+
+    return asyncio.run(main())
+
+
+def _raw(reply: bytes, **limits: object) -> Answer:
+    """Ask a server that says `reply` to whatever it gets."""
+
+    async def main() -> Answer:
+        opened: list[asyncio.StreamWriter] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            opened.append(writer)
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(reply)
+            if reply:
+                writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            return await ask(Url("127.0.0.1", port, is_secure=False), "GET", "/", **limits)  # type: ignore[arg-type]
+        finally:
+            server.close()
+            for writer in opened:
+                writer.close()
+            await asyncio.sleep(0)
+
+    return asyncio.run(main())
+
+
+def test_what_is_asked_is_answered_and_tells_nothing_of_who_asks() -> None:
+    answer = _served(lambda url: ask(url, "POST", "/x", b"body"))  # type: ignore[arg-type,return-value]
+    assert answer.status == 200
+    assert answer.body == (
+        b'{"got":"body","names":["accept","connection","content-length","content-type","host"]}'
+    )
+    assert _served(lambda url: ask(url, "GET", "/no")).status == 404  # type: ignore[arg-type,return-value]
+
+
+def test_nobody_there_and_no_answer_in_time_are_unreachable() -> None:
+    with pytest.raises(UnreachableError):
+        asyncio.run(ask(Url("127.0.0.1", 1, is_secure=False), "GET", "/"))
+    with pytest.raises(UnreachableError, match="no answer within"):
+        _raw(b"", timeout_s=0.05)
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (b"nonsense\r\n\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 101\r\n\r\n" + b"x" * 101, "longer than 100"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20_000, "malformed"),
+    ],
+)
+def test_bad_answers_are_the_servers_fault(reply: bytes, why: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=why):
+        _raw(reply, max_body=100)
