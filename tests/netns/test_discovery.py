@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.capture import TCP, Capture
 from tests.support.netns import Lab, Namespace
-from tests.support.nodes import VIGILNETD
+from tests.support.nodes import EXIT_CONSENT, VIGILNETD
 from vigilnet.base.errors import VigilnetError
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Status
@@ -101,7 +101,7 @@ def test_a_client_with_one_invite_gets_three_hops_and_speaks_to_its_guard_alone(
     first = start(hosts[0], tmp_path, "r0", relay_tables(hosts[0]))
     invite = invite_of(first)
     for number, host in enumerate(hosts[1:], 1):
-        tables = relay_tables(host) | {"exit": {"enabled": True, "policy": "open"}}
+        tables = relay_tables(host) | {"exit": {"enabled": True, "policy": "open", **EXIT_CONSENT}}
         state = start(host, tmp_path, f"r{number}", tables, "--invite", invite)
         wait_until(state, lambda status: status.peers > 0)
     wait_until(first, lambda status: status.peers == 3)

@@ -13,6 +13,7 @@ from tests.netns.test_discovery import Tables, start, wait_until
 from tests.support.capture import UDP, Capture, Packet
 from tests.support.figures import note
 from tests.support.netns import Lab, Namespace
+from tests.support.nodes import EXIT_CONSENT
 from vigilnet.surface.control.client import ControlClient
 
 pytestmark = pytest.mark.netns
@@ -103,7 +104,7 @@ def test_a_client_asks_shows_nothing_and_falls_silent(lab: Lab, tmp_path: Path) 
     lab.switch(*hosts, client)
     allowed: Tables = {"link": {"allow_private_addresses": True}}  # else no path crosses one /16 twice
     for host in hosts:
-        tables: Tables = relay(host) | allowed | {"exit": {"enabled": True, "policy": "open"}}
+        tables: Tables = relay(host) | allowed | {"exit": {"enabled": True, "policy": "open", **EXIT_CONSENT}}
         wait_until(start(host, tmp_path, host.name, tables), lambda status: bool(status.listen))
     with Capture(client) as seen:
         proxies: Tables = {"ingress": {"http_enabled": False}}

@@ -28,6 +28,7 @@ HTTP_PROXY = f"127.0.0.1:{HTTP_PORT}"
 WEB_PORT, DNS_PORT, OCTETS_PORT = 80, 53, 7000
 BULK = 20_000_000
 
+EXIT_CONSENT: dict[str, object] = {"accept_notice": True, "abuse_contact": "abuse@lab.example"}
 Tables = dict[str, dict[str, object]]
 
 
@@ -210,6 +211,7 @@ def write_config(folder: Path, name: str, tables: Tables) -> Path:
     node: dict[str, object] = {"state_folder": str(folder / name), "peers_folder": str(folder / "peers")}
     node |= {"network": "netns", "work_bits": 0}
     everything: Tables = {**tables, "node": node | tables.get("node", {})}
+    everything["status"] = {"enabled": False} | tables.get("status", {})
     everything["link"] = {"allow_private_addresses": True} | tables.get("link", {})
     lines = []
     for table, keys in everything.items():
@@ -283,6 +285,7 @@ def start_network(
         if name in exit_names:
             settings["exit"] = {
                 "enabled": True, "policy": "open", "allow_private_targets": True, "resolvers": [target],
+                **EXIT_CONSENT,
             }  # fmt: skip
         network.nodes[name] = Node(hosts[name], folder, name, settings)
     proxies: dict[str, object] = {"socks_port": SOCKS_PORT, "http_port": HTTP_PORT}

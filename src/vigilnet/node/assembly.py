@@ -26,6 +26,8 @@ from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listeni
 from vigilnet.node.guards_state import load_guards, save_guards
 from vigilnet.node.htx import NodeHtx
 from vigilnet.node.known_relays import KnownRelays
+from vigilnet.node.modes import check_consent, mode_of
+from vigilnet.node.operators import Operators
 from vigilnet.node.options import Options, Phase
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
@@ -33,6 +35,7 @@ from vigilnet.node.status import (
     CircuitStatus,
     ClientFacts,
     ExitStatus,
+    ExitWork,
     HopStatus,
     InviteStatus,
     NodeState,
@@ -41,6 +44,7 @@ from vigilnet.node.status import (
     PeerStatus,
     StreamStatus,
     WelcomeStatus,
+    WorkDone,
 )
 from vigilnet.node.transports import NodeTransports
 from vigilnet.node.views import Rooms
@@ -102,6 +106,7 @@ class Node:
         self._ingress: IngressService | None = None
         self.device: DeviceService | None = None
         self.discovery: Discovery | None = None
+        self.operators: Operators | None = None
         self._listen: list[str] = []
 
     @property
@@ -176,6 +181,12 @@ class Node:
             if options.discovery.uses("circuits") and not is_told:
                 discovery.start_fetching(circuits, pool.guards, pool, self._random_bytes)
             await self._start_device(pool)
+        mode = options.node.mode or mode_of(is_relay=options.relay.enabled, is_exit=options.exit.enabled)
+        operators = self.operators = Operators(
+            options, mode, self._clock, self._random_bytes, known, self._own
+        )
+        self._undo.push_async_callback(operators.close)
+        operators.start(self.state_folder, self._pool)
         self._tasks.start("look", self._look())
         self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
 
@@ -205,6 +216,8 @@ class Node:
             capabilities |= Capability.DIRECTORY
         summary = None
         if options.exit.enabled:
+            check_consent(has_accepted=options.exit.accept_notice, abuse_contact=options.exit.abuse_contact)
+            _log.warning("this node is an exit: others' traffic leaves from your address")
             exits = self._exit = ExitService(options.exit, self._clock)
             self._undo.push_async_callback(exits.close)
             capabilities |= Capability.EXIT
@@ -430,6 +443,21 @@ class Node:
             relayed_circuits=self._relayed(),
             streams=sum(len(circuit.mux.streams) for circuit in ours),
             first_circuit_ms=self._pool.first_circuit_ms if self._pool is not None else None,
+        )
+
+    def work(self) -> WorkDone:
+        """Return what the node did since it started."""
+        pool, exits = self._pool, self._exit
+        relay = self._circuits.relay if self._circuits is not None else None
+        done = exits.snapshot() if exits is not None else None
+        return WorkDone(
+            built=pool.built if pool is not None else 0,
+            failed=pool.failed if pool is not None else 0,
+            last_error=pool.last_error if pool is not None else "",
+            relayed_cells=0
+            if relay is None
+            else relay.ended_cells + sum(circuit.relayed_cells for circuit in relay.circuits),
+            exit=None if done is None else ExitWork(done.accepted, done.refused, done.failed, done.octets),
         )
 
     def _address_of(self, proxy: str) -> str:

@@ -6,7 +6,7 @@ so that nobody believes it works.
 
 from collections.abc import Iterator, Mapping
 
-from vigilnet.base.errors import ConfigurationError
+from vigilnet.node.modes import parse_mode
 
 KEYS = {
     "mesh.max_circuits": "circuits.max_circuits",
@@ -16,15 +16,12 @@ KEYS = {
     "relay.max_bandwidth_mbps": "",
 }
 
-MODES = ("client", "relay", "bootstrap", "exit", "super")
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+MESH_SOURCES = "gossip,mdns,beacon"  # what "no mesh" leaves out
 CONNECTION_MODES = ("direct", "masked", "htx-http-echo", "stealth", "qnet", "htx_http_echo")
 WITHOUT_EFFECT = (
-    "STEALTH_STATUS_PORT",
     "STEALTH_BOOTSTRAP",
     "STEALTH_DISABLE_BOOTSTRAP",
-    "STEALTH_OPERATORS",
-    "QNET_MESH_ENABLED",
-    "QNET_STATUS_BIND",
     "QNET_EXPECTED_PEER_IP",
 )
 
@@ -46,10 +43,12 @@ def from_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], 
         if mode in CONNECTION_MODES:
             warnings.append(f"environment {name}: the connection mode {mode!r} has no effect in this version")
         elif mode:
-            assignments += _mode(mode, environment[name], f"environment {name}")
-            if mode in ("bootstrap", "super"):
-                warnings.append(f"environment {name}: {mode!r} runs no directory in this version")
-    if environment.get("QNET_NO_MDNS", "").strip().lower() in ("1", "true", "yes", "on"):
+            assignments.append(("node.mode", parse_mode(environment[name]).value, f"environment {name}"))
+            if name == "QNET_MODE":
+                warnings.append("environment QNET_MODE: old name, use STEALTH_MODE or VIGILNET_NODE_MODE")
+    if environment.get("QNET_MESH_ENABLED", "").strip().lower() in _NO:
+        assignments.append(("discovery.without", MESH_SOURCES, "environment QNET_MESH_ENABLED"))
+    elif environment.get("QNET_NO_MDNS", "").strip().lower() in _YES:
         assignments.append(("discovery.without", "mdns", "environment QNET_NO_MDNS"))
     if "QNET_KEYPAIR_PATH" in environment:
         warnings.append(
@@ -58,21 +57,32 @@ def from_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], 
     return assignments, warnings
 
 
-def _mode(mode: str, written: str, origin: str) -> Iterator[Assignment]:
-    if mode not in MODES:
-        raise ConfigurationError(f"Invalid helper mode: '{written}'. Valid modes: {', '.join(MODES)}")
-    yield "relay.enabled", "false" if mode == "client" else "true", origin
-    yield "exit.enabled", "true" if mode in ("exit", "super") else "false", origin
-
-
 def _proxy(environment: Mapping[str, str]) -> Iterator[Assignment]:
     if "QNET_SOCKS_BIND" in environment:
         yield "ingress.socks_host", environment["QNET_SOCKS_BIND"], "environment QNET_SOCKS_BIND"
     if "STEALTH_SOCKS_PORT" in environment:
         yield "ingress.socks_port", environment["STEALTH_SOCKS_PORT"], "environment STEALTH_SOCKS_PORT"
+    if "QNET_STATUS_BIND" in environment:
+        yield from _bind(environment["QNET_STATUS_BIND"], "environment QNET_STATUS_BIND")
+    if "STEALTH_STATUS_PORT" in environment:
+        yield "status.port", environment["STEALTH_STATUS_PORT"], "environment STEALTH_STATUS_PORT"
+    if "STEALTH_OPERATORS" in environment:
+        yield "operators.urls", environment["STEALTH_OPERATORS"], "environment STEALTH_OPERATORS"
+
+
+def _bind(text: str, origin: str) -> Iterator[Assignment]:
+    """An address, or an address and a port."""
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or (":" in host.strip("[]") and not host.startswith("[")):  # no port: the colons are of IPv6
+        host, port = text.strip(), ""
+    yield "status.host", host.strip("[]"), origin
+    if port:
+        yield "status.port", port, origin
 
 
 def _exit(environment: Mapping[str, str]) -> Iterator[Assignment]:
+    if "EXIT_ABUSE_EMAIL" in environment:
+        yield "exit.abuse_contact", environment["EXIT_ABUSE_EMAIL"], "environment EXIT_ABUSE_EMAIL"
     if "EXIT_MAX_CONNECTIONS" in environment:
         yield "exit.max_streams", environment["EXIT_MAX_CONNECTIONS"], "environment EXIT_MAX_CONNECTIONS"
     if "EXIT_ALLOWED_PORTS" in environment:

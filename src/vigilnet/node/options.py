@@ -6,7 +6,7 @@ that belong to no room are declared here. docs/vigilnet.example.toml is written 
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import platformdirs
 from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.node import legacy
+from vigilnet.node.modes import Mode, mode_of
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.routing.discovery.options import Options as DiscoveryOptions
+from vigilnet.routing.operators.options import Options as OperatorsOptions
 from vigilnet.traffic.device.options import Options as DeviceOptions
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.ingress.options import Options as IngressOptions
@@ -51,18 +53,35 @@ class NodeOptions:
         Phase.FULL
     )  # discover: only hears of relays; mesh: and relays and gossips; full: and proxies
     invites: tuple[str, ...] = ()  # vigilnet:... texts, each the record of one relay
+    mode: Mode | None = None  # client, relay, bootstrap, exit or super: wins over relay.enabled, exit.enabled
+    compat: bool = False  # serve what clients of before need: unsigned registrations, GET /terminate
 
 
 @dataclass(frozen=True)
 class RelayOptions:
     """Forwarding for others; a client leaves it off."""
 
-    enabled: bool = False
+    enabled: bool = False  # what node.mode says, where it says something
     listen: tuple[str, ...] = ("0.0.0.0:4001", "[::]:4001")
     advertise: tuple[str, ...] = ()  # host:port as others reach us; empty: what we listen on
     listen_htx: tuple[str, ...] = ()  # where links pass for HTTPS, like "0.0.0.0:443"; wants [htx]
     advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on
     family: str = ""  # relays of one operator: never two of a family on one path
+
+
+@dataclass(frozen=True)
+class StatusOptions:
+    """The status interface: how this node is, for people and programs on this machine."""
+
+    enabled: bool = True
+    host: str = (
+        "127.0.0.1"  # from elsewhere only /ping, /ready and a directory answer, unless the token is shown
+    )
+    port: int = 8088  # 0: any free one
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65_535:
+            raise ConfigurationError(f"port: got {self.port}, 0 to 65535 expected")
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,8 @@ class Options:
     ingress: IngressOptions = field(default_factory=IngressOptions)
     device: DeviceOptions = field(default_factory=DeviceOptions)
     exit: ExitOptions = field(default_factory=ExitOptions)
+    operators: OperatorsOptions = field(default_factory=OperatorsOptions)
+    status: StatusOptions = field(default_factory=StatusOptions)
     log: LogOptions = field(default_factory=LogOptions)
 
 
@@ -140,7 +161,21 @@ def load_options(
         settings.set_text(dotted, text, "command line")
     for dotted, text in changes:
         settings.set_text(dotted, text, RUN_TIME)
-    return Loaded(settings.build(), (*settings.warnings, *warnings), dict(settings.origins))
+    options = with_mode(settings.build())
+    return Loaded(options, (*settings.warnings, *warnings), dict(settings.origins))
+
+
+def with_mode(options: Options) -> Options:
+    """Return the options with what the mode says; without a mode, with the mode that they amount to."""
+    mode = options.node.mode
+    if mode is None:
+        mode = mode_of(is_relay=options.relay.enabled, is_exit=options.exit.enabled)
+        return replace(options, node=replace(options.node, mode=mode))
+    return replace(
+        options,
+        relay=replace(options.relay, enabled=mode.supports_relay),
+        exit=replace(options.exit, enabled=mode.supports_exit),
+    )
 
 
 def _read(file: Path | None) -> bytes | None:

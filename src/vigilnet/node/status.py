@@ -20,6 +20,16 @@ class NodeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class ExitWork:
+    """What an exit did since it started."""
+
+    accepted: int
+    refused: int
+    failed: int
+    octets: int  # of streams, both ways
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """One node at one moment."""
 
@@ -40,6 +50,17 @@ class NodeStatus:
     streams: int = 0
     phase: str = ""  # "discover", "mesh" or "full"
     first_circuit_ms: float | None = None  # from the start of the process to the first open circuit
+
+
+@dataclass(frozen=True, slots=True)
+class WorkDone:
+    """What a node did since it started, beyond its status."""
+
+    built: int = 0  # circuits of our own
+    failed: int = 0
+    last_error: str = ""  # why the last circuit was not built
+    relayed_cells: int = 0  # for others
+    exit: ExitWork | None = None  # on exits
 
 
 @dataclass(frozen=True, slots=True)

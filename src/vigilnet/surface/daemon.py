@@ -5,6 +5,7 @@ Errors of the start are one line on standard error and an exit code; see docs/cl
 
 import argparse
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -18,6 +19,9 @@ from typing import Final, TextIO
 from vigilnet.base import safelog
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.version import program_version
+from vigilnet.node.assembly import Node
+from vigilnet.node.legacy import MESH_SOURCES
+from vigilnet.node.modes import InvalidModeError, Mode, parse_mode
 from vigilnet.node.options import Loaded, Options, default_file, load_options
 from vigilnet.surface.control.events import EventFeed
 from vigilnet.surface.control.log_ring import LogRing
@@ -28,6 +32,7 @@ from vigilnet.surface.exits import ExitCode, OneLineParser, fail, run_guarded
 from vigilnet.surface.host import NodeHost
 from vigilnet.surface.passphrase import is_sealed, passphrase_from
 from vigilnet.surface.process_guard import end_with_parent, forbid_core_dumps, keep_freed_memory, lock_memory
+from vigilnet.surface.status.host import StatusHost
 
 STOP_S: Final = 8.0
 """How long an orderly end may take before the process ends anyhow."""
@@ -43,7 +48,11 @@ def new_parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 ended in good order, 1 failed, 2 wrong arguments or settings.",
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (docs/vigilnet.example.toml)")
-    parser.add_argument("--state-folder", metavar="DIR", help="short for --set node.state_folder=DIR")
+    parser.add_argument(
+        "--dir", "--state-folder", dest="state_folder", metavar="DIR",
+        help="short for --set node.state_folder=DIR",
+    )  # fmt: skip
+    _add_mode_arguments(parser)
     parser.add_argument(
         "--set", action="append", default=[], metavar="TABLE.KEY=VALUE", help="one setting; may be repeated"
     )
@@ -54,6 +63,9 @@ def new_parser() -> argparse.ArgumentParser:
         "--phase",
         choices=("discover", "mesh", "full"),
         help="only hear of relays; and relay and gossip; and serve applications (default)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="one line of JSON on standard output once it is up"
     )
     parser.add_argument("--log-level", metavar="LEVEL", help="short for --set log.level=LEVEL")
     parser.add_argument(
@@ -67,6 +79,30 @@ def new_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_mode_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which mode it is, and the arguments of before."""
+    parser.add_argument(
+        "--helper-mode", metavar="MODE", help="client (default), relay, bootstrap, exit or super"
+    )
+    for old, mode in (("--relay-only", "relay"), ("--exit-node", "exit")):
+        parser.add_argument(old, dest="old_mode", action="store_const", const=mode, help=argparse.SUPPRESS)
+    parser.add_argument("--bootstrap", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--mode", metavar="MODE", help=argparse.SUPPRESS)  # qnet's connection mode
+    parser.add_argument("--no-mesh", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--accept-exit-notice", action="store_true",
+        help="modes exit and super: I have read docs/exit-notice.md, others' traffic may leave from here",
+    )  # fmt: skip
+    parser.add_argument("--socks-port", metavar="P", help="short for --set ingress.socks_port=P")
+    parser.add_argument("--status-port", metavar="P", help="short for --set status.port=P")
+    parser.add_argument(
+        "--operators", metavar="URL,URL", help="directories of operators: --set operators.urls=URL,URL"
+    )
+    parser.add_argument(
+        "--compat", action="store_true", help="serve clients of before: --set node.compat=true"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one node; return the exit code."""
     arguments = new_parser().parse_args(argv)
@@ -75,7 +111,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    assignments = _assignments(arguments)
+    try:
+        assignments = _assignments(arguments)
+        load_options(arguments.config, assignments=assignments)
+    except InvalidModeError as error:
+        fail(str(error), "vigilnetd")
+        return ExitCode.FAILED  # qnet's
+    for flag in (f"--mode {arguments.mode}" if arguments.mode else "", "--bootstrap" * arguments.bootstrap):
+        if flag:
+            fail(f"warning: {flag}: has no effect; all traffic goes through the network", "vigilnetd")
 
     def load(changes: Sequence[tuple[str, str]]) -> Loaded:
         loaded = load_options(arguments.config, assignments=assignments, changes=changes)
@@ -100,7 +144,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         ending = asyncio.Event()
         host = NodeHost(load, arguments.config or default_file(), passphrase, logs, ending.set)
-        runner.run(_serve(host, ending, is_guarded=arguments.guarded))
+        runner.run(_serve(host, ending, is_guarded=arguments.guarded, says_ready=arguments.json))
     return ExitCode.OK
 
 
@@ -111,12 +155,20 @@ def _assignments(arguments: argparse.Namespace) -> list[tuple[str, str]]:
         if not equals:
             new_parser().error(f"--set {assignment}: expected TABLE.KEY=VALUE")
         pairs.append((key.strip(), value))
-    if arguments.state_folder is not None:
-        pairs.append(("node.state_folder", arguments.state_folder))
-    if arguments.phase is not None:
-        pairs.append(("node.phase", arguments.phase))
-    if arguments.log_level is not None:
-        pairs.append(("log.level", arguments.log_level))
+    mode = arguments.helper_mode or arguments.old_mode
+    given = {
+        "node.state_folder": arguments.state_folder,
+        "node.mode": parse_mode(mode).value if mode is not None else None,
+        "node.compat": "true" if arguments.compat else None,
+        "node.phase": arguments.phase,
+        "ingress.socks_port": arguments.socks_port,
+        "status.port": arguments.status_port,
+        "operators.urls": arguments.operators,
+        "exit.accept_notice": "true" if arguments.accept_exit_notice else None,
+        "discovery.without": MESH_SOURCES if arguments.no_mesh else None,
+        "log.level": arguments.log_level,
+    }
+    pairs += [(key, text) for key, text in given.items() if text is not None]
     return pairs
 
 
@@ -145,7 +197,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(host: NodeHost, ending: asyncio.Event, *, is_guarded: bool) -> None:
+async def _serve(host: NodeHost, ending: asyncio.Event, *, is_guarded: bool, says_ready: bool) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to stay
@@ -157,19 +209,40 @@ async def _serve(host: NodeHost, ending: asyncio.Event, *, is_guarded: bool) -> 
     steering = Steering(host, program_version())
     events = EventFeed(steering, host.logs.listeners)
     control = ControlServer(socket_of(_state_folder(host.options)), steering, events)
+    status = StatusHost(host.options, lambda: host.node, ending.set)
     try:
         await host.start()
         events.start()
         await control.start()
-        _log.info("node is up", version=program_version())
+        await status.start(_state_folder(host.options))
+        mode = host.options.node.mode or Mode.CLIENT
+        _log.info("node is up", version=program_version(), mode=mode.value, does=", ".join(mode.features))
+        if says_ready:
+            sys.stdout.write(json.dumps(ready_line(host.node, status)) + "\n")
+            sys.stdout.flush()
         await ending.wait()
         _log.info("node is ending")
     finally:
         deadline = _end_anyhow_later()
+        await status.close()
         await control.close()
         await events.close()
         await host.close()
         deadline.cancel()
+
+
+def ready_line(node: Node, status: StatusHost) -> dict[str, object]:
+    """Return what `--json` prints once the node listens; fields are only ever added."""
+    now = node.status()
+    return {
+        "ready": True,
+        "mode": (node.options.node.mode or Mode.CLIENT).value,
+        "socks": now.socks,
+        "status": status.address,
+        "peer_id": now.peer_id,
+        "http_proxy": now.http_proxy,
+        "listen": list(now.listen),
+    }
 
 
 def _interrupted(ending: asyncio.Event) -> None:

@@ -11,21 +11,36 @@ def keys(**environment: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "relay", "is_exit"),
-    [
-        ("client", "false", "false"),
-        ("relay", "true", "false"),
-        ("bootstrap", "true", "false"),
-        ("Exit", "true", "true"),
-        ("super", "true", "true"),
-    ],
+    ("text", "mode"), [("client", "client"), ("Exit", "exit"), ("super", "super"), ("relay-only", "relay")]
 )
-def test_helper_modes_are_roles(mode: str, relay: str, is_exit: str) -> None:
-    assert keys(STEALTH_MODE=mode) == {"relay.enabled": relay, "exit.enabled": is_exit}
+def test_helper_modes_are_modes(text: str, mode: str) -> None:
+    assert keys(STEALTH_MODE=text) == {"node.mode": mode}
 
 
 def test_the_newer_old_name_wins() -> None:
-    assert keys(QNET_MODE="exit", STEALTH_MODE="client")["exit.enabled"] == "false"
+    assignments, warnings = from_environment({"QNET_MODE": "exit", "STEALTH_MODE": "client"})
+    assert [text for _, text, _ in assignments][-1] == "client"
+    assert "QNET_MODE: old name" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [("192.0.2.1", "192.0.2.1", None), ("127.0.0.2:9", "127.0.0.2", "9"), ("[::1]:9", "::1", "9"),
+     ("::1", "::1", None)],
+)  # fmt: skip
+def test_old_place_of_the_status_interface(text: str, host: str, port: str | None) -> None:
+    expected = {"status.host": host} | ({"status.port": port} if port else {})
+    assert keys(QNET_STATUS_BIND=text) == expected
+
+
+def test_old_names_of_ports_operators_and_the_mesh() -> None:
+    assert keys(STEALTH_STATUS_PORT="1", STEALTH_OPERATORS="http://a,http://b", EXIT_ABUSE_EMAIL="a@b") == {
+        "status.port": "1",
+        "operators.urls": "http://a,http://b",
+        "exit.abuse_contact": "a@b",
+    }
+    assert keys(QNET_MESH_ENABLED="0") == {"discovery.without": "gossip,mdns,beacon"}
+    assert keys(QNET_MESH_ENABLED="1") == {}
 
 
 def test_a_mode_that_never_was_one_is_refused_in_the_old_words() -> None:
@@ -50,10 +65,6 @@ def test_connection_modes_and_names_without_meaning_are_told() -> None:
         "environment STEALTH_MODE: the connection mode 'masked' has no effect in this version",
         "environment QNET_KEYPAIR_PATH: not read; import the key once: vigilnet keys import FILE",
     ]
-
-
-def test_a_directory_is_not_run_and_it_is_said() -> None:
-    assert "runs no directory" in from_environment({"STEALTH_MODE": "super"})[1][0]
 
 
 def test_the_old_proxy_address_is_read() -> None:

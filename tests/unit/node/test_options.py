@@ -7,7 +7,8 @@ import pytest
 from tests.support.example_config import EXAMPLE, example_text
 from vigilnet.base.config import Settings, keys_of
 from vigilnet.base.errors import ConfigurationError
-from vigilnet.node.options import Options, load_options
+from vigilnet.node.modes import Mode
+from vigilnet.node.options import Options, load_options, with_mode
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
-    assert load_options(None, {}).options == Options()
+    assert load_options(None, {}).options == with_mode(Options())
     (tmp_path / "vigilnet").mkdir()
     (tmp_path / "vigilnet" / "vigilnet.toml").write_text("[relay]\nenabled = true")
     assert load_options(None, {}).options.relay.enabled
@@ -79,3 +80,33 @@ def test_the_example_file_shows_every_key_at_its_default() -> None:
     assert settings.build() == Options()
     assert settings.warnings == []
     assert settings.origins.keys() == keys_of(Options()).keys()
+
+
+def test_mode_wins_over_what_it_stands_for() -> None:
+    assignments = [("relay.enabled", "true"), ("exit.enabled", "true"), ("node.mode", "client")]
+    options = load_options(None, {}, assignments).options
+    assert (options.node.mode, options.relay.enabled, options.exit.enabled) == (Mode.CLIENT, False, False)
+    options = load_options(None, {"STEALTH_MODE": "super"}).options
+    assert (options.node.mode, options.relay.enabled, options.exit.enabled) == (Mode.SUPER, True, True)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line", "mode"),
+    [
+        ("", None, None, None, "client"),
+        ("relay", None, None, None, "relay"),
+        ("relay", "super", None, None, "super"),
+        ("relay", "super", "bootstrap", None, "bootstrap"),
+        ("relay", "super", "bootstrap", "client", "client"),
+        ("", "exit-node", None, "relay", "relay"),
+    ],
+)
+def test_modes_follow_the_precedence(
+    tmp_path: Path, file: str, old: str | None, new: str | None, line: str | None, mode: str
+) -> None:
+    config = tmp_path / "vigilnet.toml"
+    config.write_text(f"[node]\nmode = '{file}'\n")
+    environment = {"STEALTH_MODE": old, "VIGILNET_NODE_MODE": new}
+    given = {name: text for name, text in environment.items() if text is not None}
+    loaded = load_options(config, given, [("node.mode", line)] if line else [])
+    assert loaded.options.node.mode is Mode(mode)

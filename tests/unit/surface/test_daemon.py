@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 RELAY = "[node]\nnetwork = 'lab'\nwork_bits = 0\n"
 RELAY += "state_folder = '{folder}/state'\npeers_folder = '{folder}/records'\n"
 RELAY += "[relay]\nenabled = true\nlisten = ['127.0.0.1:{port}']\n"
-RELAY += "[ingress]\nsocks_enabled = false\nhttp_enabled = false\n"
+RELAY += "[ingress]\nsocks_enabled = false\nhttp_enabled = false\n[status]\nport = 0\n"
 
 
 def environment() -> dict[str, str]:
@@ -239,7 +239,7 @@ def client_config(folder: Path) -> Path:
     config.write_text(
         f"[node]\nnetwork = 'lab'\nwork_bits = 0\nstate_folder = '{folder}/state'\n"
         "[link]\nallow_private_addresses = true\n[circuits]\nhops = 1\n"
-        "[ingress]\nsocks_port = 0\nhttp_port = 0\n"
+        "[ingress]\nsocks_port = 0\nhttp_port = 0\n[status]\nport = 0\n"
     )
     return config
 
@@ -258,7 +258,7 @@ def first_circuit_of(process: subprocess.Popen[str], folder: Path) -> float:
 
 def test_a_client_gets_in_by_an_invite_alone_and_again_from_its_cache(tmp_path: Path) -> None:
     with config_of(tmp_path).open("a") as config:
-        config.write("[exit]\nenabled = true\npolicy = 'open'\n")
+        config.write("[exit]\nenabled = true\naccept_notice = true\nabuse_contact = 'a@lab'\n")
     relay = daemon("--config", str(tmp_path / "vigilnet.toml"))
     with relay:
         try:

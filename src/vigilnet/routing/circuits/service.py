@@ -108,6 +108,11 @@ class CircuitPool:
         """Stop building; circuits are closed by their own room."""
         await self._tasks.close()
 
+    @property
+    def has_open_circuit(self) -> bool:
+        """Whether a circuit is open now."""
+        return any(entry.circuit.state is CircuitState.OPEN for entry in self.pool.entries)
+
     def relays_changed(self) -> None:
         """New relays are known: try again at once."""
         self._reset_backoff()

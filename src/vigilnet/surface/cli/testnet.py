@@ -131,6 +131,7 @@ class Plan:
                 "work_bits": 0,
             },
             "link": {"allow_private_addresses": True},
+            "status": {"enabled": False},
             "log": {"level": "info"},
         }
         if is_client:
@@ -143,6 +144,8 @@ class Plan:
         if not is_client and self.is_exit(name):
             tables["exit"] = {
                 "enabled": True,
+                "accept_notice": True,  # of a network that only this machine reaches
+                "abuse_contact": "testnet@localhost",
                 "policy": "open",
                 "allow_private_targets": self.allow_private_targets,
             }

@@ -76,9 +76,11 @@ class ExitParams:
 class ModeParams:
     """What this node is for others."""
 
-    mode: Annotated[str, "client, relay or exit"]
+    mode: Annotated[str, "client, relay, bootstrap, exit or super"]
     accept_exit: Annotated[bool, "the person has read the warning of the exit mode and agrees"] = False
     advertise: Annotated[str, "host:port as others reach this node; empty: as set"] = ""
+    abuse_contact: Annotated[str, "an exit's e-mail address for complaints; empty: as set"] = ""
+    keep: Annotated[bool, "also after a restart, unless the command line says otherwise"] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ _ALL: Final = (
     Operation("close-circuit", "end a circuit and its connections", models.Changed, CircuitParams, True),
     Operation("set-hops", "how many hops new paths have", models.Changed, HopsParams, True),
     Operation("set-exit", "where to leave", models.Changed, ExitParams, True),
-    Operation("set-mode", "be a client, a relay or an exit", models.Changed, ModeParams, True),
+    Operation("set-mode", "be a client, a relay, a directory or an exit", models.Changed, ModeParams, True),
     Operation("set-option", "change one option", models.Changed, OptionParams, True),
     Operation("reset-option", "put one option back to its default", models.Changed, KeyParams, True),
     Operation("connect", "serve applications on this device", models.Changed, is_change=True),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError, VigilnetError
+from vigilnet.node.modes import InvalidModeError, Mode, parse_mode
 from vigilnet.surface.control import models
 from vigilnet.surface.control.device import serve_device
 from vigilnet.surface.control.host import SteeredHost
@@ -31,7 +32,7 @@ from vigilnet.surface.control.operations import (
 )
 from vigilnet.surface.control.schema import ControlError, ErrorCode, plain, read, without_private
 from vigilnet.surface.control.sessions import LIFE_S
-from vigilnet.surface.control.showing import Showing
+from vigilnet.surface.control.showing import Showing, is_locked
 
 EXIT_WARNING: Final = (
     "an exit lets strangers' traffic out under your address: you answer for it, and may get complaints "
@@ -165,22 +166,38 @@ class Steering:
     # --- the node --------------------------------------------------------------------------------
 
     async def _set_mode(self, params: ModeParams) -> object:
-        if params.mode not in ("client", "relay", "exit"):
-            raise ControlError(
-                ErrorCode.BAD_REQUEST, f"mode: got {params.mode!r}, expected client, relay or exit"
-            )
-        if params.mode == "exit" and not params.accept_exit and not self._host.options.exit.enabled:
-            raise ControlError(
-                ErrorCode.EXIT_WARNING, "mode exit: the warning was not accepted", EXIT_WARNING
-            )
-        wanted = {
-            "relay.enabled": "false" if params.mode == "client" else "true",
-            "exit.enabled": "true" if params.mode == "exit" else "false",
-        }
+        try:
+            mode = parse_mode(params.mode)
+        except InvalidModeError as error:
+            raise ControlError(ErrorCode.BAD_REQUEST, str(error)) from error
+        wanted: dict[str, str | None] = {"node.mode": mode.value}
+        if mode.supports_exit:
+            wanted |= self._consent(params, mode)
         if params.advertise:
             wanted["relay.advertise"] = params.advertise
-        changed = await self._host.change(wanted, keep=True, restart=True)
-        return models.Changed(bool(changed), f"this node is now {_MODES[params.mode]}")
+        # a mode that the command line named is changed until the process ends, not in the file
+        keep = params.keep and not any(map(self._is_locked, wanted))
+        changed = await self._host.change(wanted, keep=keep, restart=True)
+        return models.Changed(bool(changed), f"this node is now {_MODES[mode.value]}")
+
+    def _consent(self, params: ModeParams, mode: Mode) -> dict[str, str | None]:
+        """Return the options of an exit, if its owner consents now or did before."""
+        exits = self._host.options.exit
+        contact = params.abuse_contact or exits.abuse_contact
+        if not params.accept_exit and not exits.accept_notice:
+            raise ControlError(
+                ErrorCode.EXIT_WARNING, f"mode {mode.value}: the warning was not accepted", EXIT_WARNING
+            )
+        if not contact:
+            raise ControlError(
+                ErrorCode.EXIT_WARNING,
+                f"mode {mode.value}: an e-mail address for complaints is missing",
+                "whoever complains about what leaves here must reach you",
+            )
+        return {"exit.accept_notice": "true", "exit.abuse_contact": contact}
+
+    def _is_locked(self, key: str) -> bool:
+        return is_locked(self._host.loaded.origins.get(key, "default"))
 
     async def _set_option(self, params: OptionParams) -> object:
         return await self._change_option(params.key, params.value, keep=params.keep)
@@ -256,7 +273,9 @@ class Steering:
 _MODES: Final = {
     "client": "a client: it serves this device alone",
     "relay": "a relay: it forwards for others",
+    "bootstrap": "a relay with a directory",
     "exit": "an exit: it lets others' traffic out",
+    "super": "an exit with a directory",
 }
 
 

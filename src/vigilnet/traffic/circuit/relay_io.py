@@ -156,6 +156,7 @@ class RelayRole:
         self._puzzle_refusals: dict[RelayCircuit, int] = {}
         self._tasks = TaskGroup("relay circuits")
         self.bad_records = 0
+        self.ended_cells = 0  # forwarded by circuits that are gone
         self.stream_memory = StreamMemory()
         self.queues = QueueBudget(MAX_QUEUED_OCTETS, self._relieve)
         # Queues of circuits that are gone, not drained yet, by the link and id they had.
@@ -367,6 +368,7 @@ class RelayRole:
         self._puzzle_refusals.pop(circuit, None)
         if place is None:
             return
+        self.ended_cells += circuit.relayed_cells
         link, next_hop = place
         if circuit.forward_queue is not None:
             circuit.forward_queue.clear()

@@ -1,9 +1,13 @@
 """Settings of the exit."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.traffic.exit.policy import policy_rules
+
+_CONTACT: Final = re.compile(r"(?=.{3,254}$)[^\s@<>\"]+@[^\s@<>\"]+")
 
 
 @dataclass(frozen=True)
@@ -11,6 +15,8 @@ class Options:
     """Letting others' traffic out to the Internet from here; off unless asked for."""
 
     enabled: bool = False  # its operator answers for what leaves here: read docs/spec/exit.md first
+    accept_notice: bool = False  # its owner has read docs/exit-notice.md; without it no exit starts
+    abuse_contact: str = ""  # an e-mail address for complaints; without it no exit starts
     policy: str = "web"  # preset: web, common, open (all but mail) or none
     rules: tuple[
         str, ...
@@ -28,6 +34,10 @@ class Options:
     datagram_rate: int = 25_000_000  # octets a second, each flow and direction
 
     def __post_init__(self) -> None:
+        if self.abuse_contact and not _CONTACT.fullmatch(self.abuse_contact):
+            raise ConfigurationError(
+                f"abuse_contact: got {self.abuse_contact!r}, expected like abuse@example.org"
+            )
         policy_rules(self.policy, self.rules)
         for name in ("resolve_timeout_s", "connect_timeout_s", "datagram_idle_s"):
             if not 0.1 <= getattr(self, name) <= 3600:

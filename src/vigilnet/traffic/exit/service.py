@@ -60,6 +60,7 @@ class Snapshot:
     refused: int
     failed: int
     resolved: int
+    octets: int  # of streams, both ways
 
 
 def _own_addresses(texts: Iterable[str]) -> frozenset[IpAddress]:
@@ -97,7 +98,8 @@ class ExitService:
         self._tasks = TaskGroup("exit")
         self._dials: dict[Stream, Dial | None] = {}  # None while the name is resolved
         self._flows: set[ExitFlow] = set()
-        self._open = 0
+        self._streams: set[Stream] = set()  # joined to their targets
+        self._octets = 0  # of those that have ended
         self._resolves = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self.counters = Counters()
@@ -109,13 +111,14 @@ class ExitService:
         """Return figures for the status."""
         counted = self.counters
         return Snapshot(
-            self._open,
+            len(self._streams),
             len(self._dials),
             len(self._flows),
             counted.accepted,
             counted.refused,
             counted.failed,
             counted.resolved,
+            self._octets + sum(map(_octets_of, self._streams)),
         )
 
     async def close(self) -> None:
@@ -138,7 +141,7 @@ class ExitService:
         """Reach `target` by TCP for a client."""
         if not self._options.enabled or self._tasks.is_closed:
             self._refuse(stream, EndReason.POLICY)
-        elif self._open + len(self._dials) >= self._options.max_streams:
+        elif len(self._streams) + len(self._dials) >= self._options.max_streams:
             self._refuse(stream, EndReason.LIMIT)
         else:
             self._begin(stream, target)
@@ -197,13 +200,14 @@ class ExitService:
     def _join(self, stream: Stream, sock: socket.socket, address: IpAddress, ttl: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # or a target that vanished stays for ever
-        self._open += 1
+        self._streams.add(stream)
         self.counters.accepted += 1
         stream.accept(str(address), ttl)
-        bridge(asyncio.get_running_loop(), sock, stream, on_closed=self._closed)
+        bridge(asyncio.get_running_loop(), sock, stream, on_closed=lambda _: self._closed(stream))
 
-    def _closed(self, reason: EndReason) -> None:
-        self._open -= 1
+    def _closed(self, stream: Stream) -> None:
+        self._streams.discard(stream)
+        self._octets += _octets_of(stream)
 
     def _refuse(self, stream: Stream, reason: EndReason) -> None:
         self.counters.refused += 1
@@ -292,6 +296,10 @@ class ExitService:
         served.start()
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+
+def _octets_of(stream: Stream) -> int:
+    return stream.sent_octets + stream.received_octets
 
 
 def _may_reverse(name: str) -> bool:

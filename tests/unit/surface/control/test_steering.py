@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.fake_node import FakeHost, FakeNode
+from vigilnet.node.options import load_options
 from vigilnet.node.status import ClientFacts
 from vigilnet.surface.control.operations import OPERATIONS, Role
 from vigilnet.surface.control.schema import ControlError, read
@@ -100,9 +101,20 @@ def test_exit_mode_asks_before(host: FakeHost) -> None:
         do(host, "set-option", key="exit.enabled", value="true")
     assert caught.value.code == "mode.warning"
     assert host.changes == []
-    assert "an exit" in do(host, "set-mode", mode="exit", accept_exit=True)["message"]
-    assert host.changes == [({"relay.enabled": "true", "exit.enabled": "true"}, True)]
+    with pytest.raises(ControlError) as caught:
+        do(host, "set-mode", mode="exit", accept_exit=True)
+    assert "complaints" in str(caught.value)
+    consent: dict[str, Any] = {"accept_exit": True, "abuse_contact": "abuse@lab.example"}
+    assert "an exit" in do(host, "set-mode", mode="exit", **consent)["message"]
+    given = {"exit.accept_notice": "true", "exit.abuse_contact": "abuse@lab.example"}
+    assert host.changes == [({"node.mode": "exit", **given}, True)]
     assert host.restarts == 1
+
+
+def test_mode_of_the_command_line_is_changed_until_the_process_ends(host: FakeHost) -> None:
+    host.loaded = load_options(None, {}, [("node.mode", "client")])
+    assert "a relay" in do(host, "set-mode", mode="relay")["message"]
+    assert host.changes == [({"node.mode": "relay"}, False)]
 
 
 def test_exit_choice_is_refused_where_none_is_known(host: FakeHost) -> None:
