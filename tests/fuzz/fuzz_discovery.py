@@ -8,7 +8,8 @@ from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.identity import Identity
 from vigilnet.peer.sources import Source
 from vigilnet.routing.discovery.beacon import Datagram, Kind, decode_datagram
-from vigilnet.routing.discovery.directory import AnswerReader, Fetch
+from vigilnet.routing.discovery.dht import Lookup
+from vigilnet.routing.discovery.directory import AnswerReader, Fetch, parse_request
 from vigilnet.routing.discovery.inventory import Inventory, begin
 from vigilnet.routing.discovery.invite import format_invite, parse_invite
 from vigilnet.routing.discovery.mdns import record_from_txt, record_to_txt
@@ -89,8 +90,9 @@ def _mdns(data: bytes) -> None:
         raise AssertionError("one record, two sets of strings")
 
 
-def _fetch(data: bytes) -> None:
-    if Fetch.decode(data).encode() != data:
+def _request(data: bytes) -> None:
+    request = parse_request(data)
+    if request is not None and request.encode() != data:
         raise AssertionError("one request, two encodings")
 
 
@@ -111,7 +113,7 @@ _TARGETS = {
     "received": _received,
     "beacon": _beacon,
     "mdns": _mdns,
-    "fetch": _fetch,
+    "request": _request,
     "answer": _answer,
 }
 TARGETS: dict[str, Callable[[bytes], None]] = {name: _swallow(target) for name, target in _TARGETS.items()}
@@ -132,7 +134,7 @@ SEEDS: dict[str, list[bytes]] = {
         b"".join(bytes((int(key[1:]), len(piece))) + piece for key, piece in record_to_txt(RECORD).items())
     ],
     "frame": FRAMES,
-    "fetch": [Fetch(10_800, 64).encode()],
+    "request": [Fetch(10_800, 64).encode(), Lookup(bytes(20)).encode()],
     "answer": [FRAMES[-1] * 2],
     "received": [*FRAMES, b"".join(frame.ljust(200, b"\0") for frame in FRAMES if len(frame) <= 200)],
     "invite": [format_invite(b"record").encode()],

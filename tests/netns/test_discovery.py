@@ -17,7 +17,7 @@ from tests.support.netns import Lab, Namespace
 from tests.support.nodes import EXIT_CONSENT, VIGILNETD
 from vigilnet.base.errors import VigilnetError
 from vigilnet.surface.control.client import ControlClient
-from vigilnet.surface.control.models import Status
+from vigilnet.surface.control.models import Peer, Status
 
 pytestmark = pytest.mark.netns
 
@@ -119,3 +119,41 @@ def test_a_client_with_one_invite_gets_three_hops_and_speaks_to_its_guard_alone(
     for number in range(4):
         with ControlClient(tmp_path / f"r{number}") as control:
             assert control.status().peers == 3, "nobody counts the client"
+
+
+def test_a_client_finds_a_relay_in_the_dht_and_is_not_in_it(lab: Lab, tmp_path: Path) -> None:
+    pytest.importorskip("opendht", reason="needs the extra `dht`")
+    *hosts, client = (lab.namespace(name) for name in ("r0", "r1", "r2", "r3", "client"))
+    lab.switch(*hosts, client, v6=False)
+    invites: list[str] = []
+    for number, host in enumerate(hosts):
+        tables = relay_tables(host, profile="default", without=["mdns", "beacon"])
+        tables["exit"] = {"enabled": True, "policy": "open"}
+        first = [part for uri in invites[:1] for part in ("--invite", uri)]
+        invites.append(invite_of(start(host, tmp_path, f"r{number}", tables, *first)))
+    for number in range(4):
+        wait_until(tmp_path / f"r{number}", lambda status: status.peers == 3)
+    with ControlClient(tmp_path / "r3") as control:
+        wanted = control.status().peer_id
+    with Capture(client) as seen:
+        proxies: Tables = {
+            "ingress": {"http_enabled": False},
+            "discovery": {"sources": ["invites", "dht"]},
+        }
+        given = [part for uri in invites[:3] for part in ("--invite", uri)]
+        state = start(client, tmp_path, "client", proxies, *given)
+        wait_until(state, lambda status: status.first_circuit_ms is not None)
+        assert wait_until(state, lambda status: status.peers == 3) < 30
+        deadline = time.monotonic() + 30
+        found: tuple[Peer, ...] = ()
+        while not found and time.monotonic() < deadline:
+            with ControlClient(state) as control:
+                found = control.find_peer(wanted)
+    assert [peer.peer_id for peer in found] == [wanted]
+    assert found[0].found_by == ("dht",)
+    packets = [packet for packet in seen.packets if packet.protocol != IGMP]
+    assert {packet.protocol for packet in packets} == {TCP}
+    for number in range(4):
+        with ControlClient(tmp_path / f"r{number}") as control:
+            assert control.status().peers == 3, "nobody counts the client"
+            assert all("dht" in peer.roles for peer in control.peers())

@@ -116,6 +116,9 @@ class FakeNode:
             ),
         ]  # fmt: skip
 
+    async def find_peer(self, peer_id: str) -> Sequence[PeerStatus]:
+        return [peer for peer in self.peers() if peer.peer_id == peer_id]
+
     def exits(self, country: str = "", port: int = 0) -> Sequence[ExitStatus]:
         known = (("exit", "SE", "80,443"), ("stranger", "SE", "all"), ("kyoto", "JP", "80,443"))
         return [

@@ -23,6 +23,7 @@ class Label(StrEnum):
     HTX_SWITCH = "htx switch"
     WELCOME_LIST = "welcome list"
     OPERATOR_REGISTRATION = "operator registration"
+    DHT_KEY = "dht key"
 
 
 def label_octets(use: Label, network: str = "") -> bytes:

@@ -21,6 +21,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.node import views
+from vigilnet.node.dht import open_engine
 from vigilnet.node.discovery import Discovery
 from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listening
 from vigilnet.node.guards_state import load_guards, save_guards
@@ -55,6 +56,7 @@ from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.view import PeerView
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.routing.circuits.service import CircuitPool
+from vigilnet.routing.discovery.dht import DhtEngine
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
@@ -96,6 +98,7 @@ class Node:
         self._undo = AsyncExitStack()
         self._tasks = TaskGroup("node")
         self._store: Store | None = None
+        self._engine: DhtEngine | None = None
         self._own: OwnRecord | None = None
         self._transports: NodeTransports | None = None
         self._known: KnownRelays | None = None
@@ -173,12 +176,14 @@ class Node:
         discovery.start_lan(self._random_bytes)
         if self._own is not None and options.discovery.uses("gossip"):
             discovery.start_gossip(links, circuits, self._random_bytes)
+            if self._engine is not None:
+                discovery.start_dht(self._engine, self._random_bytes)
             discovery.start_directory(circuits, self._random_bytes)
         self._tasks.start("keep cache", keep_cache(store, known.view))
         if phase is Phase.FULL and (options.ingress.socks_enabled or options.ingress.http_enabled):
             pool = self._start_client(store, known, circuits)
             is_told = self._own is not None or options.node.peers_folder is not None
-            if options.discovery.uses("circuits") and not is_told:
+            if not is_told:
                 discovery.start_fetching(circuits, pool.guards, pool, self._random_bytes)
             await self._start_device(pool)
         mode = options.node.mode or mode_of(is_relay=options.relay.enabled, is_exit=options.exit.enabled)
@@ -225,6 +230,7 @@ class Node:
             summary = ExitSummary(ports.kind == 0, ports.ranges)
         circuits.enable_relay(own.identity, own, known, self._exit)
         relay = options.relay
+        at = len(self._listen)
         plain = await self._listen_all(links, TransportKind.TCP, relay.listen, relay.advertise, "")
         hidden = await self._listen_all(
             links, TransportKind.HTX, relay.listen_htx, relay.advertise_htx, "_htx"
@@ -236,6 +242,14 @@ class Node:
             raise ConfigurationError(
                 "relay.advertise: missing; say under which host:port others reach this relay"
             )
+        if options.discovery.uses("dht") and options.node.peers_folder is None:
+            bound = [
+                host_and_port(text, "relay.listen") for text in self._listen[at : at + len(relay.listen)]
+            ]
+            self._engine = open_engine(bound, options.node.network)
+            if self._engine is not None:
+                self._undo.push_async_callback(self._engine.close)
+                capabilities |= Capability.DHT
         software = f"vigilnet {package_version('vigilnet')}"[:24]
 
         def describe() -> None:
@@ -282,6 +296,7 @@ class Node:
             self._random_bytes,
             guards,
             is_private_network=options.link.allow_private_addresses,
+            is_vouched=known.is_vouched,
         )
         self._undo.push_async_callback(pool.close)
         circuits.client.on_closed = pool.circuit_closed
@@ -412,6 +427,11 @@ class Node:
         if self._known is None or self._links is None:
             return None
         return Rooms(self._clock, self._known, self._links, self._our_circuits(), self._pool)
+
+    async def find_peer(self, peer_id: str) -> list[PeerStatus]:
+        """Return one relay, looked for in the DHT if it is not known; nothing if it is not found."""
+        await self._discovery_room().find(peer_id)
+        return [peer for peer in self.peers() if peer.peer_id == peer_id]
 
     def _discovery_room(self) -> Discovery:
         if self.discovery is None:

@@ -54,14 +54,17 @@ class DirectoryDialler:
         self._is_private_network = is_private_network
         self._avoided: dict[bytes, float] = {}
 
-    async def open(self) -> OpenDirectory:
+    async def open(self, capability: Capability = Capability.DIRECTORY) -> OpenDirectory:
         """Return a stream to a directory.
+
+        Args:
+            capability: what else it must offer.
 
         Raises:
             NoPathError: no relay that gives records is known.
             CircuitClosedError: the circuit could not be built.
         """
-        path = self._choose()
+        path = self._choose(capability | Capability.DIRECTORY)
         directory = path[-1]
         self._avoid(directory.identity)
         try:
@@ -75,11 +78,11 @@ class DirectoryDialler:
         source = Source(f"directory {directory.identity.hex()}", where, name="circuits")
         return OpenDirectory(circuit.mux.open_directory(), source, circuit.close)
 
-    def _choose(self) -> list[PeerRecord]:
+    def _choose(self, capability: Capability) -> list[PeerRecord]:
         now, relays = self._clock.now(), self._known.relays()
         avoided = frozenset(identity for identity, until in self._avoided.items() if until > now)
         for hops in range(self._hops, 1, -1):
-            request = PathRequest(hops, avoid=avoided, last=Capability.DIRECTORY)
+            request = PathRequest(hops, avoid=avoided, last=capability)
             try:
                 return choose_path(
                     relays,
@@ -88,10 +91,11 @@ class DirectoryDialler:
                     self._dice,
                     now,
                     is_private_network=self._is_private_network,
+                    is_vouched=self._known.is_vouched,
                 )
             except NoPathError:
                 continue
-        wanted = Capability.DIRECTORY | Capability.GUARD | Capability.RELAY
+        wanted = capability | Capability.GUARD | Capability.RELAY
         candidates = [record for record in relays if wanted in record.capabilities]
         if not candidates:
             raise NoPathError(f"directory: {len(relays)} relays known, none of them can be asked for others")

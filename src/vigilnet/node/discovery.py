@@ -3,24 +3,34 @@
 from collections.abc import Callable
 
 from vigilnet.base.clock import Clock
+from vigilnet.base.errors import ErrorKind, VigilnetError
+from vigilnet.node.dht import dht_service
 from vigilnet.node.directory_dialler import DirectoryDialler
 from vigilnet.node.invites import Invites
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.lan import Lan
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
-from vigilnet.peer.descriptor import Capability
+from vigilnet.peer.descriptor import Capability, PeerRecord
+from vigilnet.peer.identity import parse_peer_id
 from vigilnet.routing.circuits.service import CircuitPool
+from vigilnet.routing.discovery.dht import DhtEngine, identity_key
+from vigilnet.routing.discovery.dht_io import DhtService
 from vigilnet.routing.discovery.directory import Fetch, choose_items
 from vigilnet.routing.discovery.directory_io import DirectoryServer
 from vigilnet.routing.discovery.fetch_io import Fetcher
+from vigilnet.routing.discovery.find_io import PeerFinder
 from vigilnet.routing.discovery.service import GossipService
-from vigilnet.routing.discovery.wire import Item
+from vigilnet.routing.discovery.wire import Item, ItemType
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.link.service import LinkService
 
-_ROLES = (Capability.RELAY, Capability.GUARD, Capability.EXIT, Capability.DIRECTORY)
+
+class NoDhtError(VigilnetError):
+    """There is nothing to look in."""
+
+    kind = ErrorKind.REFUSED
 
 
 class Discovery:
@@ -43,6 +53,8 @@ class Discovery:
         self._directory: DirectoryServer | None = None
         self._lan: Lan | None = None
         self._fetcher: Fetcher | None = None
+        self._dht: DhtService | None = None
+        self._finder: PeerFinder | None = None
 
     def load(self) -> None:
         """Take in what the settings name; raises ConfigurationError."""
@@ -54,6 +66,26 @@ class Discovery:
         """Begin to look around on the LAN, if the profile says so; relays show themselves there."""
         self._lan = Lan(self._options, self._clock, self._known, self._own, random_bytes)
         self._lan.start()
+
+    async def find(self, peer_id: str) -> PeerRecord | None:
+        """Look for a relay by its id: in the table, then in the DHT (a client by circuits).
+
+        Raises:
+            RemoteProtocolError: not a peer id.
+            VigilnetError: nobody could be asked.
+        """
+        identity = parse_peer_id(peer_id)
+        record = self._known.get(identity)
+        if record is not None:
+            return record
+        if self._dht is not None:
+            found = await self._dht.find(identity_key(identity, self._options.node.network))
+            record = found[0] if found else None
+        elif self._finder is not None:
+            record = await self._finder.find(identity)
+        else:
+            raise NoDhtError("peer: not known, and this node has no DHT to look in (discovery.sources)")
+        return record
 
     def start_gossip(
         self, links: LinkService, circuits: CircuitService, random_bytes: Callable[[int], bytes]
@@ -80,6 +112,16 @@ class Discovery:
         known.listeners.append(gossip.peers_changed)
         gossip.start()
 
+    def start_dht(self, engine: DhtEngine, random_bytes: Callable[[int], bytes]) -> None:
+        """Join the DHT; relays only."""
+        if self._own is not None:
+            self._dht = dht_service(engine, self._known, self._own, self._options, self._clock, random_bytes)
+            self._dht.start()
+
+    async def _look_up(self, key: bytes) -> list[Item]:
+        found = await self._dht.find(key) if self._dht is not None else []
+        return [Item(ItemType.RECORD, record.encoded) for record in found]
+
     def start_directory(self, circuits: CircuitService, random_bytes: Callable[[int], bytes]) -> None:
         """Begin to give records to clients; relays only."""
         own, view = self._own, self._known.view
@@ -98,7 +140,9 @@ class Discovery:
                 has_prefix_limits=not self._options.link.allow_private_addresses,
             )
 
-        directory = self._directory = DirectoryServer(choose, self._clock)
+        directory = self._directory = DirectoryServer(
+            choose, self._clock, self._look_up if self._dht is not None else None
+        )
         circuits.relay.directory = directory.begin
 
     def start_fetching(
@@ -108,7 +152,7 @@ class Discovery:
         pool: CircuitPool,
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        """Begin to fetch records through circuits; clients only."""
+        """Begin to fetch records and to look for relays, through circuits; clients only."""
         dialler = DirectoryDialler(
             circuits,
             self._known,
@@ -118,18 +162,37 @@ class Discovery:
             hops=self._options.circuits.hops,
             is_private_network=self._options.link.allow_private_addresses,
         )
-        fetcher = self._fetcher = Fetcher(
-            dialler.open,
-            self._known.view,
-            lambda: pool.first_circuit_ms is not None,
-            self._clock,
-            random_bytes,
+        if self._options.discovery.uses("dht"):
+            self._finder = PeerFinder(
+                lambda: dialler.open(Capability.DHT),
+                self._known.view,
+                self._usable,
+                self._clock,
+                self._options.node.network,
+            )
+        if self._options.discovery.uses("circuits"):
+            fetcher = self._fetcher = Fetcher(
+                dialler.open,
+                self._known.view,
+                lambda: pool.first_circuit_ms is not None,
+                self._clock,
+                random_bytes,
+            )
+            self._known.listeners.append(fetcher.peers_changed)
+            fetcher.start()
+
+    def _usable(self, identity: bytes) -> PeerRecord | None:
+        """Return a relay's record if a client may use it for any hop."""
+        record = self._known.get(identity)
+        may = record is not None and (
+            self._options.link.allow_private_addresses or self._known.is_vouched(record)
         )
-        self._known.listeners.append(fetcher.peers_changed)
-        fetcher.start()
+        return record if may else None
 
     def own_changed(self) -> None:
         """We have issued a new record."""
+        if self._dht is not None:
+            self._dht.own_changed()
         if self._lan is not None:
             self._lan.own_changed()
         if self._gossip is not None:
@@ -139,6 +202,8 @@ class Discovery:
         """Stop what runs."""
         if self._lan is not None:
             await self._lan.close()
+        if self._dht is not None:
+            await self._dht.close()
         if self._fetcher is not None:
             await self._fetcher.close()
         if self._directory is not None:

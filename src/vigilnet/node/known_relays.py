@@ -9,7 +9,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
-from vigilnet.peer.sources import LAN_NAMES, Source
+from vigilnet.peer.sources import LAN_NAMES, Source, is_vouched
 from vigilnet.peer.view import EXPIRE_EACH_S, Outcome, PeerView, Verdict
 from vigilnet.traffic.circuit.messages import DestroyReason
 
@@ -82,6 +82,15 @@ class KnownRelays:
         record = self.view.get(identity)
         return record if record is not None and self._is_current(record) else None
 
+    def holds(self, encoded: bytes) -> PeerRecord | None:
+        """Return the record that `encoded` is, if it is the one that we hold of its identity."""
+        try:
+            shown = parse_record(encoded, self.view.network)
+        except RemoteProtocolError:
+            return None
+        record = self.get(shown.identity)
+        return record if record is not None and record.digest == shown.digest else None
+
     def relays(self) -> list[PeerRecord]:
         """Return every relay whose record is current."""
         return [
@@ -96,6 +105,10 @@ class KnownRelays:
     def is_on_lan(self, identity: bytes) -> bool:
         """Whether we heard of a relay on our own LAN."""
         return any(source.name in LAN_NAMES for source in self.view.sources(identity))
+
+    def is_vouched(self, record: PeerRecord) -> bool:
+        """Whether a record was not made for us alone: then it may be a later hop of our paths."""
+        return is_vouched(self.view.sources(record.identity))
 
     def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
         """Say why no circuit is extended to `identity`: we hold no record, or an older one."""

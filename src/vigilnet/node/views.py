@@ -24,6 +24,7 @@ _ROLES = (
     (Capability.GUARD, "guard"),
     (Capability.EXIT, "exit"),
     (Capability.DIRECTORY, "directory"),
+    (Capability.DHT, "dht"),
 )
 
 

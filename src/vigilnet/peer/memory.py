@@ -6,7 +6,7 @@ from typing import Final
 from vigilnet.base.codec import Value
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.descriptor import MAX_RECORD_SIZE, OnionKey, PeerRecord, parse_record
-from vigilnet.peer.sources import Source
+from vigilnet.peer.sources import LONE_NAMES, Source
 from vigilnet.peer.wire import read_array, read_map, read_octets, read_uint
 from vigilnet.peer.work import NONCE_SIZE, epoch_of
 
@@ -60,9 +60,8 @@ class Memory:
 
     def name_by(self, source: Source) -> None:
         """Note one more source of the record, if of another place: many of one must not crowd others out."""
-        if len(self.sources) < MAX_SOURCES_KEPT and source.place not in [
-            known.place for known in self.sources
-        ]:
+        places = [(known.place, known.name in LONE_NAMES) for known in self.sources]
+        if (source.place, source.name in LONE_NAMES) not in places and len(places) < MAX_SOURCES_KEPT:
             self.sources = (*self.sources, source)
 
     def updated(self, record: PeerRecord, source: Source, wall: int) -> "Memory":

@@ -5,6 +5,7 @@ work is checked at most 5 times a second for a source and 50 times in all, and a
 3 records without their work is not listened to for an hour.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ BAD_WORKS: Final = 3
 MUTED_S: Final = 3600.0
 MAX_SOURCES: Final = 4096  # our choice
 LAN_NAMES: Final = ("mdns", "beacon")
+LONE_NAMES: Final = ("mdns", "beacon", "dht", "directories")  # who may have made a record for us alone
 LAN_PLACE: Final = "lan"  # all that is heard on the LAN counts as one place
 
 
@@ -33,6 +35,18 @@ class Source:
     place: str = ""
     is_limited: bool = True
     name: str = ""
+
+
+def is_vouched(sources: Iterable[Source]) -> bool:
+    """Whether a record may be used for later hops of a client's path (docs/spec/peer.md section 6).
+
+    A record made for one client would make him known again. So it counts only if the user gave it, or it
+    came with a whole table of relays, or two places name the same one. (What a relay hears by links
+    and gossip it passes on: a record made for it alone comes out.)
+    """
+    listed = list(sources)
+    places = {source.place for source in listed if source.place}
+    return len(places) >= 2 or any(source.name not in LONE_NAMES for source in listed)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """How much of our time each source of records gets."""
 
 from vigilnet.peer import sources
-from vigilnet.peer.sources import Source, WorkBudget
+from vigilnet.peer.sources import LAN_PLACE, Source, WorkBudget, is_vouched
 
 ONE, TWO = Source("one"), Source("two")
 
@@ -69,3 +69,17 @@ def test_table_full_of_muted_sources_drops_the_oldest() -> None:
     assert len(budget._accounts) == sources.MAX_SOURCES
     assert not budget.is_muted(Source("0"), 1.0)
     assert budget.is_muted(Source("1"), 1.0)
+
+
+def test_one_place_that_may_have_made_a_record_for_us_does_not_vouch_for_it() -> None:
+    def found(*where: tuple[str, str]) -> bool:
+        return is_vouched([Source(f"{name} {place}", place, name=name) for name, place in where])
+
+    assert not found()
+    assert not found(("dht", "10.1.0.0/16"))
+    assert not found(("dht", "10.1.0.0/16"), ("directories", "10.1.0.0/16"))
+    assert not found(("mdns", LAN_PLACE), ("beacon", LAN_PLACE))
+    assert not found(("dht", ""), ("dht", ""))
+    assert found(("dht", "10.1.0.0/16"), ("dht", "10.2.0.0/16"))
+    assert found(("mdns", LAN_PLACE), ("circuits", "10.1.0.0/16"))
+    assert found(("invites", ""))

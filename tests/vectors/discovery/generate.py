@@ -9,6 +9,14 @@ from pathlib import Path
 from tests.support.vectors import protocol_vectors
 from vigilnet.peer.identity import Identity
 from vigilnet.routing.discovery.beacon import Datagram, Kind
+from vigilnet.routing.discovery.dht import (
+    Lookup,
+    country_tag,
+    identity_key,
+    network_number,
+    shard_of,
+    tag_key,
+)
 from vigilnet.routing.discovery.directory import Fetch
 from vigilnet.routing.discovery.inventory import digest_of
 from vigilnet.routing.discovery.invite import format_invite
@@ -77,6 +85,22 @@ def gossip() -> dict[str, object]:
     }
 
 
+def dht() -> dict[str, object]:
+    """Keys of one identity and of one tag, in two networks, and a request."""
+    identity = Identity.from_seed(SIGNER).public
+    return {
+        "identity": identity.hex(),
+        "identity_key": identity_key(identity).hex(),
+        "identity_key_lab": identity_key(identity, "lab").hex(),
+        "shard": shard_of(identity),
+        "exit_key": tag_key("exit", shard_of(identity)).hex(),
+        "exit_ch_key": tag_key(country_tag("CH"), shard_of(identity)).hex(),
+        "network_number": network_number(""),
+        "network_number_lab": network_number("lab"),
+        "lookup": Lookup(identity_key(identity)).encode().hex(),
+    }
+
+
 def lan() -> dict[str, object]:
     """What is said on a LAN: the beacon's datagrams, a record's TXT strings."""
     record = bytes.fromhex(protocol_vectors("record")[0]["record"])
@@ -90,7 +114,7 @@ def lan() -> dict[str, object]:
 
 def main() -> None:
     """Write every file."""
-    for name, make in (("invite", invites), ("gossip", gossip), ("lan", lan)):
+    for name, make in (("invite", invites), ("gossip", gossip), ("lan", lan), ("dht", dht)):
         (FOLDER / f"{name}.json").write_text(json.dumps(make(), indent=1) + "\n")
 
 

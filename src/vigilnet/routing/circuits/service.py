@@ -62,6 +62,7 @@ class CircuitPool:
         random_bytes: chance.
         guards: our guards so far.
         is_private_network: see `choose_path`.
+        is_vouched: see `choose_path`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class CircuitPool:
         guards: Guards,
         *,
         is_private_network: bool,
+        is_vouched: Callable[[PeerRecord], bool] = lambda record: True,
     ) -> None:
         self._circuits = circuits
         self._relays = relays
@@ -82,6 +84,7 @@ class CircuitPool:
         self._dice = Dice(random_bytes)
         self.guards = guards
         self._is_private_network = is_private_network
+        self._is_vouched = is_vouched
         self.pool = Pool(options, clock.now)
         self._tasks = TaskGroup("circuit pool")
         self._changed = asyncio.Event()
@@ -437,6 +440,7 @@ class CircuitPool:
             self._dice,
             now,
             is_private_network=self._is_private_network,
+            is_vouched=self._is_vouched,
         )
 
     def _build_failed(self, path: list[PeerRecord], error: NoPathError | CircuitClosedError) -> None:

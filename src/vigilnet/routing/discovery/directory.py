@@ -1,6 +1,7 @@
 """Records through a circuit: what a client asks, what a relay answers (docs/spec/discovery.md section 6).
 
     request = u8 16 ‖ u16 6 ‖ u32 since ‖ u16 at most          one a stream, then FIN
+            | u8 17 ‖ u16 20 ‖ key                             of the DHT (`dht`)
     answer  = frames of kind ITEMS (`wire`), back to back, then FIN
 
 The request says nothing of what the client has: that would tell it from others. `since` is a multiple
@@ -14,6 +15,7 @@ from typing import Final, Self
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.kdf import sha256
 from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.routing.discovery.dht import LOOKUP, LOOKUP_SIZE, Lookup
 from vigilnet.routing.discovery.limits import within_prefixes
 from vigilnet.routing.discovery.wire import (
     HEAD_SIZE,
@@ -69,6 +71,19 @@ class Fetch:
         if since % GRID_S:
             raise RemoteProtocolError("fetch: since is not on the grid")
         return cls(since, int.from_bytes(octets[7:9], "big"))
+
+
+def parse_request(octets: bytes) -> Fetch | Lookup | None:
+    """Return the request that a client has written so far; None while there is more to come.
+
+    Raises:
+        RemoteProtocolError: no request, or more than one.
+    """
+    kind = Fetch if octets[:1] == bytes((FETCH,)) else Lookup
+    size = REQUEST_SIZE if kind is Fetch else LOOKUP_SIZE
+    if len(octets) < size and octets[:1] in (b"", bytes((FETCH,)), bytes((LOOKUP,))):
+        return None
+    return kind.decode(octets)
 
 
 def choose_items(

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.routing.discovery.directory import REQUEST_SIZE, Fetch
+from vigilnet.base.tasks import TaskGroup
+from vigilnet.routing.discovery.dht import Lookup
+from vigilnet.routing.discovery.directory import Fetch, parse_request
 from vigilnet.routing.discovery.limits import Bucket
 from vigilnet.routing.discovery.wire import Item, encode_frame, pack_items
 from vigilnet.traffic.stream.stream import Stream
@@ -26,10 +28,18 @@ class DirectoryServer:
     Args:
         choose: gives the items that answer a request.
         clock: time.
+        look_up: gives what the DHT has under a key; None where we are not in it.
     """
 
-    def __init__(self, choose: Callable[[Fetch], list[Item]], clock: Clock) -> None:
+    def __init__(
+        self,
+        choose: Callable[[Fetch], list[Item]],
+        clock: Clock,
+        look_up: Callable[[bytes], Awaitable[list[Item]]] | None = None,
+    ) -> None:
         self._choose = choose
+        self._look_up = look_up
+        self._tasks = TaskGroup("directory")
         self._clock = clock
         self._bucket = Bucket(ANSWER_BURST, ANSWER_RATE, clock.now())
         self._served: set[_Answering] = set()
@@ -45,11 +55,20 @@ class DirectoryServer:
         stream.accept()
         stream.set_consumer(answering)
 
-    def choose(self, octets: bytes) -> deque[bytes]:
-        """Return the frames that answer a request; raises RemoteProtocolError if it is none."""
-        frames = pack_items(self._choose(Fetch.decode(octets)))
+    def answer(self, request: Fetch | Lookup, answering: "_Answering") -> None:
+        """Answer a request, now or once the DHT has."""
         self.answers += 1
-        return deque(map(encode_frame, frames))
+        if isinstance(request, Fetch):
+            answering.answer(self._choose(request))
+        elif self._look_up is None:
+            answering.stream.close(EndReason.REFUSED)
+        else:
+            self._tasks.start("look up", self._answer_later(self._look_up, request.key, answering))
+
+    async def _answer_later(
+        self, look_up: Callable[[bytes], Awaitable[list[Item]]], key: bytes, answering: "_Answering"
+    ) -> None:
+        answering.answer(await look_up(key))
 
     def ended(self, answering: "_Answering") -> None:
         """A stream is over."""
@@ -57,6 +76,7 @@ class DirectoryServer:
 
     def close(self) -> None:
         """End all streams."""
+        self._tasks.cancel()
         for answering in list(self._served):
             answering.stream.close(EndReason.CLOSING)
 
@@ -69,6 +89,7 @@ class _Answering:
         self._server = server
         self._request = bytearray()
         self._frames: deque[bytes] | None = None
+        self._has_asked = self._is_over = False
         self._timer = asyncio.get_running_loop().call_later(SERVE_S, stream.close, EndReason.TIMEOUT)
 
     def connected(self, address: str, ttl: int) -> None:
@@ -76,19 +97,27 @@ class _Answering:
 
     def data_received(self, data: memoryview) -> None:
         self.stream.consumed(len(data))
-        self._request += data
-        if len(self._request) > REQUEST_SIZE or self._frames is not None:
+        if self._has_asked:
             self.stream.close(EndReason.REFUSED)
-        elif len(self._request) == REQUEST_SIZE:
-            try:
-                self._frames = self._server.choose(bytes(self._request))
-            except RemoteProtocolError:
-                self.stream.close(EndReason.REFUSED)
-                return
+            return
+        self._request += data
+        try:
+            request = parse_request(bytes(self._request))
+        except RemoteProtocolError:
+            self.stream.close(EndReason.REFUSED)
+            return
+        if request is not None:
+            self._has_asked = True
+            self._server.answer(request, self)
+
+    def answer(self, items: list[Item]) -> None:
+        """Send the answer as fast as the client takes it."""
+        if not self._is_over:
+            self._frames = deque(map(encode_frame, pack_items(items)))
             self.writable()
 
     def eof_received(self) -> None:
-        if self._frames is None:
+        if not self._has_asked:
             self.stream.close(EndReason.REFUSED)
 
     def writable(self) -> None:
@@ -100,4 +129,5 @@ class _Answering:
     def stream_closed(self, reason: EndReason) -> None:
         self._timer.cancel()
         self._frames = None
+        self._is_over = True
         self._server.ended(self)

@@ -132,19 +132,8 @@ class Fetcher:
 
     async def _fetch(self, request: Fetch) -> None:
         directory = await self._open_directory()
-        reading = _Reading(directory.stream)
-        try:
-            directory.stream.set_consumer(reading)
-            directory.stream.write(request.encode())
-            directory.stream.write_eof()
-            async with asyncio.timeout(FETCH_S):
-                await reading.wait_end()
-        except TimeoutError:
-            raise FetchFailedError("directory: does not answer in time") from None
-        finally:
-            directory.stream.close(EndReason.DONE)
-            directory.close()
-        await self._offer_all(reading.items, directory.source)
+        items = await ask(directory, request.encode())
+        await self._offer_all(items, directory.source)
         self.fetched += 1
 
     async def _offer_all(self, items: deque[Item], source: Source) -> None:
@@ -173,6 +162,28 @@ class Fetcher:
             return self._table.offer_proof(*decode_proof(item.octets), source, wall, now)
         except RemoteProtocolError as error:
             return Verdict(Outcome.MALFORMED, str(error))
+
+
+async def ask(directory: OpenDirectory, request: bytes) -> deque[Item]:
+    """Return what a directory answers, and let its circuit go.
+
+    Raises:
+        FetchFailedError: no answer.
+        RemoteProtocolError: a bad one.
+    """
+    reading = _Reading(directory.stream)
+    try:
+        directory.stream.set_consumer(reading)
+        directory.stream.write(request)
+        directory.stream.write_eof()
+        async with asyncio.timeout(FETCH_S):
+            await reading.wait_end()
+    except TimeoutError:
+        raise FetchFailedError("directory: does not answer in time") from None
+    finally:
+        directory.stream.close(EndReason.DONE)
+        directory.close()
+    return reading.items
 
 
 class _Reading:

@@ -7,7 +7,7 @@ from typing import Final
 
 from vigilnet.base.errors import ConfigurationError
 
-SOURCES: Final = ("cache", "invites", "welcome", "gossip", "circuits", "mdns", "beacon", "directories")
+SOURCES: Final = ("cache", "invites", "welcome", "gossip", "circuits", "dht", "mdns", "beacon", "directories")
 
 
 class Profile(Enum):

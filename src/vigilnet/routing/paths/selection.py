@@ -112,6 +112,7 @@ def choose_path(
     now: float,
     *,
     is_private_network: bool = False,
+    is_vouched: Callable[[PeerRecord], bool] = lambda record: True,
 ) -> list[PeerRecord]:
     """Return the relays of a new path, guard first.
 
@@ -122,6 +123,7 @@ def choose_path(
         dice: chance.
         now: monotonic seconds.
         is_private_network: relays of a lab or LAN share prefixes: that rule is off.
+        is_vouched: whether a record was not made for us alone; later hops must be so.
 
     Raises:
         NoPathError: too few relays, or none that serves the port.
@@ -129,9 +131,10 @@ def choose_path(
     if not 1 <= request.hops <= MAX_HOPS:
         raise NoPathError(f"path: {request.hops} hops, expected 1 to {MAX_HOPS}")
     known = [record for record in records if Capability.RELAY in record.capabilities]
-    exits = [record for record in known if _serves(record, request)]
+    later = known if is_private_network or request.hops == 1 else [r for r in known if is_vouched(r)]
+    exits = [record for record in later if _serves(record, request)]
     if not exits:
-        raise NoPathError(_missing_exit(known, request))
+        raise NoPathError(_missing_exit(later, request))
     if request.hops == 1:
         return [dice.pick(exits)]
     rules = _Rules(is_private_network)
@@ -146,7 +149,7 @@ def choose_path(
         raise NoPathError(f"path: {len(known)} relays known, none of them can be the first hop")
     path = [guards.choose(candidates, dice, now)]
     last = dice.pick([record for record in exits if rules.fit(record, path)])
-    usable = [record for record in known if record.identity not in request.avoid]
+    usable = [record for record in later if record.identity not in request.avoid]
     while len(path) < request.hops - 1:
         middles = [record for record in usable if rules.fit(record, [*path, last])]
         if not middles:

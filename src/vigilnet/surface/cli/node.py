@@ -34,6 +34,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         command = commands.add_parser(name, help=text, description=text)
         add_node_arguments(command)
         command.set_defaults(command=action)
+        if name == "peers":
+            command.add_argument("--find", metavar="PEER-ID", help="look for this one, in the DHT if need be")
     version = commands.add_parser("version", help="the version of this program")
     version.add_argument("--json", action="store_true", help="JSON for programs")
     version.set_defaults(command=show_version)
@@ -133,7 +135,7 @@ def show_streams(arguments: argparse.Namespace) -> ExitCode:
 def show_peers(arguments: argparse.Namespace) -> ExitCode:
     """Print the relays that the node knows."""
     with client_of(arguments) as control:
-        peers = control.peers()
+        peers = control.find_peer(arguments.find) if arguments.find else control.peers()
     if arguments.json:
         write_json(peers)
     elif peers:
@@ -144,7 +146,8 @@ def show_peers(arguments: argparse.Namespace) -> ExitCode:
         ]  # fmt: skip
         write_table(("PEER", "ROLES", "FOUND BY", "DIALLED", "GOOD UNTIL"), rows)
     else:
-        write("no relays known: give the node an invite (vigilnet invite add)")
+        none = "no relays known: give the node an invite (vigilnet invite add)"
+        write("not found" if arguments.find else none)
     return ExitCode.OK
 
 

@@ -95,6 +95,10 @@ class ControlClient:
         """The relays that the node knows."""
         return read(tuple[models.Peer, ...], self.call("peers"))
 
+    def find_peer(self, peer_id: str) -> tuple[models.Peer, ...]:
+        """The relay with this id, looked for if it is not known; empty if it is not found."""
+        return read(tuple[models.Peer, ...], self.call("find-peer", {"peer_id": peer_id}))
+
     def new_identity(self) -> models.NewIdentity:
         """Have new streams take new circuits."""
         return read(models.NewIdentity, self.call("new-identity"))

@@ -107,6 +107,13 @@ class PeerParams:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedParams:
+    """Which relay."""
+
+    peer_id: Annotated[str, "12D3KooW..."] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UriParams:
     """An invite."""
 
@@ -175,6 +182,8 @@ _ALL: Final = (
     Operation("streams", "the node's own streams", tuple[models.Stream, ...]),
     Operation("paths", "the paths in use and ready, with who sees what", tuple[models.Path, ...]),
     Operation("peers", "the relays that the node knows, direct or relayed and why", tuple[models.Peer, ...]),
+    Operation("find-peer", "one relay, looked for in the DHT if it is not known",
+              tuple[models.Peer, ...], WantedParams),
     Operation("exits", "where one can leave", models.Exits, ExitsParams),
     Operation("settings", "every option, its value and where that was set", models.Settings),
     Operation("traffic", "the last minute, second by second", models.TrafficHistory),

@@ -28,6 +28,7 @@ from vigilnet.surface.control.operations import (
     Role,
     SessionParams,
     UriParams,
+    WantedParams,
     WatchParams,
 )
 from vigilnet.surface.control.schema import ControlError, ErrorCode, plain, read, without_private
@@ -56,7 +57,8 @@ class Steering:
         self.showing = Showing(host)
         self._handlers: dict[str, Handler] = {
             "version": self._version_of, "status": self._status, "circuits": self._circuits,
-            "streams": self._streams, "paths": self._paths, "peers": self._peers, "exits": self._exits,
+            "streams": self._streams, "paths": self._paths, "peers": self._peers,
+            "find-peer": self._find_peer, "exits": self._exits,
             "settings": self._settings, "traffic": self._traffic, "logs": self._logs,
             "doctor": self._doctor, "new-identity": self._new_identity, "new-path": self._new_path,
             "close-circuit": self._close_circuit, "set-hops": self._set_hops, "set-exit": self._set_exit,
@@ -247,6 +249,9 @@ class Steering:
 
     async def _invite(self, params: PeerParams) -> object:
         return self._host.node.invite(params.peer_id)
+
+    async def _find_peer(self, params: WantedParams) -> object:
+        return await self._host.node.find_peer(params.peer_id)
 
     async def _add_invite(self, params: UriParams) -> object:
         return self._host.node.add_invite(params.uri)

@@ -8,6 +8,7 @@ import pytest
 from tests.support.directory_pair import DirectoryPair
 from tests.support.targets import Reader
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
+from vigilnet.routing.discovery.dht import Lookup
 from vigilnet.routing.discovery.directory import AnswerReader, Fetch
 from vigilnet.routing.discovery.directory_io import ANSWER_BURST, MAX_SERVED, SERVE_S, DirectoryServer
 from vigilnet.routing.discovery.wire import Item, ItemType
@@ -133,5 +134,35 @@ def test_closing_ends_what_is_under_way() -> None:
         net.server.close()
         await asyncio.sleep(0.1)
         assert reader.ended is EndReason.CLOSING
+
+    play(scenario)
+
+
+def test_a_relay_that_is_not_in_the_dht_refuses_to_look_up() -> None:
+    async def scenario(net: Setting) -> None:
+        reader = net.ask(Lookup(bytes(20)).encode())
+        await asyncio.sleep(0.1)
+        assert reader.ended is EndReason.REFUSED
+
+    play(scenario)
+
+
+def test_a_client_that_does_not_wait_for_the_dht_is_forgotten() -> None:
+    async def scenario(net: Setting) -> None:
+        async def look_up(key: bytes) -> list[Item]:
+            await asyncio.sleep(3)
+            return ITEMS[:1]
+
+        net.server._look_up = look_up
+        reader = net.ask(Lookup(bytes(20)).encode())
+        await asyncio.sleep(1)
+        reader.stream.close(EndReason.DONE)
+        await asyncio.sleep(5)
+        assert not net.server._served
+        assert net.server._tasks.failures == []
+        assert len(net.server._tasks) == 0
+        reader = net.ask(Lookup(bytes(20)).encode())
+        await asyncio.sleep(5)
+        assert list(AnswerReader().feed(bytes(reader.data))) == ITEMS[:1]
 
     play(scenario)

@@ -268,3 +268,22 @@ def test_any_choice_is_a_path_or_says_why(hops: int, count: int, seed: str) -> N
         return
     assert len(set(path)) == hops
     assert all(left % 7 != right % 7 for left, right in pairwise(path))
+
+
+def test_a_record_that_may_have_been_made_for_us_alone_is_at_most_a_guard() -> None:
+    relays = [relay(number) for number in range(1, 8)]
+    lone = relays[0].identity
+
+    def path(*, is_private_network: bool = False, hops: int = 3) -> list[int]:
+        chosen = choose_path(
+            relays, PathRequest(hops), Guards(), dice, 0.0, is_private_network=is_private_network,
+            is_vouched=lambda record: record.identity != lone,
+        )  # fmt: skip
+        return [int.from_bytes(record.identity, "big") for record in chosen]
+
+    dice = Dice(counted_bytes("lone"))
+    paths = [path() for _ in range(200)]
+    assert any(one[0] == 1 for one in paths)
+    assert not any(1 in one[1:] for one in paths)
+    assert any(1 in path(is_private_network=True)[1:] for _ in range(100))
+    assert any(path(hops=1) == [1] for _ in range(100))

@@ -131,3 +131,10 @@ def test_peers_for_programs(folder: str, capsys: pytest.CaptureFixture[str]) -> 
     first, second = as_json(capsys, "peers", "--state-folder", folder)
     assert (first["found_by"], first["is_linked"]) == (["invites", "gossip"], True)
     assert (second["roles"], second["is_reached"]) == (["relay", "exit"], False)
+
+
+def test_one_relay_is_looked_for(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["peers", "--state-folder", folder, "--find", "12D3KooWstranger"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("stranger  relay, exit  mdns ")
+    assert main(["peers", "--state-folder", folder, "--find", "12D3KooWnobody"]) == 0
+    assert capsys.readouterr().out == "not found\n"

@@ -21,6 +21,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "reset-option": {"key": "circuits.idle_s"},
     "add-invite": {"uri": "vigilnet:AAAA"},
     "exits": {"port": 443},
+    "find-peer": {"peer_id": "12D3KooWstranger"},
     "device": {"action": "status"},
 }
 

@@ -1,0 +1,107 @@
+"""OpenDHT as our `DhtEngine`: its threads call back, we hand everything to the event loop."""
+
+import asyncio
+import socket
+
+import opendht
+
+from vigilnet.base.errors import EnvironmentRefusedError
+
+
+class OpenDhtEngine:
+    """One OpenDHT node on a UDP port; make it inside the running loop.
+
+    Args:
+        host4: IPv4 address to listen at, or "" for none.
+        host6: IPv6 address to listen at, or "" for none.
+        port: UDP port.
+        network: number of the network; nodes of other numbers are not heard.
+
+    Raises:
+        EnvironmentRefusedError: the port cannot be had.
+    """
+
+    def __init__(self, host4: str, host6: str, port: int, network: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._is_closed = False
+        self._values: dict[bytes, opendht.Value] = {}
+        config = opendht.DhtConfig()
+        config.setNetwork(network)
+        self._runner = opendht.DhtRunner()
+        # OpenDHT ends the whole process when it cannot have its port, so we try first.
+        _try_port(socket.AF_INET, host4, port)
+        _try_port(socket.AF_INET6, host6, port)
+        self._runner.run(port=port, ipv4=host4, ipv6=host6, config=config)
+
+    @property
+    def port(self) -> int:
+        """The UDP port in use."""
+        return int(str(self._runner.getBound()).rpartition(":")[2] or 0)
+
+    def bootstrap(self, host: str, port: int) -> None:
+        """See `DhtEngine`."""
+        self._runner.bootstrap(host, str(port))
+
+    def is_joined(self) -> bool:
+        """See `DhtEngine`."""
+        return any("good" in self._runner.getRoutingTablesLog(family) for family in (2, 10))
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """See `DhtEngine`."""
+        self.withdraw(key)
+        self._values[key] = opendht.Value(value)
+        self._runner.put(_hash(key), self._values[key], permanent=True)
+
+    def withdraw(self, key: bytes) -> None:
+        """See `DhtEngine`."""
+        value = self._values.pop(key, None)
+        if value is not None:
+            self._runner.cancelPut(_hash(key), value)
+
+    async def get(self, key: bytes, at_most: int, timeout_s: float) -> list[bytes]:
+        """See `DhtEngine`."""
+        found: list[bytes] = []
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def finish() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def got(value: opendht.Value) -> bool:
+            found.append(bytes(value.data))
+            return len(found) < at_most
+
+        def ended(is_ok: bool, nodes: object) -> None:
+            self._loop.call_soon_threadsafe(finish)
+
+        self._runner.get(_hash(key), got, ended)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await done
+        except TimeoutError:
+            pass  # what came until now is what there is
+        return found[:at_most]
+
+    async def close(self) -> None:
+        """See `DhtEngine`."""
+        if not self._is_closed:
+            self._is_closed = True
+            await asyncio.to_thread(self._runner.join)
+
+
+def _try_port(family: socket.AddressFamily, host: str, port: int) -> None:
+    if not host:
+        return
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as trial:
+            if family == socket.AF_INET6:
+                trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            trial.bind((host, port))
+    except OSError as error:
+        raise EnvironmentRefusedError(
+            f"dht: UDP port {port} cannot be had ({error.strerror}); stop what uses it, or listen elsewhere"
+        ) from error
+
+
+def _hash(key: bytes) -> opendht.InfoHash:
+    return opendht.InfoHash(key.hex().encode())
