@@ -9,6 +9,7 @@ from vigilnet.routing.discovery.stock import Stock
 from vigilnet.routing.discovery.wire import MAX_WANT, pack_entry, split_entry
 
 MAX_ALTERNATES: Final = 3
+HURRY: Final = 4.0  # so many times sooner we give up on who did not deliver the last time
 
 
 @dataclass
@@ -53,11 +54,21 @@ class Asking:
         for key, version in map(split_entry, entries):
             asked = self._asked.get(key)
             if asked is not None and asked.version >= version:
-                if asked.neighbour is not neighbour and len(asked.others) < MAX_ALTERNATES:
-                    asked.others.append(neighbour.identity)
+                self._has_as_well(key, asked, neighbour, now)
             elif len(neighbour.queue) < MAX_QUEUE:
                 neighbour.queue[key] = max(version, neighbour.queue.get(key, 0))
         self.ask(neighbour, now)
+
+    def _has_as_well(self, key: bytes, asked: _Asked, neighbour: Neighbour, now: float) -> None:
+        """Note who could be asked next; or ask it at once, if it keeps its word and the first did not."""
+        if asked.neighbour is neighbour or neighbour.identity in asked.others:
+            return
+        if asked.neighbour.broken and not neighbour.broken:
+            asked.others.insert(0, neighbour.identity)
+            del asked.others[MAX_ALTERNATES:]
+            self._ask_another(key, asked, now)
+        elif len(asked.others) < MAX_ALTERNATES:
+            asked.others.append(neighbour.identity)
 
     def ask(self, neighbour: Neighbour, now: float) -> None:
         """Ask for as much as may be under way, and as many strangers as their work may be checked."""
@@ -75,17 +86,20 @@ class Asking:
             del neighbour.queue[key]
             if under_way is not None:
                 under_way.neighbour.asked = max(0, under_way.neighbour.asked - 1)
-            self._asked[key] = _Asked(version, neighbour, now + self._ask_s)
+            patience = self._ask_s / HURRY if neighbour.broken else self._ask_s
+            self._asked[key] = _Asked(version, neighbour, now + patience)
             neighbour.asked += 1
             keys.append(key)
         if keys:
             self._send(neighbour, tuple(keys), now)
 
-    def came(self, key: bytes, version: int) -> None:
-        """An item came, whatever became of it."""
+    def came(self, key: bytes, version: int, neighbour: Neighbour) -> None:
+        """An item came from a neighbour, whatever became of it."""
         asked = self._asked.get(key)
         if asked is not None and asked.version <= version:
             del self._asked[key]
+            if asked.neighbour is neighbour:
+                neighbour.broken = 0
         self._later.discard(key)
 
     def put_off(self, neighbour: Neighbour, key: bytes, version: int) -> None:
@@ -99,6 +113,7 @@ class Asking:
         """Ask others for what was not delivered."""
         for key, asked in list(self._asked.items()):
             if now >= asked.due:
+                asked.neighbour.broken += 1
                 self._ask_another(key, asked, now)
 
     def left(self, neighbour: Neighbour, now: float) -> None:
@@ -112,9 +127,11 @@ class Asking:
     def _ask_another(self, key: bytes, asked: _Asked, now: float) -> None:
         del self._asked[key]
         asked.neighbour.asked = max(0, asked.neighbour.asked - 1)
-        for identity in asked.others:
+        for place, identity in enumerate(asked.others, 1):
             other = self._neighbours.get(identity)
             if other is not None and not other.is_muted(now) and len(other.queue) < MAX_QUEUE:
                 other.queue[key] = asked.version
                 self.ask(other, now)
+                if key in self._asked:
+                    self._asked[key].others = asked.others[place:]
                 return

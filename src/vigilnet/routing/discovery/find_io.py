@@ -12,7 +12,7 @@ from vigilnet.routing.discovery.dht import Lookup, identity_key
 from vigilnet.routing.discovery.fetch_io import OpenDirectory, Table, ask
 from vigilnet.routing.discovery.wire import ItemType
 
-MAX_ASKED: Final = 3  # relays, one after the other
+MAX_ASKED: Final = 6  # relays, one after the other: with 30 % liars two good ones are among them
 MAX_TAKEN: Final = 4  # records of one answer: an identity has one
 
 _log = get_logger(__name__)
@@ -44,7 +44,7 @@ class PeerFinder:
         self._network = network
 
     async def find(self, identity: bytes) -> PeerRecord | None:
-        """Return a relay's record, from the table or by up to three look-ups; None if it is not found.
+        """Return a relay's record, from the table or by up to six look-ups; None if it is not found.
 
         Raises:
             VigilnetError: nobody could be asked.

@@ -50,7 +50,7 @@ class Pace:
     look_s: float = 1.0  # from a change of the table by others to our noticing
     sweep_s: float = 60.0  # between two full looks at the table
     tick_s: float = 0.25  # while something waits
-    ask_s: float = 10.0  # then another neighbour is asked
+    ask_s: float = 4.0  # then another neighbour is asked
     fanout: int = 6
 
 
@@ -179,7 +179,7 @@ class Gossip:
         if judged is None:
             self._blame(neighbour, now)
             return
-        self._asking.came(judged.key, judged.version)
+        self._asking.came(judged.key, judged.version, neighbour)
         if judged.is_fault:
             self._blame(neighbour, now)
         elif judged.verdict.outcome is Outcome.LATER:

@@ -38,6 +38,7 @@ class Neighbour:
     asked: int = 0  # items under way to us
     faults: int = 0
     muted_until: float = float("-inf")
+    broken: int = 0  # items that it announced and did not deliver, since it last delivered one
     unanswered: int = 0  # comparisons that we began since it last said anything
     octets_sent: int = 0
     octets_received: int = 0

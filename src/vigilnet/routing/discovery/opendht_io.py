@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-import opendht
+import opendht  # type: ignore[import-untyped]  # it has no types of its own
 
 from vigilnet.base.errors import EnvironmentRefusedError
 

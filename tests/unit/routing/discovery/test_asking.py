@@ -2,7 +2,7 @@
 
 from vigilnet.peer.sources import CHECKS_PER_SOURCE_S, Source
 from vigilnet.peer.view import PeerView
-from vigilnet.routing.discovery.asking import MAX_ALTERNATES, Asking
+from vigilnet.routing.discovery.asking import HURRY, MAX_ALTERNATES, Asking
 from vigilnet.routing.discovery.neighbour import MAX_QUEUE, WINDOW, Neighbour
 from vigilnet.routing.discovery.stock import Stock
 from vigilnet.routing.discovery.wire import pack_entry
@@ -59,7 +59,7 @@ def test_a_newer_version_is_asked_for_although_an_older_one_is_under_way() -> No
     net.asking.want(net.b, [entry(7, 2)], 0.0)
     assert net.asked() == [("a", KEY), ("b", KEY)]
     assert (net.a.asked, net.b.asked) == (0, 1)
-    net.asking.came(KEY, 1)
+    net.asking.came(KEY, 1, net.a)
     assert len(net.asking) == 1
 
 
@@ -67,7 +67,7 @@ def test_what_came_is_not_asked_again() -> None:
     net = Setting()
     net.asking.want(net.a, [entry(7)], 0.0)
     net.asking.want(net.b, [entry(7)], 0.0)
-    net.asking.came(KEY, 1)
+    net.asking.came(KEY, 1, net.a)
     net.asking.overdue(100.0)
     assert net.asked() == [("a", KEY)]
     assert len(net.asking) == 0
@@ -76,7 +76,7 @@ def test_what_came_is_not_asked_again() -> None:
 def test_an_older_version_than_asked_does_not_count_as_delivered() -> None:
     net = Setting()
     net.asking.want(net.a, [entry(7, 5)], 0.0)
-    net.asking.came(KEY, 4)
+    net.asking.came(KEY, 4, net.a)
     assert len(net.asking) == 1
 
 
@@ -105,7 +105,7 @@ def test_no_more_is_under_way_than_the_window() -> None:
     net.asking.want(net.a, [entry(number) for number in range(1000)], 0.0)
     assert len(net.asked()) == WINDOW
     assert net.a.asked == WINDOW
-    net.asking.came(entry(0)[:8], 1)
+    net.asking.came(entry(0)[:8], 1, net.a)
     net.a.asked -= 1
     net.asking.ask(net.a, 0.1)
     assert net.asked() == [("a", entry(WINDOW)[:8])]
@@ -137,7 +137,7 @@ def test_what_could_not_be_judged_yet_is_asked_for_again_at_that_pace() -> None:
     net.a.strangers.take(CHECKS_PER_SOURCE_S, 0.0)
     net.asking.want(net.a, [entry(7)], 0.0)
     assert net.asked() == [("a", KEY)]
-    net.asking.came(KEY, 1)
+    net.asking.came(KEY, 1, net.a)
     net.asking.put_off(net.a, KEY, 1)
     net.asking.ask(net.a, 0.1)
     assert net.asked() == []
@@ -153,3 +153,42 @@ def test_memory_for_what_was_put_off_is_bounded() -> None:
     net.neighbours.clear()
     net.asking.left(net.a, 1.0)
     assert not net.asking._later
+
+
+def test_all_who_announced_it_are_asked_in_turn() -> None:
+    net = Setting()
+    for neighbour in (net.a, net.b, net.c):
+        net.asking.want(neighbour, [entry(7)], 0.0)
+    for now in (ASK_S, 2 * ASK_S):
+        net.asking.overdue(now)
+    assert net.asked() == [("a", KEY), ("b", KEY), ("c", KEY)]
+
+
+def test_who_did_not_deliver_is_given_less_time_until_it_does() -> None:
+    net = Setting()
+    net.asking.want(net.a, [entry(7)], 0.0)
+    net.asking.overdue(ASK_S)
+    net.asking.want(net.a, [entry(8)], 100.0)
+    net.asking.want(net.b, [entry(9)], 100.0)
+    net.asking.overdue(100.0 + ASK_S / HURRY)
+    assert net.a.asked == 0
+    assert net.b.asked == 1
+    net.asking.want(net.a, [entry(10)], 200.0)
+    net.asking.came(entry(10)[:8], 1, net.b)
+    assert net.a.broken == 2
+    net.asking.want(net.a, [entry(11)], 200.0)
+    net.asking.came(entry(11)[:8], 1, net.a)
+    assert net.a.broken == 0
+
+
+def test_who_keeps_its_word_is_asked_at_once_in_place_of_who_does_not() -> None:
+    net = Setting()
+    net.a.broken = 1
+    net.asking.want(net.a, [entry(7)], 0.0)
+    net.asking.want(net.b, [entry(7)], 0.0)
+    net.asking.want(net.c, [entry(7)], 0.0)
+    net.asking.want(net.c, [entry(7)], 0.0)
+    assert net.asked() == [("a", KEY), ("b", KEY)]
+    net.asking.overdue(ASK_S)
+    net.asking.overdue(2 * ASK_S)
+    assert net.asked() == [("c", KEY)]
