@@ -143,8 +143,8 @@ class Node:
             self._own = OwnRecord(
                 store, self._clock, self._random_bytes, options.node.network, options.node.work_bits
             )
-        transports = self._transports = NodeTransports(
-            options, store, self.state_folder, self._clock, self._random_bytes
+        transports = self._transports = await asyncio.to_thread(
+            NodeTransports, options, store, self.state_folder, self._clock, self._random_bytes
         )
         self._undo.push_async_callback(transports.close)
         known = self._known = self._open_records(store)
@@ -229,15 +229,18 @@ class Node:
             ports = exits.policy.summary()
             summary = ExitSummary(ports.kind == 0, ports.ranges)
         circuits.enable_relay(own.identity, own, known, self._exit)
+        await self._start_origin(known, transports.htx)
         relay = options.relay
         at = len(self._listen)
         plain = await self._listen_all(links, TransportKind.TCP, relay.listen, relay.advertise, "")
         hidden = await self._listen_all(
             links, TransportKind.HTX, relay.listen_htx, relay.advertise_htx, "_htx"
         )
+        htx = transports.htx
+        if relay.listen_htx and not hidden:
+            hidden = htx.advertised(host_and_port(self._listen[-1], "relay.listen_htx")[1])
         others = await transports.listen(links)
         self._listen += transports.listening
-        htx = transports.htx
         if not plain and not hidden and not others:
             raise ConfigurationError(
                 "relay.advertise: missing; say under which host:port others reach this relay"
@@ -261,6 +264,17 @@ class Node:
         own.refresh()
         self._publish(own)
         self._tasks.start("keep record", self._keep_record(own, htx, describe))
+
+    async def _start_origin(self, known: KnownRelays, htx: NodeHtx) -> None:
+        """Begin to look at the web server behind us, if there is one."""
+        view = known.view
+        watch = await htx.watch_origin(
+            lambda: (record for record in known.relays() if view.is_reached(record.identity))
+        )
+        if watch is not None:
+            self._tasks.start("look at the origin", watch.run())
+        if htx.site is not None:
+            self._tasks.start("keep the site", htx.site.run())
 
     async def _listen_all(
         self,
@@ -326,7 +340,8 @@ class Node:
         while True:
             await asyncio.sleep(KEEP_S)
             try:
-                if htx.keys is not None and htx.keys.rotate():
+                if htx.keys is not None:
+                    htx.keys.rotate()
                     describe()
                 if own.refresh():
                     self._publish(own)
@@ -463,6 +478,8 @@ class Node:
             relayed_circuits=self._relayed(),
             streams=sum(len(circuit.mux.streams) for circuit in ours),
             first_circuit_ms=self._pool.first_circuit_ms if self._pool is not None else None,
+            origin=self._transports.htx.origin_state if self._transports is not None else "",
+            intercepted=self._transports.htx.count_intercepted() if self._transports is not None else 0,
         )
 
     def work(self) -> WorkDone:

@@ -1,7 +1,8 @@
 """HTX on one node: how it dials, and on a relay its keys and what its records say of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -12,13 +13,17 @@ from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.node.options import Options
+from vigilnet.node.origin_watch import OriginWatch
+from vigilnet.node.own_site import OwnSite, host_name_of
 from vigilnet.peer.address import PeerAddress, TransportKind, is_host_name, prefix_of
+from vigilnet.peer.descriptor import PeerRecord
 from vigilnet.peer.wire import read_array, read_octets, read_uint
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.dial_io import (
     BORROWED,
     HOST_NAME,
+    ISSUER,
     KEY,
     MODE,
     OWN_SITE,
@@ -102,6 +107,7 @@ class NodeHtx:
         store: the state folder; a relay's keys are there.
         clock: time.
         random_bytes: source of secrets.
+        folder: the state folder's place; a site that we start ourselves keeps its files there.
 
     Raises:
         ConfigurationError: `htx.origin` or `htx.host_name` is missing where a relay listens, or a template
@@ -109,10 +115,20 @@ class NodeHtx:
     """
 
     def __init__(
-        self, options: Options, store: Store, clock: Clock, random_bytes: Callable[[int], bytes]
+        self,
+        options: Options,
+        store: Store,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        folder: Path = Path(),
     ) -> None:
         self._options = options
         settings = options.htx
+        self.host_name = settings.host_name
+        self.site: OwnSite | None = None
+        self.watch: OriginWatch | None = None
+        self._clock = clock
+        self._random_bytes = random_bytes
         templates = load_templates(settings.templates)
         old = [template.name for template in templates if template.is_old(clock.wall())]
         if old:
@@ -131,26 +147,49 @@ class NodeHtx:
         relay = None
         if options.relay.enabled and options.relay.listen_htx:
             self.keys = HtxKeys(store, clock, random_bytes)
+            self._start_site(folder)
             relay = self._relay(self.keys, clock, random_bytes)
         self.transport: Final = HtxTransport(browser, relay)
 
-    def _relay(self, keys: HtxKeys, clock: Clock, random_bytes: Callable[[int], bytes]) -> Relay:
+    def _start_site(self, folder: Path) -> None:
+        """Start the site of our own that the settings ask for."""
         settings = self._options.htx
-        host, _, port = settings.origin.rpartition(":")
+        chain, key = settings.certificate, settings.certificate_key
+        if chain is None or key is None:
+            if chain is not key:
+                raise ConfigurationError("htx.certificate and htx.certificate_key: one is missing")
+            return
+        if settings.origin or not settings.is_own_site:
+            raise ConfigurationError("htx.certificate: is for a site of our own; leave htx.origin out")
+        self.host_name = self.host_name or host_name_of(chain)
+        self.site = OwnSite(folder / "site", chain, key, settings.site_folder)
+
+    def origin(self) -> tuple[str, int]:
+        """Return where the web server behind us listens."""
+        if self.site is not None:
+            return "127.0.0.1", self.site.port
+        text = self._options.htx.origin
+        host, _, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
             raise ConfigurationError(
-                f"htx.origin: got {settings.origin!r}, expected the host:port of a web server with TLS 1.3"
+                f"htx.origin: got {text!r}, expected the host:port of a web server with TLS 1.3 "
+                "(or htx.certificate and htx.certificate_key for a site of our own)"
             )
-        if not is_host_name(settings.host_name):
+        return host, int(port)
+
+    def _relay(self, keys: HtxKeys, clock: Clock, random_bytes: Callable[[int], bytes]) -> Relay:
+        settings = self._options.htx
+        origin = self.origin()
+        if not is_host_name(self.host_name):
             raise ConfigurationError(
-                f"htx.host_name: got {settings.host_name!r}, expected the name in the origin's certificate"
+                f"htx.host_name: got {self.host_name!r}, expected the name in the origin's certificate"
             )
         if settings.origin in self._options.relay.listen_htx:
             raise ConfigurationError("htx.origin: is relay.listen_htx itself; name the web server behind it")
         return Relay(
             authenticator=Authenticator(keys.secrets, self._options.node.network),
-            origin=(host, int(port)),
+            origin=origin,
             kind=CarrierKind.HTX_OWN_SITE if settings.is_own_site else CarrierKind.HTX_BORROWED,
             options=settings,
             clock=clock,
@@ -159,10 +198,49 @@ class NodeHtx:
             prefix_of=prefix_of,
         )
 
+    async def watch_origin(self, relays: Callable[[], Iterable[PeerRecord]]) -> OriginWatch | None:
+        """Return who looks at our origin; None on a node that does not listen.
+
+        With `htx.pins_issuer` it has looked once when this returns.
+
+        Raises:
+            ConfigurationError: the origin is a relay.
+        """
+        if self.keys is None:
+            return None
+        watch = self.watch = OriginWatch(
+            self.transport, self.origin(), self.host_name, relays, self._random_bytes
+        )
+        await watch.refuse_loops()
+        if self._options.htx.pins_issuer:
+            await watch.look()
+        return watch
+
+    def advertised(self, port: int) -> list[tuple[str, int]]:
+        """Return where others reach us when we listen on all addresses: at the site's own name."""
+        return [(self.host_name, port)] if self._options.htx.is_own_site else []
+
+    @property
+    def origin_state(self) -> str:
+        """`up`, what is wrong with our origin, or nothing on a node that has none."""
+        return self.watch.state if self.watch is not None else ""
+
+    def count_intercepted(self) -> int:
+        """Return how many relays are not dialled now, since somebody stands before their origin."""
+        return self.transport.relays.count_intercepted(self._clock.now())
+
+    def close(self) -> None:
+        """End the site that we started."""
+        if self.site is not None:
+            self.site.stop()
+
     def address(self, host: str, port: int) -> PeerAddress:
         """Return the address of our record for a listener reached there."""
         if self.keys is None:
             raise ConfigurationError("relay.listen_htx: this node does not listen")
         mode = OWN_SITE if self._options.htx.is_own_site else BORROWED
-        params: dict[int, Value] = {KEY: self.keys.public, HOST_NAME: self._options.htx.host_name, MODE: mode}
+        params: dict[int, Value] = {KEY: self.keys.public, HOST_NAME: self.host_name, MODE: mode}
+        issuer = self.watch.issuer if self.watch is not None else None
+        if self._options.htx.pins_issuer and issuer is not None:
+            params[ISSUER] = issuer
         return PeerAddress.build(TransportKind.HTX, host, port, params)

@@ -6,6 +6,7 @@ so that nobody believes it works.
 
 from collections.abc import Iterator, Mapping
 
+from vigilnet.base.errors import ConfigurationError
 from vigilnet.node.modes import parse_mode
 
 KEYS = {
@@ -25,6 +26,8 @@ WITHOUT_EFFECT = (
     "QNET_EXPECTED_PEER_IP",
 )
 
+GATEWAY = "0.0.0.0:4443"  # where an edge gateway listens unless BIND says otherwise
+
 Assignment = tuple[str, str, str]  # dotted key, text, where it came from
 
 
@@ -34,7 +37,7 @@ def from_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], 
     Raises:
         ConfigurationError: a mode that never was one.
     """
-    assignments = [*_proxy(environment), *_exit(environment)]
+    assignments = [*_proxy(environment), *_exit(environment), *_gateway(environment)]
     warnings = [
         f"environment {name}: has no effect in this version" for name in WITHOUT_EFFECT if name in environment
     ]
@@ -78,6 +81,25 @@ def _bind(text: str, origin: str) -> Iterator[Assignment]:
     yield "status.host", host.strip("[]"), origin
     if port:
         yield "status.port", port, origin
+
+
+def _gateway(environment: Mapping[str, str]) -> Iterator[Assignment]:
+    """The edge gateway: an exit over HTX before a site of its own, with the operator's certificate."""
+    if "HTX_TRUST_PEM" in environment:
+        yield "htx.trust_anchors", environment["HTX_TRUST_PEM"], "environment HTX_TRUST_PEM"
+    names = ("HTX_TLS_CERT", "HTX_TLS_KEY")
+    given = [name for name in names if environment.get(name, "").strip()]
+    if not given:
+        return
+    if len(given) == 1:
+        raise ConfigurationError(f"environment {given[0]}: needs the other of {' and '.join(names)}")
+    origin = f"environment {names[0]}"
+    yield "relay.enabled", "true", origin
+    yield "exit.enabled", "true", origin
+    yield "relay.listen", "", origin
+    yield "relay.listen_htx", environment.get("BIND", "").strip() or GATEWAY, "environment BIND"
+    yield "htx.certificate", environment[names[0]], origin
+    yield "htx.certificate_key", environment[names[1]], f"environment {names[1]}"
 
 
 def _exit(environment: Mapping[str, str]) -> Iterator[Assignment]:

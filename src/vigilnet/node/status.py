@@ -50,6 +50,8 @@ class NodeStatus:
     streams: int = 0
     phase: str = ""  # "discover", "mesh" or "full"
     first_circuit_ms: float | None = None  # from the start of the process to the first open circuit
+    origin: str = ""  # "up", or what is wrong with the web server behind a relay over HTX
+    intercepted: int = 0  # relays not dialled now, since somebody stands before their origin
 
 
 @dataclass(frozen=True, slots=True)

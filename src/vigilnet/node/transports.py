@@ -39,7 +39,7 @@ class NodeTransports:
         clock: Clock,
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        self.htx: Final = NodeHtx(options, store, clock, random_bytes)
+        self.htx: Final = NodeHtx(options, store, clock, random_bytes, state_folder)
         self._shadowsocks = NodeShadowsocks(options, store, clock, random_bytes)
         self._pluggable = NodePluggable(options.pluggable, state_folder, random_bytes)
         found: dict[TransportKind, Transport] = {
@@ -74,3 +74,4 @@ class NodeTransports:
     async def close(self) -> None:
         """End the programs that carry links."""
         await self._pluggable.close()
+        self.htx.close()

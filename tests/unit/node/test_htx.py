@@ -1,3 +1,4 @@
+import asyncio
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -6,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.deterministic import counted_bytes
+from tests.support.needs import needs_programs
+from tests.support.origins import HOST, make_certificates, nginx
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.store_io import Store
@@ -101,3 +104,58 @@ def test_what_a_relay_needs_is_asked_for_by_name(store: Store, change: dict[str,
     options = Options(relay=relay, htx=replace(HTX, **change))  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=key):
         NodeHtx(options, store, SystemClock(), os.urandom)
+
+
+@needs_programs("nginx")
+def test_a_relay_with_a_certificate_starts_a_site_of_its_own(store: Store, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    settings = HtxOptions(certificate=tmp_path / "chain.pem", certificate_key=tmp_path / "key.pem")
+    htx = NodeHtx(replace(OPTIONS, htx=settings), store, SystemClock(), os.urandom, tmp_path)
+    try:
+        assert htx.site is not None
+        assert htx.origin() == ("127.0.0.1", htx.site.port)
+        assert read_params(htx.address("192.0.2.1", 443).params).host_name == HOST
+        assert htx.advertised(443) == [(HOST, 443)]
+    finally:
+        htx.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"certificate_key": None},
+        {"certificate": None},
+        {"origin": "127.0.0.1:8443"},
+        {"is_own_site": False},
+    ],
+)
+def test_a_site_of_our_own_is_asked_for_as_a_whole(
+    store: Store, tmp_path: Path, change: dict[str, object]
+) -> None:
+    settings = HtxOptions(certificate=tmp_path / "c", certificate_key=tmp_path / "k")
+    options = replace(OPTIONS, htx=replace(settings, **change))  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"htx\.certificate"):
+        NodeHtx(options, store, SystemClock(), os.urandom, tmp_path)
+
+
+@needs_programs("nginx")
+def test_a_relay_that_pins_puts_the_issuer_into_its_record(store: Store, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+
+    async def scenario(settings: HtxOptions) -> tuple[bytes | None, str]:
+        htx = NodeHtx(replace(OPTIONS, htx=settings), store, SystemClock(), os.urandom, tmp_path)
+        watch = await htx.watch_origin(tuple)
+        assert watch is not None
+        return read_params(htx.address("192.0.2.1", 443).params).issuer, watch.state
+
+    with nginx(certificates.folder) as port:
+        settings = replace(HTX, origin=f"127.0.0.1:{port}", trust_anchors=tmp_path / "root.pem")
+        assert asyncio.run(scenario(settings)) == (None, "")
+        issuer, state = asyncio.run(scenario(replace(settings, pins_issuer=True)))
+        assert state == "up"
+        assert issuer is not None
+        assert len(issuer) == 32
+
+
+def test_a_client_watches_nothing(store: Store) -> None:
+    assert asyncio.run(NodeHtx(Options(), store, SystemClock(), os.urandom).watch_origin(tuple)) is None

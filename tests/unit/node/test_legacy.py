@@ -85,3 +85,24 @@ def test_old_exit_limits_are_read() -> None:
         "exit.rules": "accept *:80, accept *:443",
         "exit.policy": "none",
     }
+
+
+def test_the_edge_gateway_is_an_exit_over_htx_with_its_own_certificate() -> None:
+    given = {"HTX_TLS_CERT": "/c.pem", "HTX_TLS_KEY": "/k.pem", "HTX_TRUST_PEM": "/r.pem"}
+    assert keys(**given) == {
+        "relay.enabled": "true",
+        "exit.enabled": "true",
+        "relay.listen": "",
+        "relay.listen_htx": "0.0.0.0:4443",
+        "htx.certificate": "/c.pem",
+        "htx.certificate_key": "/k.pem",
+        "htx.trust_anchors": "/r.pem",
+    }
+    assert keys(**given, BIND="127.0.0.1:8443")["relay.listen_htx"] == "127.0.0.1:8443"
+    assert keys(BIND="127.0.0.1:8443") == {}
+
+
+@pytest.mark.parametrize("name", ["HTX_TLS_CERT", "HTX_TLS_KEY"])
+def test_half_an_edge_gateway_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="needs the other"):
+        from_environment({name: "/x.pem"})

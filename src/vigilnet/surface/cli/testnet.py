@@ -350,7 +350,7 @@ def _site(folder: Path, transport: str) -> Iterator[tuple[int, Path] | None]:
     if transport != "htx":
         yield None
         return
-    decoy = Decoy(folder / SITE, is_root=os.geteuid() == 0)
+    decoy = Decoy(folder / SITE)
     try:
         yield decoy.port, decoy.root
     finally:

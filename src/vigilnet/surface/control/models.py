@@ -129,6 +129,8 @@ class Status:
     streams: Annotated[int, "streams of our own"] = 0
     first_circuit_ms: Annotated[float | None, "from the start to the first open circuit"] = None
     phase: Annotated[str, "discover, mesh or full: how far the node goes"] = ""
+    origin: Annotated[str, "of a relay over HTX: `up`, or what is wrong with its web server"] = ""
+    intercepted: Annotated[int, "relays left alone for an hour: somebody stands before their origin"] = 0
     mode: Annotated[str, "client, relay, exit or off"] = ""
     hops: Annotated[int, "asked of new paths"] = 0
     exit: ExitChoice = ExitChoice()

@@ -7,7 +7,7 @@ name gets a task. What a client is told of a failure is the END's reason; logs n
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
@@ -24,16 +24,20 @@ from vigilnet.traffic.exit.datagrams_io import ExitFlow
 from vigilnet.traffic.exit.dial_io import Dial, in_dialling_order, is_own_address
 from vigilnet.traffic.exit.options import Options
 from vigilnet.traffic.exit.policy import ExitPolicy, policy_rules
+from vigilnet.traffic.exit.prelude import HOST as PRELUDE_HOST
+from vigilnet.traffic.exit.prelude import Prelude
+from vigilnet.traffic.exit.prelude_io import PreludeStream
 from vigilnet.traffic.exit.resolver_io import REFUSED, SERVFAIL, Resolver
 from vigilnet.traffic.exit.special_addresses import IpAddress, special_purpose
 from vigilnet.traffic.exit.targets import TargetRefusedError, is_local_name, parse_host, parse_name
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, ResourceRecord, Target
-from vigilnet.traffic.stream.socket_bridge_io import bridge
+from vigilnet.traffic.stream.socket_bridge_io import SocketBridge
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import EndReason
 
 SWEEP_S: Final = 1.0
+PRELUDE_S: Final = 10.0  # for a client to say where it wants to go
 MAX_RESOLVES: Final = 1024
 
 _log = get_logger(__name__)
@@ -97,6 +101,7 @@ class ExitService:
         )
         self._tasks = TaskGroup("exit")
         self._dials: dict[Stream, Dial | None] = {}  # None while the name is resolved
+        self._preludes: dict[Stream, PreludeStream] = {}  # streams that name their target themselves
         self._flows: set[ExitFlow] = set()
         self._streams: set[Stream] = set()  # joined to their targets
         self._octets = 0  # of those that have ended
@@ -143,6 +148,8 @@ class ExitService:
             self._refuse(stream, EndReason.POLICY)
         elif len(self._streams) + len(self._dials) >= self._options.max_streams:
             self._refuse(stream, EndReason.LIMIT)
+        elif target.host == PRELUDE_HOST and target.port == 0:
+            self._read_prelude(stream, target)
         else:
             self._begin(stream, target)
 
@@ -159,6 +166,23 @@ class ExitService:
             self._tasks.start("dial a name", self._dial_name(stream, host, target))
         else:
             self._dial(stream, [host], target, 0)
+
+    def _read_prelude(self, stream: Stream, target: Target) -> None:
+        """Let the client say inside the stream where it wants to go."""
+
+        def found(_: PreludeStream, prelude: Prelude) -> None:
+            self._begin(stream, replace(target, host=prelude.host, port=prelude.port))
+
+        def failed(_: PreludeStream) -> None:
+            self.counters.refused += 1
+            self._dials.pop(stream, None)
+            self._preludes.pop(stream, None)
+
+        waiting = PreludeStream(stream, found, failed, self._clock.now() + PRELUDE_S)
+        self._dials[stream] = None
+        self._preludes[stream] = waiting
+        self._sweep_later()
+        waiting.start()
 
     async def _dial_name(self, stream: Stream, name: str, target: Target) -> None:
         found, ttl = await self._resolver.addresses(
@@ -194,8 +218,11 @@ class ExitService:
         loop = asyncio.get_running_loop()
         dial = self._dials[stream] = Dial(loop, candidates, port, self._options.connect_timeout_s, done)
         dial.start()
-        if self._sweeper is None and self._dials:
-            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        if self._sweeper is None and (self._dials or self._preludes or self._flows):
+            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _join(self, stream: Stream, sock: socket.socket, address: IpAddress, ttl: int) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -203,7 +230,11 @@ class ExitService:
         self._streams.add(stream)
         self.counters.accepted += 1
         stream.accept(str(address), ttl)
-        bridge(asyncio.get_running_loop(), sock, stream, on_closed=lambda _: self._closed(stream))
+        prelude = self._preludes.pop(stream, None)
+        made = SocketBridge(asyncio.get_running_loop(), sock, stream, lambda _: self._closed(stream))
+        if prelude is not None and (early := prelude.take_early()):
+            made.data_received(memoryview(early))
+        made.start()
 
     def _closed(self, stream: Stream) -> None:
         self._streams.discard(stream)
@@ -212,11 +243,18 @@ class ExitService:
     def _refuse(self, stream: Stream, reason: EndReason) -> None:
         self.counters.refused += 1
         self._dials.pop(stream, None)
-        stream.close(reason)
+        self._end(stream, reason)
 
     def _fail(self, stream: Stream, reason: EndReason) -> None:
         self.counters.failed += 1
-        stream.close(reason)
+        self._end(stream, reason)
+
+    def _end(self, stream: Stream, reason: EndReason) -> None:
+        prelude = self._preludes.pop(stream, None)
+        if prelude is not None:
+            prelude.refuse(reason)
+        else:
+            stream.close(reason)
 
     def _sweep(self) -> None:
         """Give up dials whose client has gone, and flows that nobody uses."""
@@ -224,14 +262,23 @@ class ExitService:
         for stream, dial in list(self._dials.items()):
             if stream.closed is not None:
                 del self._dials[stream]
+                self._preludes.pop(stream, None)
                 if dial is not None:
                     dial.cancel()
+        now = self._clock.now()
+        for stream, prelude in list(self._preludes.items()):
+            if stream.closed is not None:
+                del self._preludes[stream]
+            elif prelude.is_late(now):
+                self._dials.pop(stream, None)
+                del self._preludes[stream]
+                self.counters.refused += 1
+                prelude.refuse_late()
         idle_since = self._clock.now() - self._options.datagram_idle_s
         for flow in list(self._flows):
             if flow.last_used < idle_since:
                 flow.close(EndReason.TIMEOUT)
-        if self._dials or self._flows:
-            self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        self._sweep_later()
 
     # ---- names
 
@@ -294,8 +341,7 @@ class ExitService:
         self._flows.add(served)
         self.counters.accepted += 1
         served.start()
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        self._sweep_later()
 
 
 def _octets_of(stream: Stream) -> int:

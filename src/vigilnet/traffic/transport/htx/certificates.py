@@ -42,11 +42,13 @@ class TrustAnchors:
     """Which roots are believed."""
 
     store: Store
+    digests: frozenset[bytes] = frozenset()  # of the roots; a site's own certificate may be one
 
     @classmethod
     def from_pem(cls, data: bytes) -> "TrustAnchors":
         """Read a bundle of roots; ValueError if there is none."""
-        return cls(Store(x509.load_pem_x509_certificates(data)))
+        roots = x509.load_pem_x509_certificates(data)
+        return cls(Store(roots), frozenset(sha256(root.public_bytes(Encoding.DER)) for root in roots))
 
 
 ChainCheck = Callable[[Sequence[bytes], str, float], None]
@@ -69,13 +71,16 @@ def check_chain(anchors: TrustAnchors, chain: Sequence[bytes], server_name: str,
         verifier.verify(leaf, others)
     except (ValueError, VerificationError, x509.UnsupportedGeneralNameType) as error:
         fault = _fault(chain, server_name, wall)
+        if fault is None and sha256(chain[0]) in anchors.digests:
+            return  # signed by itself, and believed by name: as a browser that was told to
+        fault = fault or Fault.ROOT
         raise UntrustedCertificateError(
             f"origin's certificate: not trusted for its name now ({fault.value})", fault
         ) from error
 
 
-def _fault(chain: Sequence[bytes], server_name: str, wall: float) -> Fault:
-    """Say what a browser would name first."""
+def _fault(chain: Sequence[bytes], server_name: str, wall: float) -> Fault | None:
+    """Say what is wrong with the leaf itself; None if nothing is."""
     try:
         leaf = x509.load_der_x509_certificate(chain[0])
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -85,7 +90,7 @@ def _fault(chain: Sequence[bytes], server_name: str, wall: float) -> Fault:
     if not leaf.not_valid_before_utc.timestamp() <= wall <= leaf.not_valid_after_utc.timestamp():
         return Fault.TIME
     wildcard = "*." + server_name.partition(".")[2]
-    return Fault.ROOT if {server_name, wildcard} & set(offered) else Fault.NAME
+    return None if {server_name, wildcard} & set(offered) else Fault.NAME
 
 
 def check_signature(leaf: bytes, scheme: int, signature: bytes, transcript: bytes) -> None:

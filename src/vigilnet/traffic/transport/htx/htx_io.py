@@ -45,6 +45,7 @@ class HtxTransport:
         self._invite_for = invite_for
         self._tcp = TcpTransport()
         self.relays: Final = RelaysMet()
+        self._listeners: list[HtxListener] = []
 
     async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
         """Open a page at the relay's origin and switch; raises OSError when that fails."""
@@ -95,7 +96,14 @@ class HtxTransport:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
             sock.listen(BACKLOG)
-            return HtxListener(sock, self.relay, origin, accept)
+            listener = HtxListener(sock, self.relay, origin, accept)
         except BaseException:
             sock.close()
             raise
+        self._listeners.append(listener)
+        return listener
+
+    @property
+    def origin_error(self) -> str:
+        """Why the origin could not be reached the last time; empty when it could."""
+        return next((listener.origin_error for listener in self._listeners if listener.origin_error), "")

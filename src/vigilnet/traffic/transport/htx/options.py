@@ -15,6 +15,10 @@ class Options:
     origin: str = ""  # relay: host:port of the web server behind us, which everybody else gets
     host_name: str = ""  # relay: the name that clients ask for; must be in the origin's certificate
     is_own_site: bool = True  # relay: the origin is ours, on this machine or beside it
+    certificate: Path | None = None  # relay without an origin: PEM chain of the site that it starts itself
+    certificate_key: Path | None = None  # of that certificate, PEM
+    site_folder: Path | None = None  # its pages; "": one page of our own
+    pins_issuer: bool = False  # relay: its record names who issues the origin's certificate; see the spec
     trust_anchors: Path | None = None  # PEM bundle of roots to believe; "": the system's
     templates: tuple[Path, ...] = ()  # files of `vigilnet htx capture`, beside those of the program
     weights: tuple[str, ...] = ()  # NAME=WEIGHT: how often a browser's hello is drawn

@@ -76,6 +76,7 @@ class HtxListener:
         self.flight: int | None = None  # records that the origin sends behind its handshake, once learnt
         self.switched = 0
         self.origin_failures = 0
+        self.origin_error = ""  # why the last connection to it failed; empty once one succeeds
         self.port: Final = int(sock.getsockname()[1])
         sock.setblocking(False)
         self._go_on()
@@ -143,6 +144,7 @@ class HtxListener:
     def origin_failed(self, error: int) -> None:
         """The origin refused a connection."""
         self.origin_failures += 1
+        self.origin_error = os.strerror(error)
         _log.warning("htx origin cannot be reached: is it running?", reason=os.strerror(error))
 
     def ended(self, connection: "_Connection", prefix: str) -> None:
@@ -223,6 +225,7 @@ class _Connection:
             self._client_reset()
             return
         back.on_room = self._pump
+        self._listener.origin_error = ""
         self._pump()
         if self._front.has_ended:
             back.write_eof()
