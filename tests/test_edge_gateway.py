@@ -44,6 +44,7 @@ def node(
     common = {
         "node__state_folder": folder / name, "node__peers_folder": folder / "peers", "node__network": "lab",
         "node__work_bits": 0, "link__allow_private_addresses": "true", "ingress__socks_enabled": "false",
+        "status__enabled": "false",
     }  # fmt: skip
     words = [f"{key.replace('__', '.')}={value}" for key, value in {**common, **settings}.items()]
     kept = {key: value for key, value in os.environ.items() if not key.startswith("VIGILNET_")}
