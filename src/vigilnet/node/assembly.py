@@ -30,6 +30,7 @@ from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.modes import check_consent, mode_of
 from vigilnet.node.operators import Operators
 from vigilnet.node.options import Options, Phase
+from vigilnet.node.own_exit import OwnExit
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
 from vigilnet.node.status import (
@@ -62,6 +63,7 @@ from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.device.service import DeviceService
 from vigilnet.traffic.exit.service import ExitService
+from vigilnet.traffic.ingress.ports import Dialler
 from vigilnet.traffic.ingress.service import IngressService
 from vigilnet.traffic.link.service import LinkService
 from vigilnet.traffic.transport.local_address_io import preferred_addresses
@@ -315,7 +317,12 @@ class Node:
         self._undo.push_async_callback(pool.close)
         circuits.client.on_closed = pool.circuit_closed
         known.listeners.append(pool.relays_changed)
-        ingress = self._ingress = IngressService(options.ingress, pool)
+        dialler: Dialler = pool
+        if options.node.compat and self._exit is not None:
+            own = OwnExit(pool, self._exit, lambda: bool(known.relays()), options.streams, self._clock)
+            self._undo.callback(own.close)
+            dialler = own
+        ingress = self._ingress = IngressService(options.ingress, dialler)
         self._undo.push_async_callback(ingress.close)
         ingress.start()
         pool.start()

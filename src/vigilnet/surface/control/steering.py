@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError, VigilnetError
 from vigilnet.node.modes import InvalidModeError, Mode, parse_mode
+from vigilnet.node.options import RUN_TIME
 from vigilnet.surface.control import models
 from vigilnet.surface.control.device import serve_device
 from vigilnet.surface.control.host import SteeredHost
@@ -199,7 +200,9 @@ class Steering:
         return {"exit.accept_notice": "true", "exit.abuse_contact": contact}
 
     def _is_locked(self, key: str) -> bool:
-        return is_locked(self._host.loaded.origins.get(key, "default"))
+        """Whether the file does not count: something above it says otherwise, or was changed before."""
+        origin = self._host.loaded.origins.get(key, "default")
+        return is_locked(origin) or origin == RUN_TIME
 
     async def _set_option(self, params: OptionParams) -> object:
         return await self._change_option(params.key, params.value, keep=params.keep)
