@@ -119,7 +119,11 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="end after the page")
     parser.add_argument("--hops", type=int, default=3)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # a background job begins deaf to Ctrl-C
+        signal.signal(number, signal.default_int_handler)
     url = f"http://127.0.0.1:{serve_site()}/"
     with tempfile.TemporaryDirectory(prefix="vigilnet-demo-") as folder:
         ready = Path(folder) / "ready.json"
