@@ -150,7 +150,7 @@ def capture(browser: str, count: int) -> tuple[list[Captured], str]:
     hellos: list[Captured] = []
     with _listener() as listener:
         for _ in range(MAX_LAUNCHES):
-            hellos += _launch(program, command, listener, count - len(hellos))
+            hellos += _launch(program, command, listener, count - len(hellos), hellos[:1])
             if len(hellos) >= count or not hellos:
                 break
     if not hellos:
@@ -159,9 +159,13 @@ def capture(browser: str, count: int) -> tuple[list[Captured], str]:
 
 
 def _launch(
-    program: str, command: Callable[[str, Path, int], list[str]], listener: socket.socket, wanted: int
+    program: str,
+    command: Callable[[str, Path, int], list[str]],
+    listener: socket.socket,
+    wanted: int,
+    first: Sequence[Captured],
 ) -> list[Captured]:
-    """Run the program once; return hellos like its first: later ones may be a fallback's."""
+    """Run the program once; return hellos like the first of all: later ones may be a fallback's."""
     found: list[Captured] = []
     with tempfile.TemporaryDirectory(prefix="vigilnet-capture-", ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(  # noqa: S603 a browser that the user named
@@ -179,7 +183,7 @@ def _launch(
                     break
                 if hello is None:
                     continue
-                if found and sorted(_kinds(found[0])) != sorted(_kinds(hello)):
+                if any(not _is_alike(hello, other) for other in [*first, *found[:1]]):
                     break
                 found.append(hello)
         finally:
@@ -189,10 +193,9 @@ def _launch(
     return found
 
 
-def _kinds(captured: Captured) -> list[tuple[int, bytes]]:
-    """The extensions that never change in content, as far as the form of a hello tells."""
-    _, hello = captured
-    return [(kind, b"") for kind, _ in hello.extensions if kind & 0x0F0F != 0x0A0A]
+def _is_alike(one: Captured, other: Captured) -> bool:
+    """Whether two hellos have the same versions, ciphers, algorithms and kinds of extensions."""
+    return one[0] == other[0] and ja4(one[1]) == ja4(other[1])
 
 
 def capture_by_hand(count: int) -> list[Captured]:
