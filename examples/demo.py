@@ -80,7 +80,7 @@ def path_taken(facts: dict[str, Any]) -> list[str]:
     """The relays of the circuit that carried the page, guard first, as the client tells."""
     folder = Path(facts["dir"])
     names = {asked(folder, name, "status")["peer_id"]: name for name in facts["pids"]["relays"]}
-    circuits = asked(folder, "client", "circuits")
+    circuits = asked(folder, "client", "circuits")["circuits"]
     used = [circuit for circuit in circuits if circuit["streams"] or circuit["isolation"]] or circuits
     return [f"{names.get(hop['peer_id'], '?')} {hop['peer_id']}" for hop in used[0]["hops"]] if used else []
 

@@ -273,7 +273,7 @@ def circuit_builds(net: Testnet, sink: Any, rounds: int) -> Figures:  # noqa: AN
         peerlib.dial(net.socks, ("127.0.0.1", sink.port)).close()
         asked(net, "new-identity")
         time.sleep(0.1)
-        for circuit in asked(net, "circuits"):
+        for circuit in asked(net, "circuits")["circuits"]:
             if circuit["build_ms"]:
                 taken[circuit["id"]] = circuit["build_ms"] / 1000
     figures: Figures = peerlib.stats_ms(list(taken.values()))

@@ -29,7 +29,7 @@ def shown_circuits(state: Path) -> list[dict[str, object]]:
     said = subprocess.run(
         [vigilnet, "circuits", "--json", "--state-folder", state], capture_output=True, text=True, check=True
     ).stdout
-    shown: list[dict[str, object]] = json.loads(said)
+    shown: list[dict[str, object]] = json.loads(said)["circuits"]
     return shown
 
 

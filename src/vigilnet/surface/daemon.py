@@ -23,7 +23,10 @@ from vigilnet.node.assembly import Node
 from vigilnet.node.legacy import MESH_SOURCES
 from vigilnet.node.modes import InvalidModeError, Mode, parse_mode
 from vigilnet.node.options import Loaded, Options, default_file, load_options
+from vigilnet.surface.control.dashboard_files import PATH as DASHBOARD_PATH
+from vigilnet.surface.control.dashboard_files import dashboard_routes
 from vigilnet.surface.control.events import EventFeed
+from vigilnet.surface.control.http_api import api_routes
 from vigilnet.surface.control.log_ring import LogRing
 from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.socket_path import default_state_folder, socket_of
@@ -209,12 +212,15 @@ async def _serve(host: NodeHost, ending: asyncio.Event, *, is_guarded: bool, say
     steering = Steering(host, program_version())
     events = EventFeed(steering, host.logs.listeners)
     control = ControlServer(socket_of(_state_folder(host.options)), steering, events)
-    status = StatusHost(host.options, lambda: host.node, ending.set)
+    api = api_routes(steering, events, host.sessions, host.clock)
+    status = StatusHost(host.options, lambda: host.node, ending.set, (api, dashboard_routes()))
     try:
         await host.start()
         events.start()
         await control.start()
         await status.start(_state_folder(host.options))
+        if status.address:
+            host.dashboard = f"http://{status.address}{DASHBOARD_PATH}"
         mode = host.options.node.mode or Mode.CLIENT
         _log.info("node is up", version=program_version(), mode=mode.value, does=", ".join(mode.features))
         if says_ready:

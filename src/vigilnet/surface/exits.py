@@ -1,15 +1,17 @@
 """Exit codes of our programs, and the one line that an error becomes: no stack trace reaches a user."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.surface.control.client import NotRunningError
+from vigilnet.surface.control.schema import ControlError, ErrorCode, error_object
 
 _log = get_logger(__name__)
 
@@ -20,8 +22,29 @@ class ExitCode(IntEnum):
     OK = 0
     FAILED = 1  # the machine, the network or the node refused
     USAGE = 2  # wrong arguments or settings
-    NOT_RUNNING = 3  # no node answers on this state folder
+    OFF = 3  # of `status` and `up --wait` alone, like the three below
+    CONNECTING = 4
+    RESERVATION = 5  # connected, but not all that could be protected is
+    BLOCKED = 6  # lockdown lets nothing out
+    NOT_RUNNING = 7  # no node answers on this state folder
+    NO_RIGHTS = 8
+    NOT_FOUND = 9  # no such circuit, option, exit or relay
+    REFUSED = 10  # by policy, or for want of consent
     INTERRUPTED = 130
+
+
+_CODES: Final[dict[str, ExitCode]] = {
+    ErrorCode.BAD_REQUEST: ExitCode.USAGE,
+    ErrorCode.BAD_OPTION: ExitCode.USAGE,
+    ErrorCode.FORBIDDEN: ExitCode.NO_RIGHTS,
+    ErrorCode.NOT_FOUND: ExitCode.NOT_FOUND,
+    ErrorCode.UNKNOWN_OPTION: ExitCode.NOT_FOUND,
+    ErrorCode.NO_EXIT: ExitCode.NOT_FOUND,
+    ErrorCode.REFUSED: ExitCode.REFUSED,
+    ErrorCode.EXIT_WARNING: ExitCode.REFUSED,
+    ErrorCode.LOCKED_OPTION: ExitCode.REFUSED,
+    ErrorCode.OFF: ExitCode.REFUSED,
+}
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -39,16 +62,39 @@ def fail(message: str, program: str = "vigilnet") -> None:
     sys.stderr.flush()
 
 
-def run_guarded(program: str, action: Callable[[], int]) -> int:
-    """Run a program's work; turn whatever it raises into one line and an exit code."""
+def refuse(error: VigilnetError, program: str, *, as_json: bool = False) -> ExitCode:
+    """Tell of an error of ours, with why and what next where it says so; returns the exit code."""
+    code, why, next_step = "failed", "", ""
+    if isinstance(error, NotRunningError):
+        code = "not-running"
+    if isinstance(error, ControlError):
+        code, why, next_step = error.code, error.why, error.next
+    if as_json:
+        told = error_object(code, " ".join(str(error).split()), why, next_step)
+        sys.stdout.write(json.dumps({"schema": 1, "error": told}, separators=(",", ":")) + "\n")
+        sys.stdout.flush()
+    else:
+        fail(str(error), program)
+        for name, text in (("why", why), ("next", next_step)):
+            if text:
+                sys.stderr.write(f"  {name:4}  {text}\n")
+    return _code_of(error)
+
+
+def _code_of(error: VigilnetError) -> ExitCode:
+    if isinstance(error, NotRunningError):
+        return ExitCode.NOT_RUNNING
+    if isinstance(error, ControlError):
+        return _CODES.get(error.code, ExitCode.FAILED)
+    return ExitCode.USAGE if error.kind is ErrorKind.CONFIGURATION else ExitCode.FAILED
+
+
+def run_guarded(program: str, action: Callable[[], int], *, as_json: bool = False) -> int:
+    """Run a program's work; turn whatever it raises into one line (or JSON) and an exit code."""
     try:
         return int(action())
-    except NotRunningError as error:
-        fail(str(error), program)
-        return ExitCode.NOT_RUNNING
     except VigilnetError as error:
-        fail(str(error), program)
-        return ExitCode.USAGE if error.kind is ErrorKind.CONFIGURATION else ExitCode.FAILED
+        return refuse(error, program, as_json=as_json)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `| head` does

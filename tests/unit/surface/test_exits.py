@@ -12,7 +12,7 @@ from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
     [(ConfigurationError("log.level: odd,\n expected info"), 2, "vigilnet: log.level: odd, expected info"),
      (EnvironmentRefusedError("port 4001: in use"), 1, "vigilnet: port 4001: in use"),
      (RemoteProtocolError("control reply: not JSON"), 1, "vigilnet: control reply: not JSON"),
-     (NotRunningError("no node runs"), 3, "vigilnet: no node runs"),
+     (NotRunningError("no node runs"), 7, "vigilnet: no node runs"),
      (FileNotFoundError(2, "No such file or directory", "/x"), 1, "vigilnet: /x: No such file or directory"),
      (OSError("odd"), 1, "vigilnet: system: OSError"),
      (KeyboardInterrupt(), 130, "")],

@@ -26,7 +26,7 @@ def left(folder: Path) -> set[str]:
 
 def test_everything_is_gone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert wipe.main(["--state-folder", str(folder), "--yes", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"wiped": 2}
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "wiped": 2}
     assert not left(folder)
     assert wipe.main(["--state-folder", str(folder), "--yes"]) == 0
     assert capsys.readouterr().out == f"wiped 0 files in {folder}\n"

@@ -10,7 +10,18 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from vigilnet.surface.cli import device, invite, node, testnet
+from vigilnet.surface.cli import (
+    device,
+    help_page,
+    invite,
+    network,
+    node,
+    settings,
+    status,
+    testnet,
+    top,
+    watching,
+)
 from vigilnet.surface.cli.processes import DAEMON_MODULE
 from vigilnet.surface.exits import OneLineParser, run_guarded
 
@@ -28,7 +39,9 @@ def new_parser() -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = OneLineParser(
         prog="vigilnet",
         description="A privacy network: your traffic over 1 to 10 onion hops.",
-        epilog="Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 3 no node is running.",
+        epilog="Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 7 no node is running, "
+        "8 no rights, 9 not found, 10 refused; status also 3 off, 4 connecting, 5 with a reservation, "
+        "6 blocked.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     commands.add_parser("run", help="run a node here until Ctrl-C; arguments of vigilnetd", add_help=False)
@@ -38,17 +51,16 @@ def new_parser() -> argparse.ArgumentParser:
     commands.add_parser("htx", help="capture: make a hello template from a live browser", add_help=False)
     commands.add_parser("helper", help="the privileged part of `up`, as root: --repair", add_help=False)
     commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
-    node.add_commands(commands)
-    invite.add_commands(commands)
-    testnet.add_commands(commands)
-    device.add_commands(commands)
+    for group in (status, network, device, settings, watching, top, node, invite, testnet, help_page):
+        group.add_commands(commands)
+    parser.set_defaults(parser=parser)  # `help` and `completion` tell of all
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    return run_guarded("vigilnet", lambda: _run(given))
+    return run_guarded("vigilnet", lambda: _run(given), as_json="--json" in given)
 
 
 def _run(given: list[str]) -> int:

@@ -13,7 +13,17 @@ from typing import Final, TextIO
 
 from vigilnet.surface.control.schema import plain
 
-_COLOURS: Final = {"green": "32", "yellow": "33", "red": "31", "dim": "2", "bold": "1"}
+SCHEMA: Final = 1
+"""Of all that --json prints; fields are added, never renamed or dropped."""
+_COLOURS: Final = {
+    "green": "32",
+    "yellow": "33",
+    "red": "31",
+    "dim": "2",
+    "bold": "1",
+    "orange": "33",
+    "slate": "34",
+}
 _STATES: Final = {
     "connected": "green", "serving": "green", "open": "green",
     "starting": "yellow", "connecting": "yellow", "building": "yellow", "stopping": "yellow",
@@ -27,9 +37,21 @@ def write(*lines: str, stream: TextIO | None = None) -> None:
     out.flush()
 
 
-def write_json(value: object) -> None:
-    """Write one JSON object or list, for programs: one line."""
-    write(json.dumps(plain(value), separators=(",", ":")))
+def write_json(value: object, name: str = "items") -> None:
+    """Write one JSON object, for programs: one line that begins with the schema's number.
+
+    Args:
+        value: a dataclass or a mapping; a list becomes a field.
+        name: of that field.
+    """
+    said = plain(value)
+    fields = said if isinstance(said, dict) else {name: said}
+    write(json.dumps({"schema": SCHEMA, **fields}, separators=(",", ":")))
+
+
+def is_fancy(stream: TextIO | None = None) -> bool:
+    """Whether signs beyond ASCII may be used."""
+    return ((stream or sys.stdout).encoding or "").lower().replace("-", "") == "utf8"
 
 
 def is_coloured(stream: TextIO | None = None) -> bool:
@@ -90,6 +112,16 @@ def octets(count: int) -> str:
     while value >= 1000 and (following := next(units, "")):
         value, unit = value / 1000, following
     return f"{value:.1f} {unit}"
+
+
+def rate(bits_per_second: float) -> str:
+    """Return a rate in the unit that providers use.
+
+    >>> rate(0), rate(9_130_000), rate(240_000_000)
+    ('0.0 Mbit/s', '9.1 Mbit/s', '240 Mbit/s')
+    """
+    value = bits_per_second / 1e6
+    return f"{value:.0f} Mbit/s" if value >= 100 else f"{value:.1f} Mbit/s"
 
 
 def when(seconds: float) -> str:

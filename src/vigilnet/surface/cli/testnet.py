@@ -131,7 +131,7 @@ class Plan:
                 "work_bits": 0,
             },
             "link": {"allow_private_addresses": True},
-            "status": {"enabled": False},
+            "status": {"enabled": name == "client", "port": 0},
             "log": {"level": "info"},
         }
         if is_client:

@@ -131,7 +131,7 @@ class Status:
     phase: Annotated[str, "discover, mesh or full: how far the node goes"] = ""
     origin: Annotated[str, "of a relay over HTX: `up`, or what is wrong with its web server"] = ""
     intercepted: Annotated[int, "relays left alone for an hour: somebody stands before their origin"] = 0
-    mode: Annotated[str, "client, relay, exit or off"] = ""
+    mode: Annotated[str, "client, relay, bootstrap, exit, super or off"] = ""
     hops: Annotated[int, "asked of new paths"] = 0
     exit: ExitChoice = ExitChoice()
     protection: Annotated[Protection | None, "null on a node without a client's side"] = None

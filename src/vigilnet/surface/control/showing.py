@@ -4,6 +4,7 @@ import dataclasses
 from collections import deque
 from typing import Any, Final
 
+from vigilnet.node.modes import Mode
 from vigilnet.node.option_list import option_list, values_of
 from vigilnet.node.status import ClientFacts, NodeState, PeerStatus
 from vigilnet.surface.control import models
@@ -145,10 +146,8 @@ class Showing:
         )
 
     def _mode(self) -> str:
-        options = self._host.options
-        if options.exit.enabled:
-            return "exit"
-        return "relay" if options.relay.enabled else "client" if self._host.is_on else "off"
+        mode = self._host.options.node.mode or Mode.CLIENT
+        return mode.value if self._host.is_on or mode is not Mode.CLIENT else "off"
 
     def history(self) -> models.TrafficHistory:
         """Return the last minute."""
@@ -236,7 +235,7 @@ class Showing:
                 variable=info.variable,
                 is_live=is_live(info.key),
                 is_locked=is_locked(loaded.origins.get(info.key, "default")),
-                is_changed=now[info.key] != info.default,
+                is_changed=now[info.key] != info.default and info.key in loaded.origins,
                 restart_needed=now[info.key] != started[info.key],
             )
             for info in option_list()

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError, VigilnetError
-from vigilnet.node.modes import InvalidModeError, Mode, parse_mode
+from vigilnet.node.modes import EXIT_NOTICE, InvalidModeError, Mode, parse_mode
 from vigilnet.node.options import RUN_TIME
 from vigilnet.surface.control import models
 from vigilnet.surface.control.device import serve_device
@@ -35,11 +35,6 @@ from vigilnet.surface.control.operations import (
 from vigilnet.surface.control.schema import ControlError, ErrorCode, plain, read, without_private
 from vigilnet.surface.control.sessions import LIFE_S
 from vigilnet.surface.control.showing import Showing, is_locked
-
-EXIT_WARNING: Final = (
-    "an exit lets strangers' traffic out under your address: you answer for it, and may get complaints "
-    "or visits; read docs/spec/exit.md first, and use an address that is not your home's"
-)
 
 Handler = Callable[[Any], Awaitable[object]]
 
@@ -189,7 +184,7 @@ class Steering:
         contact = params.abuse_contact or exits.abuse_contact
         if not params.accept_exit and not exits.accept_notice:
             raise ControlError(
-                ErrorCode.EXIT_WARNING, f"mode {mode.value}: the warning was not accepted", EXIT_WARNING
+                ErrorCode.EXIT_WARNING, f"mode {mode.value}: the warning was not accepted", EXIT_NOTICE
             )
         if not contact:
             raise ControlError(
@@ -212,11 +207,11 @@ class Steering:
 
     async def _change_option(self, key: str, value: str | None, *, keep: bool) -> models.Changed:
         setting = self.showing.setting(key)
-        if key == "exit.enabled" and value is not None and value.lower() not in ("false", "0", "no", "off"):
+        if key in _CONSENT and (value or "").lower() not in _HARMLESS:
             raise ControlError(
                 ErrorCode.EXIT_WARNING,
-                "exit.enabled: become an exit by its own command, which shows what it means",
-                EXIT_WARNING,
+                f"{key}: become an exit by its own command, which shows what it means",
+                EXIT_NOTICE,
                 "vigilnet mode exit",
             )
         changed = await self._host.change({key: value}, keep=keep)
@@ -270,14 +265,16 @@ class Steering:
         base = self._host.dashboard
         if not base:
             raise ControlError(
-                ErrorCode.OFF, "the dashboard is off", "control.http_enabled is false",
-                "vigilnet config set control.http_enabled true",
+                ErrorCode.OFF, "the dashboard is off", "status.enabled is false",
+                "vigilnet config set status.enabled true",
             )  # fmt: skip
         token = self._host.sessions.open(Role(params.role), self._host.clock.now())
         until = int(self._host.clock.wall() + LIFE_S)
         return models.Session(token, params.role, until, f"{base}#token={token}")
 
 
+_CONSENT: Final = ("exit.enabled", "exit.accept_notice", "node.mode")
+_HARMLESS: Final = ("", "false", "0", "no", "off", "client", "relay", "bootstrap")
 _MODES: Final = {
     "client": "a client: it serves this device alone",
     "relay": "a relay: it forwards for others",

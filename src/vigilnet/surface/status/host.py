@@ -1,10 +1,11 @@
 """The status interface in its process: built from the settings, at its addresses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.base.http.routes import Routes
 from vigilnet.node.assembly import Node
 from vigilnet.node.options import Options
 from vigilnet.surface.status.service import StatusService, make_token
@@ -18,10 +19,18 @@ class StatusHost:
         options: the node's settings.
         node: returns the node of now.
         on_stop: ends the process.
+        groups: routes of others that share the server.
     """
 
-    def __init__(self, options: Options, node: Callable[[], Node], on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        node: Callable[[], Node],
+        on_stop: Callable[[], None],
+        groups: Sequence[Routes] = (),
+    ) -> None:
         self._options = options
+        self._groups = groups
         self._shown = ShownNode(node)
         self._on_stop = on_stop
         self._service: StatusService | None = None
@@ -45,6 +54,7 @@ class StatusHost:
             compat=options.node.compat,
             rate_per_minute=options.operators.rate_per_minute,
         )
+        service.server.groups.extend(self._groups)
         if options.status.enabled:
             host = options.status.host
             port = self._shown.status_port = await service.listen(host, options.status.port)

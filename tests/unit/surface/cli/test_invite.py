@@ -25,7 +25,13 @@ def test_show_prints_the_invite_alone(folder: str, capsys: pytest.CaptureFixture
 
 def test_show_of_another_relay_for_programs(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = json.loads(said(capsys, "show", "12D3KooWother", "--state-folder", folder, "--json"))
-    expected = {"uri": "vigilnet:AAAA", "peer_id": "12D3KooWother", "until": 1_790_000_000, "is_new": False}
+    expected = {
+        "schema": 1,
+        "uri": "vigilnet:AAAA",
+        "peer_id": "12D3KooWother",
+        "until": 1_790_000_000,
+        "is_new": False,
+    }
     assert shown == expected
 
 

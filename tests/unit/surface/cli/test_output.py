@@ -41,4 +41,4 @@ def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     output.write_json({"a": [1, "ü"]})
-    assert capsys.readouterr().out == '{"a":[1,"\\u00fc"]}\n'
+    assert capsys.readouterr().out == '{"schema":1,"a":[1,"\\u00fc"]}\n'

@@ -248,7 +248,7 @@ def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         str(tmp_path / "no" / "file"),
     )
     assert done.returncode == 1
-    assert "cannot be written" in done.stderr
+    assert "cannot be written" in done.stdout
 
 
 @contextmanager

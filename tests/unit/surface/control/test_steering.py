@@ -1,11 +1,13 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.fake_node import FakeHost, FakeNode
-from vigilnet.node.options import load_options
+from vigilnet.node.modes import Mode
+from vigilnet.node.options import load_options, with_mode
 from vigilnet.node.status import ClientFacts
 from vigilnet.surface.control.operations import OPERATIONS, Role
 from vigilnet.surface.control.schema import ControlError, read
@@ -97,10 +99,13 @@ def test_exit_mode_asks_before(host: FakeHost) -> None:
     with pytest.raises(ControlError) as caught:
         do(host, "set-mode", mode="exit")
     assert caught.value.code == "mode.warning"
-    assert "under your address" in caught.value.why
+    assert "from your address" in caught.value.why
     with pytest.raises(ControlError) as caught:
         do(host, "set-option", key="exit.enabled", value="true")
     assert caught.value.code == "mode.warning"
+    for key, value in (("exit.accept_notice", "1"), ("node.mode", "Exit-Node")):
+        with pytest.raises(ControlError, match="by its own command"):
+            do(host, "set-option", key=key, value=value)
     assert host.changes == []
     with pytest.raises(ControlError) as caught:
         do(host, "set-mode", mode="exit", accept_exit=True)
@@ -174,9 +179,7 @@ def test_session_tokens_open_what_they_say(host: FakeHost) -> None:
 def test_relay_without_a_client_s_side_has_no_state_in_words(host: FakeHost) -> None:
     host.node.facts = None
     host.is_on = False
-    from dataclasses import replace
-
-    host.options = replace(host.options, relay=replace(host.options.relay, enabled=True))
+    host.options = with_mode(replace(host.options, node=replace(host.options.node, mode=Mode.RELAY)))
     status = do(host, "status")
     assert status["protection"] is None
     assert status["mode"] == "relay"

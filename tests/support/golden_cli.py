@@ -1,0 +1,67 @@
+"""Every command's help and JSON, written down: `python -m tests.support.golden_cli` writes them anew.
+
+Fields of the JSON may be added, never renamed or dropped; a look at the difference before committing it
+says which of both happened.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support.fake_node import served
+from vigilnet.surface.cli.help_page import commands_of
+from vigilnet.surface.cli.main import main, new_parser
+
+GOLDEN: Final = Path(__file__).parents[1] / "vectors" / "cli" / "golden.json"
+ASKED: Final = (
+    "status", "circuits", "streams", "paths", "peers", "exits", "exits --country SE", "hops", "hops 2",
+    "mode", "mode relay", "config list circuits", "config get circuits.hops", "config set circuits.idle_s 90",
+    "config reset circuits.idle_s", "logs", "gui --print", "new-identity", "new-path", "connect",
+    "disconnect", "restart", "stop", "exits use --country SE", "invite show", "invite add vigilnet:AAAA",
+    "invite list",    "device", "up", "down", "dns overlay", "lan on", "lockdown on", "split scope all",
+    "exits --country JP --port 6667", "mode exit", "mode exit --yes --abuse-contact a@example.org",
+    "new-path 99", "config get no.such", "hops 11",
+)  # fmt: skip
+CHANGING: Final = ("token", "url")
+
+
+def golden() -> dict[str, Any]:
+    """What is written down."""
+    helps = {name: help_of(command) for name, command in commands_of(new_parser())}
+    return {"help": helps, "json": {line: answer_of(line) for line in ASKED}}
+
+
+def help_of(command: argparse.ArgumentParser) -> dict[str, str]:
+    """A command's words, free of how this Python lays them out."""
+    words = {"": command.description or ""}
+    for action in command._actions:
+        if action.dest != "help" and not isinstance(action, argparse._SubParsersAction):
+            words[", ".join(action.option_strings) or action.dest] = (
+                action.help if action.help not in (None, argparse.SUPPRESS) else ""
+            ) or ""
+    return words
+
+
+def answer_of(line: str) -> dict[str, Any]:
+    """A command's exit code and JSON, of a node that is always the same."""
+    out = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)), contextlib.redirect_stdout(out):
+        code = main([*line.split(), "--json", "--state-folder", folder])
+    said = json.loads(out.getvalue().replace(folder, "FOLDER"))
+    return {"exit": code, "said": steady(said)}
+
+
+def steady(value: Any) -> Any:  # noqa: ANN401 JSON
+    """What is drawn by lot is left out."""
+    if isinstance(value, dict):
+        return {name: "..." if name in CHANGING else steady(item) for name, item in value.items()}
+    return [steady(item) for item in value] if isinstance(value, list) else value
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(json.dumps(golden(), indent=1, ensure_ascii=False) + "\n")
