@@ -58,5 +58,5 @@ def try_it(demo: "subprocess.Popen[str]") -> str:
     assert shown is not None
     vigilnet = Path(sys.executable).with_name("vigilnet")
     told = subprocess.run([vigilnet, *shown[1].split()], capture_output=True, text=True, check=True)
-    assert "open" in told.stdout
+    assert "CONNECTIONS" in told.stdout
     return said

@@ -28,7 +28,7 @@ from vigilnet.surface.control.device import Device
 from vigilnet.surface.control.events import EventFeed
 from vigilnet.surface.control.host import DeviceFacts
 from vigilnet.surface.control.log_ring import LogRing
-from vigilnet.surface.control.models import Diagnosis, Finding
+from vigilnet.surface.control.models import Diagnosis, Exits, Finding, Peer, Status
 from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.sessions import Sessions
 from vigilnet.surface.control.socket_path import socket_of
@@ -193,7 +193,10 @@ class FakeHost:
     def device(self) -> DeviceFacts:
         return self.facts
 
-    async def examine(self, *, repair: bool) -> Diagnosis:
+    async def examine(
+        self, status: Status, peers: Sequence[Peer], exits: Exits, *, repair: bool
+    ) -> Diagnosis:
+        del status, peers, exits
         findings = (
             Finding("udp.dropped", "fail", "network", "This network drops UDP", "TCP works.", "use TCP", "",
                     ("192.0.2.1: no answer",)),

@@ -484,6 +484,7 @@ class Node:
             circuits=sum(circuit.state is CircuitState.OPEN for circuit in ours),
             relayed_circuits=self._relayed(),
             streams=sum(len(circuit.mux.streams) for circuit in ours),
+            clock_offset_s=self._links.clock_offset_s() if self._links is not None else None,
             first_circuit_ms=self._pool.first_circuit_ms if self._pool is not None else None,
             origin=self._transports.htx.origin_state if self._transports is not None else "",
             intercepted=self._transports.htx.count_intercepted() if self._transports is not None else 0,

@@ -49,6 +49,7 @@ class NodeStatus:
     relayed_circuits: int = 0  # of others, through us
     streams: int = 0
     phase: str = ""  # "discover", "mesh" or "full"
+    clock_offset_s: float | None = None  # neighbours' clocks minus ours
     first_circuit_ms: float | None = None  # from the start of the process to the first open circuit
     origin: str = ""  # "up", or what is wrong with the web server behind a relay over HTX
     intercepted: int = 0  # relays not dialled now, since somebody stands before their origin

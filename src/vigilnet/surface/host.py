@@ -20,10 +20,15 @@ from vigilnet.node.option_list import values_of
 from vigilnet.node.options import Loaded, Options
 from vigilnet.surface.control.host import DeviceFacts, is_live
 from vigilnet.surface.control.log_ring import LogRing
-from vigilnet.surface.control.models import Diagnosis
+from vigilnet.surface.control.models import Diagnosis, Exits, Peer, Status
 from vigilnet.surface.control.schema import ControlError, ErrorCode
 from vigilnet.surface.control.sessions import Sessions
 from vigilnet.surface.control.showing import is_locked
+from vigilnet.surface.doctor.finding import NodeView, Situation
+from vigilnet.surface.doctor.network import Network
+from vigilnet.surface.doctor.service import examine
+from vigilnet.surface.doctor.service import repair as repaired
+from vigilnet.surface.doctor.this_machine import Machine
 from vigilnet.surface.settings_file import change_file
 
 Changes = Sequence[tuple[str, str]]
@@ -93,10 +98,19 @@ class NodeHost:
             exceptions=(*let_out, *(("local network",) if seen.allow_lan else ())) if seen.is_up else (),
         )
 
-    async def examine(self, *, repair: bool) -> Diagnosis:
-        """Look for what is wrong."""
-        del repair
-        self.diagnosis = Diagnosis(verdict="The doctor does not run inside the node in this version.")
+    async def examine(
+        self, status: Status, peers: Sequence[Peer], exits: Exits, *, repair: bool
+    ) -> Diagnosis:
+        """Look for what is wrong; measured in a thread, since some of it waits."""
+        view = NodeView(status, tuple(peers), exits, status.clock_offset_s)
+        situation = Situation(self.loaded, "", self.settings_file, self.node.state_folder, view)
+
+        def look() -> Diagnosis:
+            found = examine(situation, Machine(self.clock.wall), Network())
+            done = repaired(situation, found) if repair else ()
+            return replace(found, repaired=done)
+
+        self.diagnosis = await asyncio.to_thread(look)
         return self.diagnosis
 
     async def switch(self, *, on: bool) -> bool:

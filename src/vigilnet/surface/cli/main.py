@@ -31,6 +31,7 @@ BECOMES: Final = {
     "wipe": "vigilnet.surface.wipe",
     "helper": "vigilnet.surface.device_helper",
     "htx": "vigilnet.surface.htx_capture",
+    "doctor": "vigilnet.surface.doctor.main",
 }
 
 
@@ -50,6 +51,9 @@ def new_parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("htx", help="capture: make a hello template from a live browser", add_help=False)
     commands.add_parser("helper", help="the privileged part of `up`, as root: --repair", add_help=False)
+    commands.add_parser(
+        "doctor", help="find out what is wrong, and what to do: --repair, --all, --json", add_help=False
+    )
     commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
     for group in (status, network, device, settings, watching, top, node, invite, testnet, help_page):
         group.add_commands(commands)

@@ -20,7 +20,7 @@ from vigilnet.node.status import (
 )
 from vigilnet.surface.control.device import ControlledDevice
 from vigilnet.surface.control.log_ring import LogRing
-from vigilnet.surface.control.models import Diagnosis
+from vigilnet.surface.control.models import Diagnosis, Exits, Peer, Status
 from vigilnet.surface.control.sessions import Sessions
 
 
@@ -115,8 +115,10 @@ class SteeredHost(Protocol):
         """Return what the whole-device side says."""
         ...
 
-    async def examine(self, *, repair: bool) -> Diagnosis:
-        """Look for what is wrong."""
+    async def examine(
+        self, status: Status, peers: Sequence[Peer], exits: Exits, *, repair: bool
+    ) -> Diagnosis:
+        """Look for what is wrong, given what the node says of itself."""
         ...
 
     async def change(

@@ -128,6 +128,7 @@ class Status:
     relayed_circuits: Annotated[int, "circuits of others through us"] = 0
     streams: Annotated[int, "streams of our own"] = 0
     first_circuit_ms: Annotated[float | None, "from the start to the first open circuit"] = None
+    clock_offset_s: Annotated[float | None, "neighbours' clocks minus ours; null: too few said"] = None
     phase: Annotated[str, "discover, mesh or full: how far the node goes"] = ""
     origin: Annotated[str, "of a relay over HTX: `up`, or what is wrong with its web server"] = ""
     intercepted: Annotated[int, "relays left alone for an hour: somebody stands before their origin"] = 0

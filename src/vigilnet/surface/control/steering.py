@@ -127,7 +127,10 @@ class Steering:
         return self._host.logs.last(params.after, params.level, params.limit)
 
     async def _doctor(self, params: DoctorParams) -> object:
-        return await self._host.examine(repair=params.repair)
+        showing = self.showing
+        return await self._host.examine(
+            showing.status(), showing.peers(), showing.exits("", 0), repair=params.repair
+        )
 
     async def _watch(self, params: WatchParams) -> object:
         return models.Watching(params.topics)
