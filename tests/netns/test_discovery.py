@@ -128,7 +128,7 @@ def test_a_client_finds_a_relay_in_the_dht_and_is_not_in_it(lab: Lab, tmp_path: 
     invites: list[str] = []
     for number, host in enumerate(hosts):
         tables = relay_tables(host, profile="default", without=["mdns", "beacon"])
-        tables["exit"] = {"enabled": True, "policy": "open"}
+        tables["exit"] = {"enabled": True, "policy": "open", **EXIT_CONSENT}
         first = [part for uri in invites[:1] for part in ("--invite", uri)]
         invites.append(invite_of(start(host, tmp_path, f"r{number}", tables, *first)))
     for number in range(4):

@@ -33,6 +33,7 @@ from vigilnet.node.options import Options, Phase
 from vigilnet.node.own_exit import OwnExit
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
+from vigilnet.node.reach import Reach
 from vigilnet.node.status import (
     CircuitStatus,
     ClientFacts,
@@ -58,6 +59,7 @@ from vigilnet.peer.view import PeerView
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.discovery.dht import DhtEngine
+from vigilnet.routing.discovery.reachability import ReachFinding, judge
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
@@ -101,6 +103,7 @@ class Node:
         self._tasks = TaskGroup("node")
         self._store: Store | None = None
         self._engine: DhtEngine | None = None
+        self._reach: Reach | None = None
         self._own: OwnRecord | None = None
         self._transports: NodeTransports | None = None
         self._known: KnownRelays | None = None
@@ -243,18 +246,23 @@ class Node:
             hidden = htx.advertised(host_and_port(self._listen[-1], "relay.listen_htx")[1])
         others = await transports.listen(links)
         self._listen += transports.listening
+        reach = self._reach = Reach(options, self._clock)
+        self._undo.push_async_callback(reach.close)
+        bound = [host_and_port(text, "relay.listen") for text in self._listen[at : at + len(relay.listen)]]
+        if not plain and not relay.advertise:
+            plain = await reach.endpoints(bound)
         if not plain and not hidden and not others:
             raise ConfigurationError(
-                "relay.advertise: missing; say under which host:port others reach this relay"
+                "relay.advertise: missing, and this machine has no public address of its own; say under "
+                "which host:port others reach this relay, or set relay.map_port to ask the router"
             )
         if options.discovery.uses("dht") and options.node.peers_folder is None:
-            bound = [
-                host_and_port(text, "relay.listen") for text in self._listen[at : at + len(relay.listen)]
-            ]
             self._engine = open_engine(bound, options.node.network)
             if self._engine is not None:
                 self._undo.push_async_callback(self._engine.close)
                 capabilities |= Capability.DHT
+            elif bound:
+                reach.dht_problem = "The package is missing, or the UDP port of its number is taken."
         software = f"vigilnet {package_version('vigilnet')}"[:24]
 
         def describe() -> None:
@@ -262,7 +270,12 @@ class Node:
             addresses = [*(htx.address(*at) for at in hidden), *others, *plains]
             own.describe(addresses, capabilities, summary, software)
 
+        def address_changed() -> None:
+            plain[:] = reach.mapped_endpoints(plain[0][1]) or plain
+            describe()
+
         describe()
+        reach.on_changed = address_changed if plain else reach.on_changed
         own.refresh()
         self._publish(own)
         self._tasks.start("keep record", self._keep_record(own, htx, describe))
@@ -449,6 +462,14 @@ class Node:
         if self._known is None or self._links is None:
             return None
         return Rooms(self._clock, self._known, self._links, self._our_circuits(), self._pool)
+
+    def reachability(self) -> list[ReachFinding]:
+        """Return what is found about how this node is connected, for the doctor."""
+        if self._known is None or self._links is None:
+            return []
+        reach = self._reach or Reach(self.options, self._clock)
+        own = self._own.parsed if self._own is not None else None
+        return judge(reach.facts(self._known, self._links, own))
 
     async def find_peer(self, peer_id: str) -> list[PeerStatus]:
         """Return one relay, looked for in the DHT if it is not known; nothing if it is not found."""

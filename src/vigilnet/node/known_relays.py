@@ -36,6 +36,7 @@ class KnownRelays:
         self._folder = folder
         self._files = files
         self._expire_at = clock.now()
+        self.has_known = False  # a relay, since the start
         self.on_renewed: Callable[[bytes], None] = lambda identity: None
         self.listeners: list[Callable[[], None]] = []  # called when a record became known
         view.on_accepted = self._accepted
@@ -73,6 +74,7 @@ class KnownRelays:
 
     def _accepted(self, record: PeerRecord) -> None:
         """The table took a new record in, from whatever source."""
+        self.has_known = True
         self.on_renewed(record.identity)
         for listener in self.listeners:
             listener()

@@ -64,6 +64,7 @@ class RelayOptions:
     enabled: bool = False  # what node.mode says, where it says something
     listen: tuple[str, ...] = ("0.0.0.0:4001", "[::]:4001")
     advertise: tuple[str, ...] = ()  # host:port as others reach us; empty: what we listen on
+    map_port: bool = False  # ask the router for a port (UPnP) when this machine has no public address
     listen_htx: tuple[str, ...] = ()  # where links pass for HTTPS, like "0.0.0.0:443"; wants [htx]
     advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on
     family: str = ""  # relays of one operator: never two of a family on one path

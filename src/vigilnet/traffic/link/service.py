@@ -69,6 +69,15 @@ class _Sink:
 
 
 @dataclass
+class Dials:
+    """What became of dials since the start, for whoever asks how this node is connected."""
+
+    worked: int = 0
+    failed: int = 0
+    was_dialled: bool = False  # by somebody outside of our own network
+
+
+@dataclass
 class _Tables:
     """Every link the service knows, by what it is at present."""
 
@@ -125,6 +134,7 @@ class LinkService:
         self._listeners: list[Listener] = []
         self._dials: dict[bytes, asyncio.Task[Link]] = {}
         self._back_offs = BackOffs(options, random_bytes)
+        self.dials = Dials()
         self._client_keys: dict[bytes, X25519PrivateKey] = {}
         self._clocks = ClockOffsets()
         self._clients: Counter[bytes] = Counter()  # open links of anonymous clients, by address prefix
@@ -274,6 +284,7 @@ class LinkService:
             return await self._try_addresses(identity)
         except (VigilnetError, OSError) as error:
             self._back_offs.failed(identity, self._clock.now())
+            self.dials.failed += 1
             if isinstance(error, LinkUnavailableError | LocalProtocolError):
                 raise
             raise LinkUnavailableError(f"link: {_reason(error)}") from error
@@ -409,6 +420,9 @@ class LinkService:
         if link.is_initiator:  # not all links of a relay that came back yesterday at the same moment
             chance = int.from_bytes(self._random_bytes(2), "big") / 0xFFFF
             link.replace_at = now + self._options.max_age_s * (1.0 - 0.1 * chance)
+            self.dials.worked += 1
+        elif self._options.allow_private_addresses or not is_private(link.remote_host):
+            self.dials.was_dialled = True
         receiver = self.on_link(link)
         self._file(link, now)
         opened = self._tables.opening.get(link)
