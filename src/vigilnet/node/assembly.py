@@ -16,7 +16,7 @@ from typing import Final
 import platformdirs
 
 from vigilnet.base.clock import Clock, SystemClock
-from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, LocalProtocolError
+from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
@@ -72,6 +72,11 @@ from vigilnet.traffic.transport.local_address_io import preferred_addresses
 
 LOOK_S: Final = 1.0  # between two looks at the folder of records
 KEEP_S: Final = 60.0  # between two looks at our own keys and record
+
+NO_ADDRESS: Final = (
+    "others do not reach this relay yet: it has no public address of its own; set relay.advertise to the "
+    "host:port by which they do, or relay.map_port to ask the router"
+)
 
 _log = get_logger(__name__)
 
@@ -252,17 +257,8 @@ class Node:
         if not plain and not relay.advertise:
             plain = await reach.endpoints(bound)
         if not plain and not hidden and not others:
-            raise ConfigurationError(
-                "relay.advertise: missing, and this machine has no public address of its own; say under "
-                "which host:port others reach this relay, or set relay.map_port to ask the router"
-            )
-        if options.discovery.uses("dht") and options.node.peers_folder is None:
-            self._engine = open_engine(bound, options.node.network)
-            if self._engine is not None:
-                self._undo.push_async_callback(self._engine.close)
-                capabilities |= Capability.DHT
-            elif bound:
-                reach.dht_problem = "The package is missing, or the UDP port of its number is taken."
+            _log.warning(NO_ADDRESS)
+        capabilities |= self._start_engine(bound, reach)
         software = f"vigilnet {package_version('vigilnet')}"[:24]
 
         def describe() -> None:
@@ -271,14 +267,27 @@ class Node:
             own.describe(addresses, capabilities, summary, software)
 
         def address_changed() -> None:
-            plain[:] = reach.mapped_endpoints(plain[0][1]) or plain
+            plain[:] = reach.mapped_endpoints((plain or bound)[0][1]) or plain
             describe()
 
         describe()
-        reach.on_changed = address_changed if plain else reach.on_changed
+        reach.on_changed = address_changed if plain or bound else reach.on_changed
         own.refresh()
         self._publish(own)
         self._tasks.start("keep record", self._keep_record(own, htx, describe))
+
+    def _start_engine(self, bound: list[tuple[str, int]], reach: Reach) -> Capability:
+        """Join the DHT, if the settings say so; return what our record then offers more."""
+        options = self.options
+        if not options.discovery.uses("dht") or options.node.peers_folder is not None:
+            return Capability(0)
+        self._engine = open_engine(bound, options.node.network)
+        if self._engine is None:
+            if bound:
+                reach.dht_problem = "The package is missing, or the UDP port of its number is taken."
+            return Capability(0)
+        self._undo.push_async_callback(self._engine.close)
+        return Capability.DHT
 
     async def _start_origin(self, known: KnownRelays, htx: NodeHtx) -> None:
         """Begin to look at the web server behind us, if there is one."""
@@ -349,6 +358,8 @@ class Node:
 
     def _publish(self, own: OwnRecord) -> None:
         """Put our record where the others look for it."""
+        if not own.record:  # no address to tell yet
+            return
         if self.discovery is not None:
             self.discovery.own_changed()
         folder = self.options.node.peers_folder

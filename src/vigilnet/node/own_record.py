@@ -61,7 +61,7 @@ class OwnRecord:
 
     @property
     def record(self) -> bytes:
-        """Our own encoded record; empty before the first `refresh`."""
+        """Our own encoded record; empty before the first `refresh`, and while no address is known."""
         return b"" if self._record is None else self._record.encoded
 
     @property
@@ -92,6 +92,8 @@ class OwnRecord:
     def refresh(self) -> bool:
         """Rotate keys and issue a record where one is due; return whether there is a new record.
 
+        While there is no address to tell there is no record.
+
         Raises:
             EnvironmentRefusedError: the disk or the clock refuses; the record of before stays, for
                 keys that are not on disk must not be published (peer.keyring). Call again later.
@@ -111,6 +113,8 @@ class OwnRecord:
     def _is_due(self, wall: float) -> bool:
         """Whether our record is missing, says something that changed, or is old."""
         record = self._record
+        if not self._offer.addresses:
+            return False  # nobody could use it
         return (
             record is None
             or not _names(record, self.ring.link_key)

@@ -136,3 +136,13 @@ def test_keys_that_the_disk_did_not_take_are_not_published(
     assert record_of(own).link_key == public_key(own) != key
     again = load_key_ring(store, clock.at, secrets.token_bytes)
     assert again.current_onion == own.ring.current_onion
+
+
+def test_without_an_address_there_is_no_record(store: Store, clock: WallClock) -> None:
+    made = OwnRecord(store, clock, secrets.token_bytes, "", 0)
+    made.describe([], Capability.RELAY, None, "vigilnet")
+    assert not made.refresh()
+    assert made.record == b""
+    made.describe([HERE], Capability.RELAY, None, "vigilnet")
+    assert made.refresh()
+    assert made.record
