@@ -24,6 +24,7 @@ class Label(StrEnum):
     WELCOME_LIST = "welcome list"
     OPERATOR_REGISTRATION = "operator registration"
     DHT_KEY = "dht key"
+    DHT_NETWORK = "dht network"
 
 
 def label_octets(use: Label, network: str = "") -> bytes:

@@ -125,7 +125,7 @@ def keys_of(record: PeerRecord, network: str = "") -> list[bytes]:
 
 def network_number(network: str) -> int:
     """Return the engine's network number, so that networks do not mix; never 0, which means none."""
-    number = int.from_bytes(sha256(label_octets(Label.DHT_KEY, network), b"\0network")[:4], "big")
+    number = int.from_bytes(sha256(label_octets(Label.DHT_NETWORK, network))[:4], "big")
     return number or 1
 
 
