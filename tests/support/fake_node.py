@@ -24,6 +24,7 @@ from vigilnet.node.status import (
     StreamStatus,
     WelcomeStatus,
 )
+from vigilnet.routing.discovery.reachability import ReachFinding
 from vigilnet.surface.control.device import Device
 from vigilnet.surface.control.events import EventFeed
 from vigilnet.surface.control.host import DeviceFacts
@@ -115,6 +116,9 @@ class FakeNode:
                 "SE", "failed", "no-answer", 8.0, ports="80,443",
             ),
         ]  # fmt: skip
+
+    def reachability(self) -> Sequence[ReachFinding]:
+        return [ReachFinding("network.inward", "pass", "Others reach this relay")]
 
     async def find_peer(self, peer_id: str) -> Sequence[PeerStatus]:
         return [peer for peer in self.peers() if peer.peer_id == peer_id]

@@ -23,7 +23,7 @@ from vigilnet.surface.control.log_ring import LogRing
 from vigilnet.surface.control.models import Diagnosis, Exits, Peer, Status
 from vigilnet.surface.control.schema import ControlError, ErrorCode
 from vigilnet.surface.control.sessions import Sessions
-from vigilnet.surface.control.showing import is_locked
+from vigilnet.surface.control.showing import is_locked, reach_findings
 from vigilnet.surface.doctor.finding import NodeView, Situation
 from vigilnet.surface.doctor.network import Network
 from vigilnet.surface.doctor.service import examine
@@ -102,7 +102,8 @@ class NodeHost:
         self, status: Status, peers: Sequence[Peer], exits: Exits, *, repair: bool
     ) -> Diagnosis:
         """Look for what is wrong; measured in a thread, since some of it waits."""
-        view = NodeView(status, tuple(peers), exits, status.clock_offset_s)
+        reach = reach_findings(self.node.reachability())
+        view = NodeView(status, tuple(peers), exits, status.clock_offset_s, reach)
         situation = Situation(self.loaded, "", self.settings_file, self.node.state_folder, view)
 
         def look() -> Diagnosis:

@@ -95,6 +95,10 @@ class ControlClient:
         """The relays that the node knows."""
         return read(tuple[models.Peer, ...], self.call("peers"))
 
+    def reachability(self) -> tuple[models.Finding, ...]:
+        """How the node is connected, and what would help."""
+        return read(tuple[models.Finding, ...], self.call("reachability"))
+
     def find_peer(self, peer_id: str) -> tuple[models.Peer, ...]:
         """The relay with this id, looked for if it is not known; empty if it is not found."""
         return read(tuple[models.Peer, ...], self.call("find-peer", {"peer_id": peer_id}))

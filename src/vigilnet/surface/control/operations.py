@@ -184,6 +184,8 @@ _ALL: Final = (
     Operation("peers", "the relays that the node knows, direct or relayed and why", tuple[models.Peer, ...]),
     Operation("find-peer", "one relay, looked for in the DHT if it is not known",
               tuple[models.Peer, ...], WantedParams),
+    Operation("reachability", "how this node is connected, and what would help",
+              tuple[models.Finding, ...]),
     Operation("exits", "where one can leave", models.Exits, ExitsParams),
     Operation("settings", "every option, its value and where that was set", models.Settings),
     Operation("traffic", "the last minute, second by second", models.TrafficHistory),

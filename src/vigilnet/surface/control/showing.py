@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 from vigilnet.node.modes import Mode
 from vigilnet.node.option_list import option_list, values_of
 from vigilnet.node.status import ClientFacts, NodeState, PeerStatus
+from vigilnet.routing.discovery.reachability import ReachFinding
 from vigilnet.surface.control import models
 from vigilnet.surface.control.host import SteeredHost, is_live
 from vigilnet.surface.control.schema import ControlError, ErrorCode
@@ -279,3 +281,10 @@ def _peer(peer: PeerStatus) -> models.Peer:
     else:
         why = _OTHER_PEER_WHY[peer.why_id]
     return models.Peer(**fields, why=why)
+
+
+def reach_findings(found: Sequence[ReachFinding]) -> tuple[models.Finding, ...]:
+    """Return what the node says of its connection as the doctor says it."""
+    return tuple(
+        models.Finding(one.id, one.level, "network", one.title, one.meaning, one.next) for one in found
+    )

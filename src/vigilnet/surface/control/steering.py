@@ -34,7 +34,7 @@ from vigilnet.surface.control.operations import (
 )
 from vigilnet.surface.control.schema import ControlError, ErrorCode, plain, read, without_private
 from vigilnet.surface.control.sessions import LIFE_S
-from vigilnet.surface.control.showing import Showing, is_locked
+from vigilnet.surface.control.showing import Showing, is_locked, reach_findings
 
 Handler = Callable[[Any], Awaitable[object]]
 
@@ -54,7 +54,7 @@ class Steering:
         self._handlers: dict[str, Handler] = {
             "version": self._version_of, "status": self._status, "circuits": self._circuits,
             "streams": self._streams, "paths": self._paths, "peers": self._peers,
-            "find-peer": self._find_peer, "exits": self._exits,
+            "find-peer": self._find_peer, "reachability": self._reachability, "exits": self._exits,
             "settings": self._settings, "traffic": self._traffic, "logs": self._logs,
             "doctor": self._doctor, "new-identity": self._new_identity, "new-path": self._new_path,
             "close-circuit": self._close_circuit, "set-hops": self._set_hops, "set-exit": self._set_exit,
@@ -250,6 +250,9 @@ class Steering:
 
     async def _invite(self, params: PeerParams) -> object:
         return self._host.node.invite(params.peer_id)
+
+    async def _reachability(self, _: object) -> object:
+        return reach_findings(self._host.node.reachability())
 
     async def _find_peer(self, params: WantedParams) -> object:
         return await self._host.node.find_peer(params.peer_id)

@@ -34,6 +34,7 @@ class NodeView:
     peers: tuple[Peer, ...] = ()
     exits: Exits = field(default_factory=Exits)
     clock_offset_s: float | None = None  # theirs minus ours, as neighbours say
+    reach: tuple[Finding, ...] = ()  # how it is connected, as it judges itself
 
 
 def failed(

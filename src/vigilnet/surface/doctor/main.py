@@ -82,9 +82,10 @@ def node_view(folder: Path) -> NodeView | None:
             status = control.status()
             peers = control.peers()
             exits = control.ask("exits")
+            reach = control.reachability()
     except VigilnetError:
         return None
-    return NodeView(status, peers, exits, status.clock_offset_s)
+    return NodeView(status, peers, exits, status.clock_offset_s, reach)
 
 
 def _show(diagnosis: Diagnosis, *, is_all: bool) -> None:

@@ -31,7 +31,9 @@ def check_node(situation: Situation, port: int = 0) -> Iterator[Finding]:
         return
     yield passed("node.off", "A node is running")
     yield from _check_clock(node)
-    yield from _check_relays(node)
+    yield from node.reach
+    if not any(one.id == "network.sources" and one.level == "fail" for one in node.reach):
+        yield from _check_relays(node)  # else it has said why none is known
     yield from _check_exits(node, port)
     shown = node.status.protection
     if shown is not None:

@@ -24,5 +24,5 @@ def test_whatever_changes_or_reveals_needs_the_full_role() -> None:
     readable = {name for name, operation in OPERATIONS.items() if not operation.needs_full}
     assert readable == {
         "version", "status", "circuits", "streams", "paths", "peers", "exits", "settings", "traffic", "logs",
-        "doctor", "watch", "find-peer",
+        "doctor", "watch", "find-peer", "reachability",
     }  # fmt: skip

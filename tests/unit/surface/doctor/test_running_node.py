@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sick import diagnose, found, situation
-from vigilnet.surface.control.models import Exit, ExitChoice, Exits, Peer, Protection, Status
+from vigilnet.surface.control.models import Exit, ExitChoice, Exits, Finding, Peer, Protection, Status
 from vigilnet.surface.doctor.finding import NodeView
 from vigilnet.surface.doctor.running_node import _accepts
 
@@ -90,3 +90,13 @@ def test_reservations_are_notes(tmp_path: Path, reason: str, identifier: str) ->
     shown = replace(WELL.status.protection, reasons=(reason,)) if WELL.status.protection else None
     node = changed(status=status(protection=shown))
     assert found(diagnose(situation(tmp_path, node=node)), identifier).level == "note"
+
+
+def test_what_the_node_says_of_its_connection_is_shown_and_not_said_twice(tmp_path: Path) -> None:
+    why = Finding("network.sources", "fail", "network", "All records are over", "Off for long.", "get one")
+    inward = Finding("network.inward", "fail", "network", "Nobody can reach it", "A router.", "ask it")
+    diagnosis = diagnose(situation(tmp_path, node=changed(peers=(), reach=(why, inward))))
+    assert found(diagnosis, "network.inward") == inward
+    assert {"network.sources"} == {
+        one.id for one in diagnosis.findings if one.id in ("network.sources", "relays.none")
+    }
