@@ -11,7 +11,7 @@ from vigilnet.routing.discovery.beacon import Datagram, Kind, decode_datagram
 from vigilnet.routing.discovery.dht import Lookup
 from vigilnet.routing.discovery.directory import AnswerReader, Fetch, parse_request
 from vigilnet.routing.discovery.inventory import Inventory, begin
-from vigilnet.routing.discovery.invite import format_invite, parse_invite
+from vigilnet.routing.discovery.invite import format_invite, parse_invite, split_secret
 from vigilnet.routing.discovery.mdns import record_from_txt, record_to_txt
 from vigilnet.routing.discovery.welcome import format_welcome, parse_welcome
 from vigilnet.routing.discovery.wire import (
@@ -44,7 +44,8 @@ def _swallow(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
 
 def _invite(data: bytes) -> None:
     text = data.decode("latin-1")
-    if format_invite(parse_invite(text))[9:] != text.strip()[9:]:
+    invite, secret = split_secret(text)
+    if format_invite(parse_invite(invite), secret)[9:] != text.strip()[9:]:
         raise AssertionError("one record, two invites")
 
 
@@ -137,7 +138,7 @@ SEEDS: dict[str, list[bytes]] = {
     "request": [Fetch(10_800, 64).encode(), Lookup(bytes(20)).encode()],
     "answer": [FRAMES[-1] * 2],
     "received": [*FRAMES, b"".join(frame.ljust(200, b"\0") for frame in FRAMES if len(frame) <= 200)],
-    "invite": [format_invite(b"record").encode()],
+    "invite": [format_invite(b"record").encode(), format_invite(b"record", bytes(32)).encode()],
     "welcome": [
         format_welcome([b"one", b"two"], remark="a list").encode(),
         format_welcome([b"one"], Identity.from_seed(bytes(32))).encode(),

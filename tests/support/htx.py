@@ -104,11 +104,11 @@ class HtxRelay:
 
 @asynccontextmanager
 async def htx_relay(
-    origin: int, *, invites: Sequence[bytes] = (), options: Options | None = None
+    origin: int, *, invites: Sequence[bytes] | None = None, options: Options | None = None
 ) -> AsyncIterator[HtxRelay]:
     """Run a relay before the origin at this port of 127.0.0.1."""
     relay = Relay(
-        authenticator=Authenticator(lambda: (SECRET,), "", invites),
+        authenticator=Authenticator(lambda: (SECRET,), "", None if invites is None else lambda: invites),
         origin=("127.0.0.1", origin),
         kind=CarrierKind.HTX_OWN_SITE,
         options=options or Options(),

@@ -68,7 +68,7 @@ async def shaped_pair(
     clock, options = SystemClock(), Options(allow_private_addresses=True)
     local = FakeLocal(IDENTITY)
     behind = Relay(
-        authenticator=Authenticator(lambda: (SECRET,), "", ()),
+        authenticator=Authenticator(lambda: (SECRET,), ""),
         origin=("127.0.0.1", origin),
         kind=CarrierKind.HTX_OWN_SITE,
         options=HtxOptions(constant_octets_s=rate),

@@ -50,6 +50,8 @@ from vigilnet.node.status import (
     WorkDone,
 )
 from vigilnet.node.transports import NodeTransports
+from vigilnet.node.unlisted import HeldInvites
+from vigilnet.node.unlisted_renewal import UnlistedRenewal
 from vigilnet.node.views import Rooms
 from vigilnet.peer.address import PeerAddress, TransportKind
 from vigilnet.peer.descriptor import Capability, ExitSummary
@@ -158,6 +160,8 @@ class Node:
         )
         self._undo.push_async_callback(transports.close)
         known = self._known = self._open_records(store)
+        passes_on = self._own is not None and not options.relay.is_unlisted
+        held = self._held_invites(store, known, transports, passes_on=passes_on)
         links = self._links = LinkService(
             options.link,
             self._clock,
@@ -168,6 +172,7 @@ class Node:
             network=options.node.network,
             random_bytes=self._random_bytes,
             can_dial=transports.can_dial,
+            dials_as_client=options.relay.is_unlisted,
             local_addresses=preferred_addresses,
         )
         self._undo.push_async_callback(links.close)
@@ -180,30 +185,65 @@ class Node:
         links.on_link = circuits.attach
         if self._own is not None:
             await self._start_relay(self._own, known, links, circuits, transports)
-        discovery = self.discovery = Discovery(options, self._clock, known, self._own)
+        discovery = self.discovery = Discovery(
+            options, self._clock, known, self._own, transports.htx.given, held
+        )
         discovery.load()
         self._undo.push_async_callback(discovery.close)
-        discovery.start_lan(self._random_bytes)
-        if self._own is not None and options.discovery.uses("gossip"):
-            discovery.start_gossip(links, circuits, self._random_bytes)
-            if self._engine is not None:
-                discovery.start_dht(self._engine, self._random_bytes)
-            discovery.start_directory(circuits, self._random_bytes)
+        self._start_sources(discovery, links, circuits, passes_on=passes_on)
         self._tasks.start("keep cache", keep_cache(store, known.view))
         if phase is Phase.FULL and (options.ingress.socks_enabled or options.ingress.http_enabled):
             pool = self._start_client(store, known, circuits)
-            is_told = self._own is not None or options.node.peers_folder is not None
-            if not is_told:
-                discovery.start_fetching(circuits, pool.guards, pool, self._random_bytes)
+            if held is not None:
+                self._use_unlisted(pool, held, known, circuits)
+            if not passes_on and options.node.peers_folder is None:
+                discovery.start_fetching(circuits, pool.guards, pool.had_circuit, self._random_bytes)
             await self._start_device(pool)
+        elif options.relay.is_unlisted and options.node.peers_folder is None:  # its clients ask it for relays
+            discovery.start_fetching(circuits, load_guards(store), lambda: True, self._random_bytes)
         mode = options.node.mode or mode_of(is_relay=options.relay.enabled, is_exit=options.exit.enabled)
         operators = self.operators = Operators(
-            options, mode, self._clock, self._random_bytes, known, self._own
+            options, mode, self._clock, self._random_bytes, known, self._own if passes_on else None
         )
         self._undo.push_async_callback(operators.close)
         operators.start(self.state_folder, self._pool)
         self._tasks.start("look", self._look())
         self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
+
+    @staticmethod
+    def _held_invites(
+        store: Store, known: KnownRelays, transports: NodeTransports, *, passes_on: bool
+    ) -> HeldInvites | None:
+        """Return our invites to unlisted relays; None on a node that would tell others of these relays."""
+        held = HeldInvites(store, known.view)
+        if passes_on:
+            for identity in held.identities():
+                known.view.forget(identity)  # from the cache of a time when it was a client
+            return None
+        transports.htx.secret_for = held.secret_for
+        return held
+
+    def _start_sources(
+        self, discovery: Discovery, links: LinkService, circuits: CircuitService, *, passes_on: bool
+    ) -> None:
+        """Begin to hear of relays, and on a listed relay to be heard of."""
+        if self.options.relay.is_unlisted:
+            discovery.start_directory(circuits, self._random_bytes)
+            return
+        discovery.start_lan(self._random_bytes)
+        if passes_on and self.options.discovery.uses("gossip"):
+            discovery.start_gossip(links, circuits, self._random_bytes)
+            if self._engine is not None:
+                discovery.start_dht(self._engine, self._random_bytes)
+            discovery.start_directory(circuits, self._random_bytes)
+
+    def _use_unlisted(
+        self, pool: CircuitPool, held: HeldInvites, known: KnownRelays, circuits: CircuitService
+    ) -> None:
+        """Go through the unlisted relays that we were invited to, and keep their records fresh."""
+        pool.guards.entries = held.identities
+        renewal = UnlistedRenewal(circuits, known, held.identities, self._clock)
+        self._tasks.start("renew unlisted", renewal.run())
 
     def _open_records(self, store: Store) -> KnownRelays:
         settings = self.options.node
@@ -227,7 +267,7 @@ class Node:
         options = self.options
         await asyncio.to_thread(own.prepare)
         capabilities = Capability.RELAY | Capability.GUARD
-        if options.discovery.uses("gossip"):
+        if options.discovery.uses("gossip") or options.relay.is_unlisted:
             capabilities |= Capability.DIRECTORY
         summary = None
         if options.exit.enabled:
@@ -258,7 +298,8 @@ class Node:
             plain = await reach.endpoints(bound)
         if not plain and not hidden and not others:
             _log.warning(NO_ADDRESS)
-        capabilities |= self._start_engine(bound, reach)
+        if not relay.is_unlisted:
+            capabilities |= self._start_engine(bound, reach)
         software = f"vigilnet {package_version('vigilnet')}"[:24]
 
         def describe() -> None:
@@ -363,7 +404,7 @@ class Node:
         if self.discovery is not None:
             self.discovery.own_changed()
         folder = self.options.node.peers_folder
-        if folder is not None:
+        if folder is not None and not self.options.relay.is_unlisted:
             RecordFolder(folder).publish(peer_id_text(own.identity), own.record)
 
     async def _keep_record(self, own: OwnRecord, htx: NodeHtx, describe: Callable[[], None]) -> None:

@@ -96,7 +96,12 @@ class DirectoryDialler:
             except NoPathError:
                 continue
         wanted = capability | Capability.GUARD | Capability.RELAY
-        candidates = [record for record in relays if wanted in record.capabilities]
+        entries = self._guards.entries()
+        candidates = [
+            record
+            for record in relays
+            if wanted in record.capabilities and (not entries or record.identity in entries)
+        ]
         if not candidates:
             raise NoPathError(f"directory: {len(relays)} relays known, none of them can be asked for others")
         return [self._guards.choose(candidates, self._dice, now)]

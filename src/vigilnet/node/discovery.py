@@ -11,9 +11,9 @@ from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.lan import Lan
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
+from vigilnet.node.unlisted import GivenInvites, HeldInvites
 from vigilnet.peer.descriptor import Capability, PeerRecord
 from vigilnet.peer.identity import parse_peer_id
-from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.discovery.dht import DhtEngine, identity_key
 from vigilnet.routing.discovery.dht_io import DhtService
 from vigilnet.routing.discovery.directory import Fetch, choose_items
@@ -41,14 +41,25 @@ class Discovery:
         clock: time.
         known: the peer table.
         own: who we are; None on a client.
+        given: see `Invites`.
+        held: see `Invites`.
     """
 
-    def __init__(self, options: Options, clock: Clock, known: KnownRelays, own: OwnRecord | None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        clock: Clock,
+        known: KnownRelays,
+        own: OwnRecord | None,
+        given: GivenInvites | None = None,
+        held: HeldInvites | None = None,
+    ) -> None:
+        self._is_unlisted = given is not None
         self._options = options
         self._clock = clock
         self._known = known
         self._own = own
-        self.invites = Invites(options, known, own)
+        self.invites = Invites(options, known, own, given, held)
         self._gossip: GossipService | None = None
         self._directory: DirectoryServer | None = None
         self._lan: Lan | None = None
@@ -130,7 +141,11 @@ class Discovery:
 
         def choose(request: Fetch) -> list[Item]:
             mine = self.invites.own_record()
-            reached = (record for record in self._known.relays() if view.is_reached(record.identity))
+            if self._is_unlisted and request.at_most == 1 and mine is not None:
+                return [Item(ItemType.RECORD, mine.encoded)]
+            # Who is unlisted dials nobody to see whether he is there.
+            relays = self._known.relays()
+            reached = [r for r in relays if self._is_unlisted or view.is_reached(r.identity)]
             return choose_items(
                 request,
                 [*([mine] if mine is not None else []), *reached],
@@ -149,10 +164,10 @@ class Discovery:
         self,
         circuits: CircuitService,
         guards: Guards,
-        pool: CircuitPool,
+        is_served: Callable[[], bool],
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        """Begin to fetch records and to look for relays, through circuits; clients only."""
+        """Begin to fetch records and to look for relays, through circuits; not for relays that gossip."""
         dialler = DirectoryDialler(
             circuits,
             self._known,
@@ -174,7 +189,7 @@ class Discovery:
             fetcher = self._fetcher = Fetcher(
                 dialler.open,
                 self._known.view,
-                lambda: pool.first_circuit_ms is not None,
+                is_served,
                 self._clock,
                 random_bytes,
             )

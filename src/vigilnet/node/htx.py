@@ -15,6 +15,7 @@ from vigilnet.base.store_io import Store
 from vigilnet.node.options import Options
 from vigilnet.node.origin_watch import OriginWatch
 from vigilnet.node.own_site import OwnSite, host_name_of
+from vigilnet.node.unlisted import GivenInvites
 from vigilnet.peer.address import PeerAddress, TransportKind, is_host_name, prefix_of
 from vigilnet.peer.descriptor import PeerRecord
 from vigilnet.peer.wire import read_array, read_octets, read_uint
@@ -144,12 +145,23 @@ class NodeHtx:
             rate=settings.constant_octets_s,
         )
         self.keys: HtxKeys | None = None
+        self.given: GivenInvites | None = None  # on an unlisted relay
+        self.secret_for: Callable[[bytes], bytes | None] = lambda _: None  # of an invite that we hold
         relay = None
+        if options.relay.enabled and options.relay.is_unlisted:
+            if not options.relay.listen_htx or options.relay.listen:
+                raise ConfigurationError(
+                    "relay.is_unlisted: wants relay.listen_htx, and relay.listen = [], which can be probed"
+                )
+            self.given = GivenInvites(store, random_bytes)
         if options.relay.enabled and options.relay.listen_htx:
             self.keys = HtxKeys(store, clock, random_bytes)
             self._start_site(folder)
             relay = self._relay(self.keys, clock, random_bytes)
-        self.transport: Final = HtxTransport(browser, relay)
+        self.transport: Final = HtxTransport(browser, relay, self._secret_for)
+
+    def _secret_for(self, htx_key: bytes) -> bytes | None:
+        return self.secret_for(htx_key)
 
     def _start_site(self, folder: Path) -> None:
         """Start the site of our own that the settings ask for."""
@@ -188,7 +200,11 @@ class NodeHtx:
         if settings.origin in self._options.relay.listen_htx:
             raise ConfigurationError("htx.origin: is relay.listen_htx itself; name the web server behind it")
         return Relay(
-            authenticator=Authenticator(keys.secrets, self._options.node.network),
+            authenticator=Authenticator(
+                keys.secrets,
+                self._options.node.network,
+                self.given.secrets if self.given is not None else None,
+            ),
             origin=origin,
             kind=CarrierKind.HTX_OWN_SITE if settings.is_own_site else CarrierKind.HTX_BORROWED,
             options=settings,

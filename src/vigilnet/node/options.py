@@ -67,6 +67,7 @@ class RelayOptions:
     map_port: bool = False  # ask the router for a port (UPnP) when this machine has no public address
     listen_htx: tuple[str, ...] = ()  # where links pass for HTTPS, like "0.0.0.0:443"; wants [htx]
     advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on
+    is_unlisted: bool = False  # known by its invites alone, reached over htx alone; see docs/spec/htx.md
     family: str = ""  # relays of one operator: never two of a family on one path
 
 

@@ -103,6 +103,10 @@ class CircuitPool:
         self.built = 0
         self.failed = 0
 
+    def had_circuit(self) -> bool:
+        """Whether a circuit was ever open: what we know of relays suffices."""
+        return self.first_circuit_ms is not None
+
     def start(self) -> None:
         """Begin to build ahead."""
         self._tasks.start("maintain", self._maintain())

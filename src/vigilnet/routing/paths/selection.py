@@ -56,6 +56,8 @@ class Guards:
     kept: list[bytes] = field(default_factory=list)
     failed_until: dict[bytes, float] = field(default_factory=dict)
     failing_since: dict[bytes, float] = field(default_factory=dict)
+    # Unlisted relays that we were invited to: with any, they alone are first hops; they are never later ones.
+    entries: Callable[[], frozenset[bytes]] = frozenset
     left: dict[bytes, float] = field(default_factory=dict)  # left for bad tags, and when, Unix seconds
 
     def choose(self, candidates: Sequence[PeerRecord], dice: Dice, now: float) -> PeerRecord:
@@ -132,6 +134,9 @@ def choose_path(
         raise NoPathError(f"path: {request.hops} hops, expected 1 to {MAX_HOPS}")
     known = [record for record in records if Capability.RELAY in record.capabilities]
     later = known if is_private_network or request.hops == 1 else [r for r in known if is_vouched(r)]
+    entries = guards.entries()
+    if entries:
+        later = [record for record in later if (record.identity in entries) == (request.hops == 1)]
     exits = [record for record in later if _serves(record, request)]
     if not exits:
         raise NoPathError(_missing_exit(later, request))
@@ -143,7 +148,9 @@ def choose_path(
     candidates = [
         record
         for record in known
-        if Capability.GUARD in record.capabilities and any(rules.fit(last, [record]) for last in exits)
+        if Capability.GUARD in record.capabilities
+        and (not entries or record.identity in entries)
+        and any(rules.fit(last, [record]) for last in exits)
     ]
     if not candidates:
         raise NoPathError(f"path: {len(known)} relays known, none of them can be the first hop")

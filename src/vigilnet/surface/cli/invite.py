@@ -14,6 +14,9 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = actions.add_parser("show", help="print the invite of this relay, or of one that it knows")
     show.add_argument("peer_id", nargs="?", default="", metavar="PEER-ID", help="12D3KooW...")
+    show.add_argument(
+        "--new", action="store_true", help="at an unlisted relay: an invite with a secret of its own"
+    )
     show.set_defaults(command=show_invite)
     add = actions.add_parser("add", help="have the node take in an invite")
     add.add_argument("uri", metavar="URI", help="vigilnet:...")
@@ -27,7 +30,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def show_invite(arguments: argparse.Namespace) -> ExitCode:
     """Print one invite."""
     with client_of(arguments) as control:
-        invite = control.invite(arguments.peer_id)
+        invite = control.invite("new" if arguments.new else arguments.peer_id)
     if arguments.json:
         write_json(invite)
     else:

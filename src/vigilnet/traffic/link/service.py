@@ -101,6 +101,7 @@ class LinkService:
         network: the private network's name.
         random_bytes: source of secrets.
         can_dial: whether an address is one for us, beside having a transport for it.
+        dials_as_client: dial without showing who we are (an unlisted relay).
         local_addresses: what changes when we come into another network; looked at every tick.
     """
 
@@ -116,6 +117,7 @@ class LinkService:
         network: str,
         random_bytes: Callable[[int], bytes],
         can_dial: Callable[[DialAddress], bool] = lambda _: True,
+        dials_as_client: bool = False,
         local_addresses: Callable[[], object] = lambda: None,
     ) -> None:
         self._options = options
@@ -126,6 +128,7 @@ class LinkService:
         self._transports = transports
         self._records = records
         self._local = local
+        self._shown = None if dials_as_client else local  # who we are to those whom we dial
         self._admit = admit
         self._network = network
         self._random_bytes = random_bytes
@@ -334,7 +337,7 @@ class LinkService:
             handshake = Initiator(
                 self._suite_for(record),
                 self._link_key_for(record.identity),
-                b"" if self._local is None else self._local.record,
+                b"" if self._shown is None else self._shown.record,
                 responder=record.identity,
                 responder_key=record.link_key,
                 channel=self._channel(carrier),
@@ -355,8 +358,8 @@ class LinkService:
         return LinkSuite(pattern, record.preferred_suite)
 
     def _link_key_for(self, identity: bytes) -> X25519PrivateKey:
-        if self._local is not None:
-            return self._local.link_key
+        if self._shown is not None:
+            return self._shown.link_key
         key = self._client_keys.get(identity)
         if key is None:
             while len(self._client_keys) >= MAX_CLIENT_KEYS:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.peer.descriptor import MAX_RECORD_SIZE
-from vigilnet.routing.discovery.invite import MAX_INVITE_LENGTH, SCHEME, format_invite, parse_invite
+from vigilnet.routing.discovery.invite import (
+    MAX_INVITE_LENGTH,
+    SCHEME,
+    SECRET_SIZE,
+    format_invite,
+    parse_invite,
+    split_secret,
+)
 
 VECTOR = json.loads((Path(__file__).parents[3] / "vectors" / "discovery" / "invite.json").read_text())
 
@@ -68,3 +75,32 @@ def test_longest_invite_and_one_letter_more() -> None:
 def test_no_invite_is_made_of_what_is_no_record(size: int) -> None:
     with pytest.raises(LocalProtocolError):
         format_invite(bytes(size))
+
+
+@given(st.binary(min_size=1, max_size=100), st.none() | st.binary(min_size=SECRET_SIZE, max_size=SECRET_SIZE))
+def test_a_secret_comes_back(record: bytes, secret: bytes | None) -> None:
+    text, found = split_secret(f" {format_invite(record, secret)}\n")
+    assert (parse_invite(text), found) == (record, secret)
+
+
+@pytest.mark.parametrize(
+    "end", [".", "." + "A" * 42, "." + "A" * 44, "." + "A" * 42 + "B", "." + "A" * 42 + "="]
+)
+def test_a_secret_that_was_cut_or_changed_is_told(letters: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="invite"):
+        split_secret(f"{format_invite(b'record')}.{letters}")
+
+
+def test_a_secret_of_another_size_is_our_own_bug() -> None:
+    with pytest.raises(LocalProtocolError):
+        format_invite(b"record", b"short")
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_split_or_refused(text: str) -> None:
+    try:
+        invite, secret = split_secret(text)
+    except RemoteProtocolError:
+        return
+    assert secret is None or len(secret) == SECRET_SIZE
+    assert "." not in invite

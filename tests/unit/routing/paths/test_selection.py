@@ -287,3 +287,23 @@ def test_a_record_that_may_have_been_made_for_us_alone_is_at_most_a_guard() -> N
     assert not any(1 in one[1:] for one in paths)
     assert any(1 in path(is_private_network=True)[1:] for _ in range(100))
     assert any(path(hops=1) == [1] for _ in range(100))
+
+
+def test_who_was_invited_to_unlisted_relays_goes_through_them_first_and_never_later() -> None:
+    choice = Choice(*map(relay, range(1, 13)))
+    entries = {number.to_bytes(32, "big") for number in (3, 4)}
+    choice.guards.entries = lambda: frozenset(entries)
+    for hops in (2, 3, 5):
+        for _ in range(50):
+            path = choice.path(hops)
+            assert path[0] in (3, 4)
+            assert not {3, 4} & set(path[1:])
+    assert choice.path(1)[0] in (3, 4)
+
+
+def test_an_unlisted_relay_that_is_unknown_now_is_not_replaced_by_a_listed_one() -> None:
+    choice = Choice(*map(relay, range(1, 13)))
+    choice.guards.entries = lambda: frozenset({bytes(32)})
+    for hops in (1, 3):
+        with pytest.raises(NoPathError):
+            choice.path(hops)

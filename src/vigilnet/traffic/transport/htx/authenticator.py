@@ -20,7 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vigilnet.base.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError
+from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.aead import KEY_SIZE, NONCE_SIZE
 from vigilnet.crypto.kdf import hkdf_expand, hkdf_extract, hmac_sha256, is_equal, sha256
 from vigilnet.crypto.labels import Label, label_octets
@@ -159,23 +159,19 @@ class Authenticator:
     Args:
         secrets: our htx keys, current first; asked at every hello.
         network: the private network's name.
-        invites: secrets of our invites; with any, only who holds one is authentic (an unlisted relay).
-
-    Raises:
-        ConfigurationError: more than 256 invites.
+        invites: secrets of an unlisted relay's invites, 256 at most, asked at every hello: only who holds
+            one is authentic. None: a listed relay.
     """
 
     def __init__(
         self,
         secrets: Callable[[], Sequence[X25519PrivateKey]],
         network: str = "",
-        invites: Sequence[bytes] = (),
+        invites: Callable[[], Sequence[bytes]] | None = None,
     ) -> None:
-        if len(invites) > MAX_INVITES:
-            raise ConfigurationError(f"invites: {len(invites)}, at most {MAX_INVITES}")
         self._secrets = secrets
         self._network = network
-        self._invites = tuple(invites)
+        self._invites = invites
         self._replays = ReplaySet()
 
     def judge(self, message: bytes, wall: float, now: float) -> bytes | None:
@@ -214,7 +210,8 @@ class Authenticator:
         return None
 
     def _is_invited(self, stamp: Stamp, client_random: bytes) -> bool:
-        if not self._invites:
+        if self._invites is None:
             return True
-        found = [is_equal(invite_proof(invite, client_random), stamp.proof) for invite in self._invites]
+        invites = self._invites()[:MAX_INVITES]
+        found = [is_equal(invite_proof(invite, client_random), stamp.proof) for invite in invites]
         return any(found)
