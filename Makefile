@@ -2,7 +2,7 @@
 BIN := .venv/bin
 SEED ?= 0
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-peers fuzz coverage sbom lock clean
+.PHONY: help setup demo test check bench bench-peers bench-shaping fuzz coverage sbom lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,10 @@ bench: setup  ## our figures for 1, 3 and 10 hops: docs/benchmarks/
 bench-peers: setup  ## the same with Tor beside it in one run (root; needs tor)
 	@requirements/setup.sh requirements/bench-lock.txt
 	$(BIN)/python -m tests.bench.run --peers $(BENCH)
+
+bench-shaping: setup  ## how well classifiers tell HTX from a browser: docs/benchmarks/shaping.md (root; chromium, nginx)
+	@requirements/setup.sh requirements/bench-lock.txt
+	$(BIN)/python -m tests.bench.shaping.run $(BENCH)
 
 sbom: setup  ## the parts list of a release, CycloneDX: dist/vigilnet.cdx.json
 	$(BIN)/python -m tests.support.sbom dist/vigilnet.cdx.json

@@ -141,7 +141,7 @@ class NodeHtx:
             clock=clock,
             network=options.node.network,
             random_bytes=random_bytes,
-            profile=PROFILES[settings.shaping],
+            profile=PROFILES[settings.relay_shaping if options.relay.enabled else settings.shaping],
             rate=settings.constant_octets_s,
         )
         self.keys: HtxKeys | None = None

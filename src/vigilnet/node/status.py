@@ -154,6 +154,8 @@ class PeerStatus:
     software: str = ""
     judged_circuits: int = 0  # of ours over it, the last ones
     bad_tags: int = 0  # how many of them died of a changed record, by whomever
+    padding_octets: int = 0  # of the octets out, those sent for the link's shape
+    held_ms: float = 0.0  # the longest that something waited for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,8 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
         in_octets=link.octets_received if link is not None else 0,
         out_octets=link.octets_sent if link is not None else 0,
         linked_s=round(link.age_s, 1) if link is not None else None,
+        padding_octets=link.padding_octets if link is not None else 0,
+        held_ms=round(link.held_s * 1000, 1) if link is not None else 0.0,
         bandwidth_kbps=_bandwidth(record),
         ports=ports_text(record.exit_summary),
         software=record.software,

@@ -28,6 +28,8 @@ FRAME_HEADER_ROOM: Final = 5  # the longest frame header of any carrier (TLS-sha
 RUN_AT: Final = FRAME_HEADER_ROOM + 1  # where the run starts in a frame view, behind the frame's type octet
 TAG_ROOM: Final = 16
 
+_BULK: Final = RUN_AT + CELL_SIZE * BULK_CELLS + TAG_ROOM
+_WIDE: Final = _BULK + CELL_SIZE
 _HEADER: Final = struct.Struct(">IBB10s")
 _RESERVED: Final = bytes(10)
 pack_run_header: Final = struct.Struct(">IBB10x").pack_into
@@ -45,5 +47,15 @@ class Command(IntEnum):
 
 
 def new_frame(cells: int) -> memoryview:
-    """Return a zeroed frame view with room for a run of `cells` cells."""
+    """Return a zeroed frame view with room for a run of `cells` cells.
+
+    Behind a run of 7 lies room for an eighth cell that the view does not show (see `widened`).
+    """
+    if cells == BULK_CELLS:
+        return memoryview(bytearray(_WIDE))[:_BULK]
     return memoryview(bytearray(RUN_AT + CELL_SIZE * cells + TAG_ROOM))
+
+
+def widened(frame: memoryview) -> memoryview:
+    """Return the frame view of a run of 7 with room for 8 cells, for a record of TLS's full size."""
+    return memoryview(frame.obj)  # the bytearray of `new_frame`

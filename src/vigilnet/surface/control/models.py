@@ -250,6 +250,8 @@ class Peer:
     software: str = ""
     judged_circuits: Annotated[int, "of our last circuits over it"] = 0
     bad_tags: Annotated[int, "how many of them died of a changed record; by whom, nobody knows"] = 0
+    padding_octets: Annotated[int, "of the octets out, those sent for the link's shape"] = 0
+    held_ms: Annotated[float, "the longest that something waited for the link's shape"] = 0.0
 
 
 @dataclass(frozen=True, slots=True)

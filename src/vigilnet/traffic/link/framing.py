@@ -168,19 +168,18 @@ class FrameSealer:
             parts.append(frame[whole])
         return parts
 
-    def seal_full_parts(self, cut: Callable[[], memoryview], count: int, now: float) -> list[memoryview]:
-        """Seal `count` full records, as `cut` gives them, and return what goes on the wire."""
+    def seal_full(self, frames: Sequence[memoryview], now: float) -> list[memoryview]:
+        """Seal widened frame views (see `traffic.cell`) in place, each as a record of TLS's full size."""
         parts: list[memoryview] = []
         nonce, head_at, whole = self._nonce, self._head_at, slice(self._head_at, None)
-        for _ in range(count):
+        for frame in frames:
             counter = self._counter
             if counter >= self._last_counter or self._octets_left < MAX_PLAINTEXT or now >= self._update_at:
                 parts.append(self._seal_update(now))
                 counter = self._counter
-            frame = cut()
             self._counter = counter + 1
             self._octets_left -= MAX_PLAINTEXT
-            _FILL(frame, FRAME_HEADER_ROOM - 2, MAX_LENGTH, _PART)
+            _FILL(frame, FRAME_HEADER_ROOM - 2, MAX_LENGTH, _RUNS)
             if not head_at:
                 frame[:3] = TLS_HEAD
             self._encrypt(nonce(counter), frame[_TEXT], frame[head_at:FRAME_HEADER_ROOM], frame[_SEALED])

@@ -146,6 +146,11 @@ class Link:
         return prefix_of(self._carrier.remote_host) if self.peer is None else self.peer.hex()
 
     @property
+    def shaping_cost(self) -> tuple[int, float]:
+        """Octets sent for the carrier's shape, and the longest that something waited for it."""
+        return self._shaped.cost if self._shaped is not None else (0, 0.0)
+
+    @property
     def is_open(self) -> bool:
         """Whether the handshake is through and nothing ended the link yet."""
         return self._machine is not None and self._machine.state is LinkState.OPEN and not self._is_over

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.kdf import is_equal
-from vigilnet.traffic.cell import FRAME_HEADER_ROOM
+from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE, FRAME_HEADER_ROOM
 from vigilnet.traffic.link import parts as part_frames
 from vigilnet.traffic.link.framing import MAX_LENGTH, MAX_PLAINTEXT, FrameOpener, FrameSealer, FrameType
 from vigilnet.traffic.link.handshake import HandshakeResult, Initiator, Responder
@@ -31,7 +31,7 @@ MAX_GOSSIP_WAITING: Final = 64  # frames; more are dropped, gossip repeats itsel
 RESPONDER_PATIENCE: Final = 1.2  # times the silence after which it asks
 PROBE_SPACING_S: Final = 0.5  # keeps us below 4 PING a second
 SHAPED_CONTROL: Final = 17  # octets of a small frame's body where records are shaped: 34 behind the header
-SHAPED_FRAMES: Final = 8  # pulled at once
+SHAPED_FRAMES: Final = 4  # pulled at once
 
 
 class LinkState(Enum):
@@ -309,11 +309,24 @@ class LinkMachine:
             self._spoke_at = now
         return cutter.waiting
 
-    def cut_full_records(self, count: int, now: float) -> list[memoryview]:
-        """Return `count` full records beside the plan, sealed; so much must wait (hot path)."""
-        if self._sealer is None:
-            raise LocalProtocolError("link: no record before the handshake is through")
-        return self._sealer.seal_full_parts(self._cutter.cut_full, count, now)
+    @property
+    def leftover(self) -> int:
+        """Octets of runs that wait to be cut."""
+        return self._cutter.waiting
+
+    def full_records(self, count: int, now: float) -> list[memoryview]:
+        """Return up to `count` full records of bulk runs, sealed where they lie (hot path).
+
+        A run of 7 cells and an eighth that is padding, or another circuit's: 14 % more octets where it is
+        padding, and no copy. Empty where single cells wait, or a run was begun to be cut.
+        """
+        if self._cutter.waiting or self._sealer is None or not self._scheduler.has_work:
+            return []
+        frames = self._scheduler.gather(now, count * CELL_SIZE * BULK_CELLS, count)
+        self._spoke_at = now
+        full, rest = part_frames.fill_records(frames)
+        self._cutter.add(rest)
+        return self._sealer.seal_full(full, now)
 
     def cut_record(self, length: int, flags: int, plan: bytes, now: float) -> list[memoryview]:
         """Return a sealed record of `length` octets behind its header, with what waits as far as it fits."""

@@ -118,6 +118,8 @@ class LinkStatus:
     updates: tuple[int, int]
     is_retired: bool
     dialled: DialAddress | None = None  # None: the neighbour dialled us
+    padding_octets: int = 0  # sent for the carrier's shape
+    held_s: float = 0.0  # the longest that something waited for it
 
 
 @dataclass

@@ -9,6 +9,7 @@ the sender's plan; flag 2: octets of a plan follow.
 
 import struct
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
@@ -21,6 +22,7 @@ from vigilnet.traffic.cell import (
     RUN_HEADER_SIZE,
     TAG_ROOM,
     Command,
+    widened,
 )
 from vigilnet.traffic.link.ports import RunReceiver
 
@@ -42,6 +44,9 @@ _HEAD: Final = struct.Struct(">BH")
 _RUN_FIELDS: Final = struct.Struct(">4xBBHQ").unpack_from
 _RELAY: Final = int(Command.RELAY)
 _OCTETS_AT: Final = RUN_AT + HEAD
+_CELL_FRAME: Final = RUN_AT + CELL_SIZE + TAG_ROOM
+_BULK_FRAME: Final = RUN_AT + CELL_SIZE * BULK_CELLS + TAG_ROOM
+_EIGHTH: Final = slice(RUN_AT + CELL_SIZE * BULK_CELLS, -TAG_ROOM)
 _RUN: Final = slice(RUN_AT, -TAG_ROOM)
 
 
@@ -59,6 +64,24 @@ def run_cells(buffer: memoryview, at: int) -> int:
     return int(cells)
 
 
+def fill_records(frames: Sequence[memoryview]) -> tuple[list[memoryview], Sequence[memoryview]]:
+    """Widen the bulk runs at the start of `frames`; a single cell behind one fills its eighth place.
+
+    Returns:
+        What `seal_full` takes, and the frame views that are left.
+    """
+    full: list[memoryview] = []
+    at, count = 0, len(frames)
+    while at < count and len(frames[at]) == _BULK_FRAME:
+        wide = widened(frames[at])
+        at += 1
+        if at < count and len(frames[at]) == _CELL_FRAME:
+            wide[_EIGHTH] = frames[at][_RUN]
+            at += 1
+        full.append(wide)
+    return full, frames[at:]
+
+
 class PartCutter:
     """Runs that wait to leave in pieces."""
 
@@ -68,7 +91,7 @@ class PartCutter:
         self._runs: deque[memoryview] = deque()
         self.waiting = 0
 
-    def add(self, frames: list[memoryview]) -> None:
+    def add(self, frames: Sequence[memoryview]) -> None:
         """Take frame views (see `traffic.cell`) whose runs are complete."""
         for frame in frames:
             self._runs.append(frame[_RUN])
@@ -101,29 +124,6 @@ class PartCutter:
         if plan:
             frame[at : at + PLAN_HEAD] = len(plan).to_bytes(PLAN_HEAD, "big")
             frame[at + PLAN_HEAD : at + PLAN_HEAD + len(plan)] = plan
-        return frame
-
-    def cut_full(self) -> memoryview:
-        """Return a frame view for a full record beside the plan; at least `FULL_ROOM` octets wait."""
-        frame = memoryview(bytearray(FRAME_HEADER_ROOM + FULL_LENGTH))
-        _HEAD.pack_into(frame, RUN_AT, EXTRA, FULL_ROOM)
-        runs = self._runs
-        at, left = _OCTETS_AT, FULL_ROOM
-        while True:
-            run = runs[0]
-            size = len(run)
-            if size > left:
-                frame[at : at + left] = run[:left]
-                runs[0] = run[left:]
-                break
-            end = at + size
-            frame[at:end] = run
-            runs.popleft()
-            left -= size
-            if not left:
-                break
-            at = end
-        self.waiting -= FULL_ROOM
         return frame
 
     def clear(self) -> None:

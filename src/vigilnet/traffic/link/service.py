@@ -239,6 +239,7 @@ class LinkService:
                 link.machine.updates,
                 link.retired_at is not None,
                 link.dialled,
+                *link.shaping_cost,
             )
             for link in self._all_links()
         )

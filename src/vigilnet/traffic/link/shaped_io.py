@@ -5,12 +5,14 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE
 from vigilnet.traffic.link.machine import LinkMachine, LinkState
-from vigilnet.traffic.link.parts import EXTRA, FULL_ROOM, MIN_LENGTH, PLAN_HEAD
+from vigilnet.traffic.link.parts import EXTRA, FULL_LENGTH, FULL_ROOM, MIN_LENGTH, PLAN_HEAD
 from vigilnet.traffic.transport.carrier import Carrier, RecordShaper, ShapedCarrier
 
-RECORDS_PER_TURN: Final = 4  # or runs of full ones: then the loop's others get their turn
-WANTED: Final = 4 * FULL_ROOM  # octets pulled together where much waits
+RECORDS_PER_TURN: Final = 3  # or streams of full ones; then the loop's others get their turn
+STREAMED_RECORDS: Final = 8  # full ones in one go
+STREAMED_OCTETS: Final = CELL_SIZE * BULK_CELLS
 MIN_PLAN_ROOM: Final = 32
 
 
@@ -36,30 +38,45 @@ class ShapedSender:
         self._due = math.inf
         self.octets_sent = 0
 
+    @property
+    def cost(self) -> tuple[int, float]:
+        """Octets that carried nothing, and the longest that something waited."""
+        return self._shaper.cost if self._shaper is not None else (0, 0.0)
+
     def flush(self, machine: LinkMachine) -> bool:
         """Send what is due; return whether the carrier takes more."""
         if packets := machine.take_packets():
             self._carrier.write(packets)
         if self._shaper is None and machine.state is LinkState.OPEN:
             self._shaper = self._shaped.take_shaper()
-        if self._shaper is None:
+        shaper = self._shaper
+        if shaper is None:
             return True
         now = self._now()
         self._write(machine.control_records(now))
         for _ in range(RECORDS_PER_TURN):
-            waiting = machine.waiting(now, WANTED)
-            full = self._shaper.full_records(now, waiting) if waiting >= FULL_ROOM else 0
-            if full:
-                if not self._write(machine.cut_full_records(full, now)):
+            if shaper.may_stream(now) and (records := self._stream(machine, shaper, now)):
+                if not self._write(records):
                     return False
                 continue
-            if not (length := self._shaper.next_record(now, waiting)):
-                self._arm(self._shaper.deadline(), now)
+            if not (length := shaper.next_record(now, machine.waiting(now, FULL_ROOM))):
+                self._arm(shaper.deadline(), now)
                 return True
-            if not self._write(self._record(machine, self._shaper, length, now)):
+            if not self._write(self._record(machine, shaper, length, now)):
                 return False
         self._again()
         return True
+
+    @staticmethod
+    def _stream(machine: LinkMachine, shaper: RecordShaper, now: float) -> list[memoryview]:
+        """Return the next records of a stream: what was begun to be cut, then full ones."""
+        if left := machine.leftover:
+            length = min(FULL_LENGTH, left + MIN_LENGTH)
+            shaper.streamed(1, length - MIN_LENGTH, now)
+            return machine.cut_record(length, EXTRA, b"", now)
+        records = machine.full_records(STREAMED_RECORDS, now)
+        shaper.streamed(len(records), len(records) * STREAMED_OCTETS, now)
+        return records
 
     @staticmethod
     def _record(machine: LinkMachine, shaper: RecordShaper, length: int, now: float) -> list[memoryview]:

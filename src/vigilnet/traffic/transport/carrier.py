@@ -92,6 +92,11 @@ class RecordShaper(Protocol):
     """Whether the record last asked for is beside the plan that the other end counts."""
 
     @property
+    def cost(self) -> tuple[int, float]:
+        """Octets sent that carried nothing, and the longest that something waited, in seconds."""
+        ...
+
+    @property
     def has_plan(self) -> bool:
         """Whether octets of a plan wait for the other end's shaper."""
         ...
@@ -116,8 +121,12 @@ class RecordShaper(Protocol):
         """Return the length of the record to send now, header not counted; 0 for none yet."""
         ...
 
-    def full_records(self, now: float, waiting: int) -> int:
-        """Return how many full records, beside the plan, may leave now one after the other (hot path)."""
+    def may_stream(self, now: float) -> bool:
+        """Whether any number of full records, beside the plan, may leave now."""
+        ...
+
+    def streamed(self, records: int, carried: int, now: float) -> None:
+        """So many full records left, and carried so many octets."""
         ...
 
     def deadline(self) -> float | None:

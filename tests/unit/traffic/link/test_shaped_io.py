@@ -43,6 +43,9 @@ def test_runs_pass_both_ways_in_order(origin: int, certificates: Certificates, p
                 await settled(lambda: len(pair.relay_receivers[-1].runs) == len(frames))
                 assert pair.relay_receivers[-1].runs == expected
             assert pair.client_receivers[-1].runs == expected_back
+            padding, held = pair.link.shaping_cost
+            assert (padding > 0, held > 0) == (profile is not Profile.OFF, profile is not Profile.OFF)
+            assert pair.client.snapshot()[0].padding_octets >= padding
 
     asyncio.run(scenario())
 

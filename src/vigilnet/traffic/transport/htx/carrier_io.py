@@ -292,6 +292,8 @@ class HtxCarrier:
         if shaper is not None:
             if opened is None or not opened.flags & EXTRA:
                 shaper.received(1, self._now())
+            if self._held is not None and self._ends_with_packets:  # a relay that has not begun yet
+                shaper.request_received(len(record.fragment))
             if opened is not None and opened.plan:
                 shaper.plan_received(opened.plan)
         return True

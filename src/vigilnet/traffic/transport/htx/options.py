@@ -22,15 +22,17 @@ class Options:
     trust_anchors: Path | None = None  # PEM bundle of roots to believe; "": the system's
     templates: tuple[Path, ...] = ()  # files of `vigilnet htx capture`, beside those of the program
     weights: tuple[str, ...] = ()  # NAME=WEIGHT: how often a browser's hello is drawn
-    shaping: str = "light"  # of links that we dial: off, light, replay or constant
+    shaping: str = "light"  # of links that a client dials: off, light, replay or constant
+    relay_shaping: str = "off"  # of links that a relay dials: the other end is on a public list anyway
     constant_octets_s: int = 65_536  # each way, of the constant profile
     max_spliced: int = 1024  # connections under way to the origin; then no more are accepted
     max_spliced_per_prefix: int = 64  # of one /24 or /48; more wait
 
     def __post_init__(self) -> None:
         self.weights_by_name()
-        if self.shaping not in PROFILES:
-            raise ConfigurationError(f"shaping: got {self.shaping!r}, one of {', '.join(PROFILES)} expected")
+        for name in ("shaping", "relay_shaping"):
+            if (got := getattr(self, name)) not in PROFILES:
+                raise ConfigurationError(f"{name}: got {got!r}, one of {', '.join(PROFILES)} expected")
         if not 1024 <= self.constant_octets_s <= 125_000_000:
             raise ConfigurationError(
                 f"constant_octets_s: got {self.constant_octets_s}, 1024 to 125000000 expected"

@@ -95,7 +95,7 @@ class RelaySession:
             self._look_for_hello(data, wall, now)
 
     def origin_data(self, data: bytes) -> int:
-        """Take octets of the origin; return how many records of the origin went on once switched."""
+        """Take octets of the origin; return how many records of it go on behind the client's Finished."""
         if self.state in (SessionState.UNDECIDED, SessionState.PLAIN):
             self.to_client += data
             return 0
@@ -107,7 +107,7 @@ class RelaySession:
         for record in records:
             self.to_client += record.header + record.fragment
             self._look_for_server_hello(record)
-        return len(records) if self.is_switched else 0
+        return len(records) if self._tries else 0
 
     def client_ended(self) -> None:
         """The client sends no more: nothing is held back any longer."""

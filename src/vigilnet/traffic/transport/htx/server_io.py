@@ -257,8 +257,9 @@ class _Connection:
 
     def _from_origin(self, data: bytes) -> None:
         records = self._session.origin_data(data)
+        self._flight += records
         if self._carrier is not None:
-            self._flight_came(records)
+            self._flight_came()
         else:
             self._pump()
 
@@ -364,15 +365,15 @@ class _Connection:
         """Let the origin's tickets and settings go before our first record."""
         wanted = self._listener.flight
         carrier.hold()
-        if self._back is None or self._back.is_closed or wanted == 0:
+        has_come = wanted is not None and self._flight >= wanted
+        if self._back is None or self._back.is_closed or has_come:
             self._leave_origin()
-            self._loop.call_soon(carrier.let_go)
+            self._loop.call_soon(carrier.let_go, self._flight)
             self._gone()
             return
         self._flight_timer = self._loop.call_later(FLIGHT_WAIT_S, self._flight_over)
 
-    def _flight_came(self, records: int) -> None:
-        self._flight += records
+    def _flight_came(self) -> None:
         if self._tcp is not None and self._session.to_client:
             self._tcp.write([bytes(self._session.to_client)])
             self._session.to_client.clear()

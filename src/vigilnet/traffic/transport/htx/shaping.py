@@ -24,11 +24,13 @@ from vigilnet.traffic.transport.htx.schedule import (
     encode_plan,
 )
 from vigilnet.traffic.transport.htx.visits import (
+    ACKNOWLEDGEMENT,
     FULL,
     LIGHT,
     SETTINGS,
     WINDOW_UPDATE,
     Dice,
+    cookies_in,
     first_request,
     next_visit,
     opening_visit,
@@ -39,12 +41,15 @@ ROOM_COST: Final = 20  # of a record's length: tag, type, flags, length of what 
 
 # Our choice.
 OPENING_RECORDS: Final = 14  # of both sides: until then their order is a visit's
-OPENING_PATIENCE_S: Final = 0.04  # how long what waits may be held back for that
+OPENING_PATIENCE_S: Final = 0.5  # how long what waits may be held back for that, once a connection
 PATIENCE_S: Final = 0.004  # afterwards: a planned record may be about to leave
 EARLY_S: Final = 0.0005  # timers tick in ms: half of one is no reason to wait for another
 MESSAGE_GAP_S: Final = 0.02  # what comes later is another request, or another answer
+USUAL_FLIGHT: Final = 3  # records that an h2 origin sends behind its handshake: two tickets, SETTINGS
 REPLY_QUIET_S: Final = 0.05
 CONSTANT_LENGTH: Final = 4116  # two cells in a record
+PLAN_AHEAD: Final = 12  # steps left of a visit when the next one is planned
+PLAN_COST: Final = 60  # of a record that is there for a plan
 MAX_BURST: Final = 4  # constant records that make up for a late timer
 MAX_ARRIVALS: Final = 4 * MAX_STEPS
 FULL_ROOM: Final = MAX_RECORD - ROOM_COST
@@ -114,12 +119,24 @@ class Shaper:
         self._message_at = -math.inf
         self._is_streaming = False  # full records of it left
         self._keeps_order = True
+        self._cookies = self._dice.whole(1, 9)
         self._interval = (CONSTANT_LENGTH + 5) / rate
         self._tick = math.inf
         if is_client:
+            request = first_request(browser, self._dice)
+            self._cookies = cookies_in(request)
             self._add(
-                (Step(0, 0.0, SETTINGS.get(browser, 87)), Step(0, 0.0, first_request(browser, self._dice)))
+                (
+                    Step(0, 0.0, SETTINGS.get(browser, 87)),
+                    Step(0, 0.0, request),
+                    Step(USUAL_FLIGHT, self._dice.between(0.0004, 0.002), ACKNOWLEDGEMENT),
+                )
             )
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        """Octets sent that carried nothing, and the longest that something waited."""
+        return self.octets_sent - self.octets_carried, self.delay_max_s
 
     # --- plans ----------------------------------------------------------------------------------
 
@@ -131,8 +148,8 @@ class Shaper:
             self._tick = now
             return
         limits = LIGHT if self.profile is Profile.LIGHT else FULL
-        visit = opening_visit(self._dice, limits, flight)
-        self._expected = 2 + len(visit.client)
+        visit = opening_visit(self._dice, limits, flight, self._cookies)
+        self._expected = 3 + len(visit.client)
         self._promised += len(visit.server)
         self._add(visit.server)
         self._plan += encode_plan(visit.client)
@@ -142,7 +159,7 @@ class Shaper:
 
     def _go_on(self) -> None:
         """Plan the next page of a replayed visit."""
-        visit = next_visit(self._dice, FULL)
+        visit = next_visit(self._dice, FULL, self._cookies)
         base, answered = self._expected, self._promised
         self._add(Step(step.need + base, step.delay, step.length) for step in visit.server)
         self._plan += encode_plan(
@@ -194,6 +211,10 @@ class Shaper:
         if self._is_client and self.profile is Profile.CONSTANT and self._tick == math.inf:
             self._tick = now
 
+    def request_received(self, length: int) -> None:
+        """A relay saw its client's first request: later ones are to be of the same visitor."""
+        self._cookies = cookies_in(length)
+
     def extra_received(self, length: int, now: float) -> None:
         """A record beside the plan came: a server grants room for what was uploaded, then answers."""
         if self._is_client or self.profile is not Profile.LIGHT or length < 400 or self._replies:
@@ -202,24 +223,28 @@ class Shaper:
             return  # what goes down already may be the answer
         dice = self._dice
         self._replies.append((now + dice.between(0.0002, 0.001), WINDOW_UPDATE))
+        if length == MAX_RECORD:
+            return  # more of it comes
         self._replies.append((now + dice.around(0.015, 0.8, 0.003, 0.08), dice.whole(125, 131)))
 
     # --- what leaves ----------------------------------------------------------------------------
 
-    def full_records(self, now: float, waiting: int) -> int:
-        """Return how many full records of the answer or upload under way may leave now (hot path)."""
-        if self._message_left <= FULL_ROOM or self._steps or self._replies:
-            return 0
-        if now - self._message_at >= MESSAGE_GAP_S:
-            return 0
-        count = int(min(waiting, self._message_left)) // FULL_ROOM
-        self._message_left -= count * FULL_ROOM
+    def may_stream(self, now: float) -> bool:
+        """Whether full records of the answer or upload under way may leave now (hot path)."""
+        if self._message_left <= FULL_ROOM or now - self._message_at >= MESSAGE_GAP_S or self._replies:
+            return False
+        return not self._steps or (due := self._step_due()) is None or now < due - EARLY_S
+
+    def streamed(self, records: int, carried: int, now: float) -> None:
+        """Full records of it left."""
+        if not records:
+            return
+        self._message_left -= records * FULL_ROOM
         self._message_at = now
         self._is_streaming = True
-        self.octets_sent += count * (MAX_RECORD + 5)
-        self.octets_carried += count * FULL_ROOM
+        self.octets_sent += records * (MAX_RECORD + 5)
+        self.octets_carried += carried
         self._waits_since = math.inf
-        return count
 
     def next_record(self, now: float, waiting: int) -> int:
         """Return the length of the record to send now; 0: none yet, see `deadline`.
@@ -244,11 +269,14 @@ class Shaper:
             self._last = max(due, now - 0.05)
             self._planned += 1
             length = self._steps.popleft().length
-            if not self._is_client and self.profile is Profile.REPLAY and len(self._steps) < 2:
+            if not self._is_client and self.profile is Profile.REPLAY and len(self._steps) < PLAN_AHEAD:
                 self._go_on()
             return length
         if self.profile is Profile.CONSTANT:
             return self._constant(now)
+        if self._plan and due is None and not self._is_opening():
+            self.is_extra = True  # both sides would wait for ever
+            return min(MAX_RECORD, len(self._plan) + PLAN_COST + int(self._dice.around(60, 0.7, 9, 300)))
         if self.profile is Profile.LIGHT:
             self.is_extra = True
             if self._replies and now >= self._replies[0][0] - EARLY_S:
@@ -306,7 +334,7 @@ class Shaper:
         self._is_streaming = False
         if self._is_client:
             self._message_left = dice.around(600_000, 1.0, 40_000, 8e6)
-            return dice.one_of((61, 62, 62, 62, 63, 74, 75, 79, 84, 86))
+            return dice.one_of((61, 62, 62, 62, 63, 74, 75, 79, 84, 86)) + self._cookies
         if waiting >= FULL_ROOM:
             self._message_left = dice.around(450_000, 1.0, 60_000, 8e6)
             return dice.one_of((53, 53, 53, 89, 129, 202, 204))

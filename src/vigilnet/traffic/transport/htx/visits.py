@@ -8,7 +8,7 @@ header.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vigilnet.traffic.transport.htx.schedule import MAX_RECORD, MIN_RECORD, Step, Visit
@@ -64,39 +64,58 @@ class VisitLimits:
     """How much a visit may hold."""
 
     octets_down: int
-    parts: int
-    calls: int
+    parts: int  # pictures at most
+    calls: int  # at most, behind the pictures
+    early_calls: int = 0  # at most, before them
+    uploads: float = 0.3  # share of the calls
+    upload_octets: float = 700  # median
+    pause_s: float = 0.3  # median, before a call
 
 
-LIGHT: Final = VisitLimits(octets_down=96_000, parts=14, calls=2)
-FULL: Final = VisitLimits(octets_down=1_500_000, parts=60, calls=12)
+LIGHT: Final = VisitLimits(octets_down=300_000, parts=20, calls=2)
+# Where nothing may leave beside the plan there must be room for what goes up: a page with a program.
+FULL: Final = VisitLimits(
+    octets_down=1_500_000, parts=40, calls=16, early_calls=4, uploads=0.55, upload_octets=3500, pause_s=0.12
+)
 
 
 def first_request(browser: str, dice: Dice) -> int:
     """Return the length of a returning visitor's first HEADERS: with cookies, so that there is room."""
     base = FIRST_REQUEST.get(browser, 464) + dice.whole(0, 1)
-    return int(dice.around(base + 1000, 0.35, REQUEST_ROOM, 4000))
+    while (length := int(base + dice.around(900, 0.9, 60, 5000))) < REQUEST_ROOM:
+        pass
+    return length
+
+
+def cookies_in(request: int) -> int:
+    """Guess how many cookies a first request carries: each takes an octet of every later one."""
+    return max(1, min(20, (request - 464) // 280))
 
 
 class _Script:
-    """Collects the steps of both sides."""
+    """Collects the steps of both sides; `cookies` make each request longer."""
 
-    def __init__(self, sent: int, received: int) -> None:
+    def __init__(self, sent: int, received: int, cookies: int) -> None:
+        self._cookies = cookies
         self.client: list[Step] = []
         self.server: list[Step] = []
         self._requests = sent  # records of the client so far
         self._answers = received
 
-    def request(self, length: float, delay: float = 0.0, *, behind: int = 0) -> None:
-        """Let the client send a record once all answers but the last `behind` have come."""
-        need = max(self._answers - behind, self.client[-1].need if self.client else 0)
-        self.client.append(Step(need, delay, _fit(length)))
+    def request(self, length: float, delay: float = 0.0, *, is_head: bool = True) -> None:
+        """Let the client send a record once all answers so far have come."""
+        need = max(self._answers, self.client[-1].need if self.client else 0)
+        self.client.append(Step(need, delay, _fit(length + (self._cookies if is_head else 0))))
         self._requests += 1
 
     def answer(self, length: float, delay: float = 0.0) -> None:
         """Let the server send a record once the client's last request has come."""
         self.server.append(Step(self._requests, delay, _fit(length)))
         self._answers += 1
+
+    def count_answers(self) -> None:
+        """Let later requests wait for what was put into `server` by hand."""
+        self._answers += len(self.server)
 
     def body(self, octets: float, head: int, delay: float = 0.0) -> None:
         """Let the server answer with `octets` behind HEADERS of a record of `head`."""
@@ -114,18 +133,21 @@ def _fit(length: float) -> int:
     return max(MIN_RECORD, min(MAX_RECORD, int(length)))
 
 
-def opening_visit(dice: Dice, limits: VisitLimits, flight: int) -> Visit:
-    """Return what follows SETTINGS and the first request of a connection.
+def opening_visit(dice: Dice, limits: VisitLimits, flight: int, cookies: int = 5) -> Visit:
+    """Return what follows SETTINGS, the first request and the acknowledgement of a connection.
 
     Args:
         dice: randomness.
         limits: how much it may hold.
-        flight: records that the origin sent by itself behind its handshake; the client's two come before.
+        flight: records that the origin sent by itself behind its handshake; the client's three come beside.
+        cookies: how many the visitor has.
     """
-    script = _Script(sent=2, received=flight)
-    script.request(ACKNOWLEDGEMENT, dice.between(0.0004, 0.002))
+    script = _Script(sent=3, received=flight, cookies=cookies)
+    limits = replace(
+        limits, octets_down=int(dice.around(limits.octets_down / 2, 0.7, 20_000, limits.octets_down))
+    )
     page = min(dice.around(11_000, 0.9, 1500, 120_000), limits.octets_down / 3)
-    # The page does not wait for the client's acknowledgement.
+    # The page does not wait for the client's acknowledgement, its third record.
     waits = dice.around(0.006, 0.8, 0.0005, 0.06)
     if dice.chance(0.6):
         script.server.append(Step(2, dice.between(0, 0.004), ACKNOWLEDGEMENT))
@@ -138,14 +160,14 @@ def opening_visit(dice: Dice, limits: VisitLimits, flight: int) -> Visit:
         script.server.append(Step(2, waits, _fit(min(size + 17, MAX_RECORD))))
         size -= FULL_TEXT
         waits = 0.0
-    script._answers += len(script.server)  # noqa: SLF001  # a script of ours
+    script.count_answers()
     _parts(script, dice, limits, page, is_first=True)
     return Visit(tuple(script.client), tuple(script.server))
 
 
-def next_visit(dice: Dice, limits: VisitLimits) -> Visit:
+def next_visit(dice: Dice, limits: VisitLimits, cookies: int = 5) -> Visit:
     """Return another page of the same site, after some reading."""
-    script = _Script(sent=0, received=0)
+    script = _Script(sent=0, received=0, cookies=cookies)
     script.request(dice.whole(60, 75), dice.around(1.6, 0.8, 0.3, 6.0))
     page = min(dice.around(11_000, 0.9, 1500, 120_000), limits.octets_down / 3)
     script.body(page, dice.whole(60, 130), dice.around(0.006, 0.8, 0.0005, 0.06))
@@ -157,16 +179,22 @@ def _parts(script: _Script, dice: Dice, limits: VisitLimits, used: float, *, is_
     """Style, scripts and pictures in two bursts, then calls."""
     left = limits.octets_down - used
     styles = dice.whole(2, 6)
-    parse = dice.around(0.04, 1.0, 0.002, 0.4)
+    parse = dice.around(0.07, 0.8, 0.005, 0.4)
     first = (114 if is_first else 54) - dice.whole(0, 1)
     sizes = [dice.around(22_000, 1.0, 600, 300_000) for _ in range(styles)]
     left = _burst(script, dice, sizes, left, [first] + [dice.one_of((53, 53, 53, 68)) for _ in sizes], parse)
+    for _ in range(dice.whole(limits.early_calls // 2, limits.early_calls)):
+        _upload(script, dice, limits, dice.around(0.03, 0.8, 0.004, 0.3))
     pictures = dice.whole(2, max(3, limits.parts))
     lengths = [52, 121, *([54] * dice.whole(2, 8)), *([31] * pictures)]
     sizes = [dice.around(14_000, 1.1, 300, 400_000) for _ in range(pictures)]
     left = _burst(script, dice, sizes, left, lengths, dice.around(0.06, 0.9, 0.005, 0.5))
-    for _ in range(dice.whole(0, limits.calls)):
-        _call(script, dice, left)
+    for _ in range(dice.whole(limits.early_calls, limits.calls)):
+        pause = dice.around(limits.pause_s, 1.2, 0.01, 4.0)
+        if dice.chance(limits.uploads):
+            _upload(script, dice, limits, pause)
+        else:
+            _call(script, dice, left, pause)
 
 
 def _burst(
@@ -183,15 +211,19 @@ def _burst(
     return left
 
 
-def _call(script: _Script, dice: Dice, left: float) -> None:
-    """A call of the page's program: mostly a small answer, sometimes an upload."""
-    pause = dice.around(0.3, 1.2, 0.01, 4.0)
-    if dice.chance(0.3):
-        script.request(dice.whole(61, 86), pause)
-        script.request(dice.around(700, 0.8, 60, 3000))
-        script.answer(WINDOW_UPDATE, dice.between(0.0002, 0.001))
-        script.answer(dice.whole(125, 131), dice.around(0.015, 0.8, 0.002, 0.08))
-        return
+def _upload(script: _Script, dice: Dice, limits: VisitLimits, pause: float) -> None:
+    """A POST of the page's program."""
+    script.request(dice.whole(61, 86), pause)
+    left = dice.around(limits.upload_octets, 0.8, 60, 60_000)
+    while left > 0:
+        script.request(min(left + 26, MAX_RECORD), is_head=False)
+        left -= FULL_TEXT
+    script.answer(WINDOW_UPDATE, dice.between(0.0002, 0.001))
+    script.answer(dice.whole(125, 131), dice.around(0.015, 0.8, 0.002, 0.08))
+
+
+def _call(script: _Script, dice: Dice, left: float, pause: float) -> None:
+    """A GET of the page's program: mostly a small answer."""
     script.request(dice.whole(55, 63), pause)
     script.answer(min(dice.around(2500, 1.2, 90, 60_000), left / 4 + 90), dice.around(0.03, 1.0, 0.001, 0.2))
     if dice.chance(0.6):

@@ -151,3 +151,13 @@ def test_the_origin_s_records_are_counted_behind_the_switch() -> None:
     assert one.origin_data(ALIEN * 2 + ALIEN[:9]) == 2
     assert bytes(one.to_client) == ALIEN * 2
     assert one.origin_data(ALIEN[9:]) == 1
+
+
+def test_what_the_origin_sends_between_finished_and_the_switch_is_counted_too() -> None:
+    """Else a relay learns that the origin sends nothing, and cuts it off the next time."""
+    one, key = watched()
+    assert one.origin_data(ALIEN) == 0
+    one.client_data(ALIEN, WALL, 0.0)  # Finished
+    assert one.origin_data(ALIEN * 3) == 3
+    one.client_data(key.seal(b""), WALL, 0.0)
+    assert one.is_switched

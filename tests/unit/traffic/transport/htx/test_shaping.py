@@ -5,70 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from tests.support.links import seeded_random
+from tests.support.shaper_pair import ShaperPair
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.htx.schedule import Step, encode_plan
 from vigilnet.traffic.transport.htx.shaping import (
     CONSTANT_LENGTH,
     OPENING_PATIENCE_S,
     PROFILES,
-    ROOM_COST,
     Profile,
     Shaper,
 )
-
-RTT = 0.03
-
-
-class Pair:
-    """Both sides of a connection on a clock of their own; records take half a round trip."""
-
-    def __init__(self, profile: Profile, seed: str = "pair", *, rate: int = 64 * 1024) -> None:
-        self.now = 0.0
-        self.ends = [
-            Shaper(profile, seeded_random(seed + side), 0.0, is_client=side == "client", rate=rate)
-            for side in ("client", "relay")
-        ]
-        self.waiting = [0, 0]
-        self.sent: list[list[tuple[float, int]]] = [[], []]
-        self._under_way: list[list[tuple[float, int, bool, bytes]]] = [[], []]
-
-    def begin(self) -> None:
-        self.run(RTT)
-        self.ends[0].received(3, self.now)  # the origin's records
-        self.ends[1].begin(3, self.now)
-
-    def run(self, seconds: float) -> None:
-        """Let time pass in steps of half a millisecond."""
-        end = self.now + seconds
-        while self.now < end:
-            for side in (0, 1):
-                self._arrive(side)
-                self._leave(side)
-            self.now += 0.0005
-
-    def _arrive(self, side: int) -> None:
-        queue, shaper = self._under_way[side], self.ends[side]
-        while queue and queue[0][0] <= self.now:
-            _, length, is_extra, plan = queue.pop(0)
-            if is_extra:
-                shaper.extra_received(length, self.now)
-            else:
-                shaper.received(1, self.now)
-            if plan:
-                shaper.plan_received(plan)
-
-    def _leave(self, side: int) -> None:
-        shaper = self.ends[side]
-        while length := shaper.next_record(self.now, min(self.waiting[side], 20_000)):
-            carried = min(self.waiting[side], length - ROOM_COST)
-            self.waiting[side] -= max(0, carried)
-            plan = shaper.take_plan(length - 60) if shaper.has_plan and length > 100 else b""
-            self.sent[side].append((self.now, length))
-            self._under_way[1 - side].append((self.now + RTT / 2, length, shaper.is_extra, plan))
-
-    def octets(self, side: int) -> int:
-        return sum(length for _, length in self.sent[side])
 
 
 def test_old_names_mean_light() -> None:
@@ -79,21 +25,21 @@ def test_old_names_mean_light() -> None:
 @pytest.mark.parametrize("profile", [Profile.LIGHT, Profile.REPLAY])
 def test_a_connection_begins_as_a_browser_s(profile: Profile) -> None:
     for seed in range(10):
-        pair = Pair(profile, f"begin {seed}")
+        pair = ShaperPair(profile, f"begin {seed}")
         pair.waiting = [1255, 0]
         pair.begin()
         pair.run(1.0)
         client = [length for _, length in pair.sent[0][:4]]
         assert client[0] == 87
-        assert 1210 <= client[1] <= 4000
+        assert 1210 <= client[1] <= 6000
         assert client[2] == 26
-        assert client[3] in (113, 114)
+        assert 114 <= client[3] <= 134
         assert pair.waiting[0] == 0
 
 
 def test_light_holds_nothing_back_for_long() -> None:
     for seed in range(10):
-        pair = Pair(Profile.LIGHT, f"delay {seed}")
+        pair = ShaperPair(Profile.LIGHT, f"delay {seed}")
         pair.begin()
         for _ in range(20):
             pair.waiting[0] += 2048
@@ -105,11 +51,11 @@ def test_light_holds_nothing_back_for_long() -> None:
 
 
 def test_light_costs_little_once_a_visit_is_through() -> None:
-    pair = Pair(Profile.LIGHT)
+    pair = ShaperPair(Profile.LIGHT)
     pair.begin()
     pair.run(8.0)
     spent = [pair.octets(0), pair.octets(1)]
-    assert spent[1] < 150_000
+    assert spent[1] < 400_000
     for _ in range(40):  # somebody types, and gets answers
         pair.waiting[0] += 2048
         pair.run(0.1)
@@ -126,7 +72,7 @@ def test_light_costs_little_once_a_visit_is_through() -> None:
 
 
 def test_light_sends_nothing_when_nothing_waits() -> None:
-    pair = Pair(Profile.LIGHT)
+    pair = ShaperPair(Profile.LIGHT)
     pair.begin()
     pair.run(15.0)
     before = [len(sent) for sent in pair.sent]
@@ -136,7 +82,7 @@ def test_light_sends_nothing_when_nothing_waits() -> None:
 
 
 def test_what_is_uploaded_is_answered() -> None:
-    pair = Pair(Profile.LIGHT)
+    pair = ShaperPair(Profile.LIGHT)
     pair.begin()
     pair.run(8.0)
     before = len(pair.sent[1])
@@ -148,20 +94,20 @@ def test_what_is_uploaded_is_answered() -> None:
 
 
 def test_replay_goes_on_page_after_page_and_never_faster() -> None:
-    pair = Pair(Profile.REPLAY)
+    pair = ShaperPair(Profile.REPLAY)
     pair.begin()
     pair.waiting = [0, 30_000_000]
     pair.run(40.0)
-    busy = Pair(Profile.REPLAY)
+    busy = ShaperPair(Profile.REPLAY)
     busy.begin()
     busy.run(40.0)
     assert [length for _, length in pair.sent[1]] == [length for _, length in busy.sent[1]]
-    assert len(pair.sent[0]) > 60
-    assert not any(end.is_extra for end in pair.ends)
+    assert len(pair.sent[0]) > 150
+    assert pair.sent[0][-1][0] > 30
 
 
 def test_constant_is_constant_whatever_waits() -> None:
-    pair = Pair(Profile.CONSTANT, rate=40_000)
+    pair = ShaperPair(Profile.CONSTANT, rate=40_000)
     pair.begin()
     pair.run(2.0)
     pair.waiting = [50_000, 50_000]
@@ -177,12 +123,12 @@ def test_constant_is_constant_whatever_waits() -> None:
 
 def test_a_plan_may_come_in_pieces() -> None:
     shaper = Shaper(Profile.LIGHT, os.urandom, 0.0, is_client=True)
-    plan = encode_plan([Step(1, 0.0, 26), Step(2, 0.0, 114)])
+    plan = encode_plan([Step(4, 0.0, 99), Step(5, 0.0, 114)])
     for at in range(len(plan)):
         shaper.plan_received(plan[at : at + 1])
-    assert [shaper.next_record(0.0, 0) for _ in range(3)][2] == 0
-    shaper.received(2, 0.1)
-    assert [shaper.next_record(0.1, 0) for _ in range(3)] == [26, 114, 0]
+    assert [shaper.next_record(0.0, 0) for _ in range(3)][2] == 0  # 87, the request, and no more yet
+    shaper.received(5, 0.1)
+    assert [shaper.next_record(0.2, 0) for _ in range(4)] == [26, 99, 114, 0]
 
 
 def test_only_a_relay_plans_and_not_without_end() -> None:
@@ -200,5 +146,5 @@ def test_a_flood_of_records_takes_no_memory() -> None:
     client = Shaper(Profile.REPLAY, os.urandom, 0.0, is_client=True)
     client.received(100_000, 1.0)
     assert len(client._arrivals) <= 4096
-    client.plan_received(encode_plan([Step(50_000, 0.0, 26)]))
-    assert [client.next_record(1.0, 0) for _ in range(3)][2] == 26
+    client.plan_received(encode_plan([Step(50_000, 0.0, 99)]))
+    assert [client.next_record(1.1, 0) for _ in range(4)][2:] == [26, 99]

@@ -10,6 +10,7 @@ from vigilnet.traffic.transport.htx.visits import (
     REQUEST_ROOM,
     Dice,
     VisitLimits,
+    cookies_in,
     first_request,
     next_visit,
     opening_visit,
@@ -35,7 +36,7 @@ def runs_to_its_end(visit: Visit, sent: int, received: int) -> bool:
 @pytest.mark.parametrize("seed", range(30))
 def test_no_visit_waits_for_ever(limits: VisitLimits, seed: int) -> None:
     dice = Dice(seeded_random(f"visit {seed}"))
-    for visit, sent, received in ((opening_visit(dice, limits, 3), 2, 3), (next_visit(dice, limits), 0, 0)):
+    for visit, sent, received in ((opening_visit(dice, limits, 3), 3, 3), (next_visit(dice, limits), 0, 0)):
         assert runs_to_its_end(visit, sent, received)
         assert len(encode_plan(visit.client)) <= 2 + 6 * MAX_STEPS
         assert len(visit.server) <= MAX_STEPS
@@ -53,6 +54,14 @@ def test_the_first_request_has_room_for_the_link_s_first_message() -> None:
     lengths = [first_request(name, dice) for name in ("chromium", "edge", "unknown") for _ in range(100)]
     assert min(lengths) >= REQUEST_ROOM
     assert len(set(lengths)) > 150
+
+
+def test_who_has_more_cookies_asks_at_greater_length() -> None:
+    assert [cookies_in(length) for length in (464, 1210, 4000, 60_000)] == [1, 2, 12, 20]
+    few, many = (
+        opening_visit(Dice(seeded_random("same")), LIGHT, 3, cookies).client[0].length for cookies in (1, 12)
+    )
+    assert many - few == 11
 
 
 def test_dice_keep_their_limits() -> None:
