@@ -27,7 +27,7 @@ from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listeni
 from vigilnet.node.guards_state import load_guards, save_guards
 from vigilnet.node.htx import NodeHtx
 from vigilnet.node.known_relays import KnownRelays
-from vigilnet.node.modes import check_consent, mode_of
+from vigilnet.node.modes import EXIT_NOTICE, check_consent, mode_of
 from vigilnet.node.operators import Operators
 from vigilnet.node.options import Options, Phase
 from vigilnet.node.own_exit import OwnExit
@@ -153,7 +153,12 @@ class Node:
         phase = options.node.phase
         if options.relay.enabled and phase is not Phase.DISCOVER:
             self._own = OwnRecord(
-                store, self._clock, self._random_bytes, options.node.network, options.node.work_bits
+                store,
+                self._clock,
+                self._random_bytes,
+                options.node.network,
+                options.node.work_bits,
+                options.node.key_file,
             )
         transports = self._transports = await asyncio.to_thread(
             NodeTransports, options, store, self.state_folder, self._clock, self._random_bytes
@@ -206,7 +211,7 @@ class Node:
             options, mode, self._clock, self._random_bytes, known, self._own if passes_on else None
         )
         self._undo.push_async_callback(operators.close)
-        operators.start(self.state_folder, self._pool)
+        operators.start(self.state_folder, self._pool, links)
         self._tasks.start("look", self._look())
         self._state = NodeState.CONNECTING if self._pool is not None else NodeState.SERVING
 
@@ -272,7 +277,7 @@ class Node:
         summary = None
         if options.exit.enabled:
             check_consent(has_accepted=options.exit.accept_notice, abuse_contact=options.exit.abuse_contact)
-            _log.warning("this node is an exit: others' traffic leaves from your address")
+            _log.warning(EXIT_NOTICE)
             exits = self._exit = ExitService(options.exit, self._clock)
             self._undo.push_async_callback(exits.close)
             capabilities |= Capability.EXIT

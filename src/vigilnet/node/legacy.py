@@ -53,10 +53,6 @@ def from_environment(environment: Mapping[str, str]) -> tuple[list[Assignment], 
         assignments.append(("discovery.without", MESH_SOURCES, "environment QNET_MESH_ENABLED"))
     elif environment.get("QNET_NO_MDNS", "").strip().lower() in _YES:
         assignments.append(("discovery.without", "mdns", "environment QNET_NO_MDNS"))
-    if "QNET_KEYPAIR_PATH" in environment:
-        warnings.append(
-            "environment QNET_KEYPAIR_PATH: not read; import the key once: vigilnet keys import FILE"
-        )
     return assignments, warnings
 
 
@@ -65,6 +61,8 @@ def _proxy(environment: Mapping[str, str]) -> Iterator[Assignment]:
         yield "ingress.socks_host", environment["QNET_SOCKS_BIND"], "environment QNET_SOCKS_BIND"
     if "STEALTH_SOCKS_PORT" in environment:
         yield "ingress.socks_port", environment["STEALTH_SOCKS_PORT"], "environment STEALTH_SOCKS_PORT"
+    if "QNET_KEYPAIR_PATH" in environment:
+        yield "node.key_file", environment["QNET_KEYPAIR_PATH"], "environment QNET_KEYPAIR_PATH"
     if "QNET_STATUS_BIND" in environment:
         yield from _bind(environment["QNET_STATUS_BIND"], "environment QNET_STATUS_BIND")
     if "STEALTH_STATUS_PORT" in environment:

@@ -9,7 +9,9 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.http.client_io import READ_SIZE, Connect, Connection, tls_context
 from vigilnet.base.http.guards import BearerToken
 from vigilnet.base.http.url import Url
+from vigilnet.base.safelog import get_logger
 from vigilnet.node.known_relays import KnownRelays
+from vigilnet.node.liveness import Links, LivenessChecks
 from vigilnet.node.modes import Mode
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
@@ -19,7 +21,6 @@ from vigilnet.peer.view import Verdict
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.operators.asking_io import OperatorClient
 from vigilnet.routing.operators.countries import Countries
-from vigilnet.routing.operators.database_io import Database
 from vigilnet.routing.operators.directory import Directory
 from vigilnet.routing.operators.geoip_io import open_geoip
 from vigilnet.routing.operators.registry import Registry
@@ -31,6 +32,8 @@ from vigilnet.traffic.stream.socket_bridge_io import bridge
 from vigilnet.traffic.stream.stream import StreamEndedError
 
 ISOLATION = "operators"  # circuits of their own: no application shares them
+
+_log = get_logger(__name__)
 
 
 class Operators:
@@ -61,10 +64,11 @@ class Operators:
         self._known = known
         self._own = own
         self._pool: CircuitPool | None = None
+        self._checks: LivenessChecks | None = None
         self.directory: DirectoryService | None = None
         self.client: OperatorClient | None = None
 
-    def start(self, folder: Path, pool: CircuitPool | None) -> None:
+    def start(self, folder: Path, pool: CircuitPool | None, links: Links) -> None:
         """Begin to serve and to ask, as the mode says.
 
         Raises:
@@ -74,17 +78,24 @@ class Operators:
         self._pool = pool
         if self._mode.runs_directory and self._own is not None:
             self._start_directory(folder)
+            self._checks = LivenessChecks(links, self._reached_once, self._clock)
+            self._checks.start()
+        uses = self._options.discovery.uses("directories")
+        if self._options.operators.urls and not uses:
+            _log.warning("discovery leaves out what the settings give", source="directories")
         self.client = OperatorClient(
             self._options.operators,
             self,
             self._clock,
             self._random_bytes,
-            queries=self._mode.queries_directory and self._options.discovery.uses("directories"),
+            queries=self._mode.queries_directory and uses,
             registers=self._mode.sends_heartbeat and self._own is not None,
         )
         self.client.start()
 
     def _start_directory(self, folder: Path) -> None:
+        from vigilnet.routing.operators.database_io import Database  # SQLite takes 1.3 MB: not for all modes
+
         options = self._options.operators
         lookup = open_geoip(options.geoip) if options.geoip is not None else None
         is_private = self._options.link.allow_private_addresses
@@ -103,6 +114,8 @@ class Operators:
         """Stop."""
         if self.client is not None:
             await self.client.close()
+        if self._checks is not None:
+            await self._checks.close()
         if self.directory is not None:
             directory, self.directory = self.directory, None
             await directory.close()
@@ -114,7 +127,15 @@ class Operators:
         return self._known.take(encoded, source)
 
     def reached(self) -> Iterable[PeerRecord]:
-        """Return relays that answered us."""
+        """Return relays that answered us, the last time we looked, too."""
+        checks = self._checks
+        return [
+            record
+            for record in self._reached_once()
+            if checks is None or record.identity not in checks.silent
+        ]
+
+    def _reached_once(self) -> list[PeerRecord]:
         view = self._known.view
         return [record for record in self._known.relays() if view.is_reached(record.identity)]
 

@@ -54,6 +54,7 @@ class NodeOptions:
     )  # discover: only hears of relays; mesh: and relays and gossips; full: and proxies
     invites: tuple[str, ...] = ()  # vigilnet:... texts, each the record of one relay
     mode: Mode | None = None  # client, relay, bootstrap, exit or super: wins over relay.enabled, exit.enabled
+    key_file: Path | None = None  # libp2p's key file with a relay's identity; "": made at the first start
     compat: bool = False  # serve what clients of before need: unsigned registrations, GET /terminate
 
 

@@ -1,13 +1,16 @@
 """Who we are on a relay: keys from disk, and the record that says so, kept fresh."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from vigilnet.base.clock import Clock
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.base.store_io import Store
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import Capability, ExitSummary, PeerRecord
+from vigilnet.peer.identity import Identity
 from vigilnet.peer.issuing import Offer, RecordIssuer
 from vigilnet.peer.state_io import load_issuer, load_key_ring, save_issuer, save_key_ring
 
@@ -21,6 +24,10 @@ class OwnRecord:
         random_bytes: source of keys.
         network: name of the private network, if any.
         work_bits: identity work that the network asks for.
+        key_file: libp2p's key file with our identity, which must be that of the state folder if it has one.
+
+    Raises:
+        ConfigurationError: the key file cannot be used.
     """
 
     def __init__(
@@ -30,10 +37,12 @@ class OwnRecord:
         random_bytes: Callable[[int], bytes],
         network: str,
         work_bits: int,
+        key_file: Path | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
-        self.ring = load_key_ring(store, clock.wall(), random_bytes, network)
+        identity = _read_key(key_file) if key_file is not None else None
+        self.ring = load_key_ring(store, clock.wall(), random_bytes, network, identity)
         self._issuer = RecordIssuer(self.ring, random_bytes, work_bits)
         load_issuer(store, self._issuer)
         self._offer = Offer()
@@ -121,6 +130,15 @@ class OwnRecord:
             or self.ring.current_onion not in record.onion_keys
             or wall >= self._issuer.next_issue(wall, self._offer.addresses)
         )
+
+
+def _read_key(path: Path) -> Identity:
+    try:
+        return Identity.from_libp2p_protobuf(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"node.key_file {path}: cannot be read: {error.strerror}") from error
+    except RemoteProtocolError as error:
+        raise ConfigurationError(f"node.key_file {path}: {error}") from error
 
 
 def _names(record: PeerRecord, link_key: X25519PrivateKey) -> bool:

@@ -23,6 +23,7 @@ from vigilnet.node.assembly import Node
 from vigilnet.node.legacy import MESH_SOURCES
 from vigilnet.node.modes import InvalidModeError, Mode, parse_mode
 from vigilnet.node.options import Loaded, Options, default_file, load_options
+from vigilnet.surface import keys
 from vigilnet.surface.control.dashboard_files import PATH as DASHBOARD_PATH
 from vigilnet.surface.control.dashboard_files import dashboard_routes
 from vigilnet.surface.control.events import EventFeed
@@ -91,6 +92,7 @@ def _add_mode_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(old, dest="old_mode", action="store_const", const=mode, help=argparse.SUPPRESS)
     parser.add_argument("--bootstrap", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--mode", metavar="MODE", help=argparse.SUPPRESS)  # qnet's connection mode
+    parser.add_argument("--generate-keypair", metavar="PATH", help=argparse.SUPPRESS)
     parser.add_argument("--no-mesh", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "--accept-exit-notice", action="store_true",
@@ -109,6 +111,8 @@ def _add_mode_arguments(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one node; return the exit code."""
     arguments = new_parser().parse_args(argv)
+    if arguments.generate_keypair is not None:  # qnet's name of `vigilnet keys generate`
+        return keys.main(["generate", arguments.generate_keypair])
     forbid_core_dumps()
     return run_guarded("vigilnetd", lambda: _run(arguments))
 

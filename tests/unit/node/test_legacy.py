@@ -39,6 +39,7 @@ def test_old_names_of_ports_operators_and_the_mesh() -> None:
         "operators.urls": "http://a,http://b",
         "exit.abuse_contact": "a@b",
     }
+    assert keys(QNET_KEYPAIR_PATH="/k") == {"node.key_file": "/k"}
     assert keys(QNET_MESH_ENABLED="0") == {"discovery.without": "gossip,mdns,beacon"}
     assert keys(QNET_MESH_ENABLED="1") == {}
 
@@ -55,7 +56,6 @@ def test_connection_modes_and_names_without_meaning_are_told() -> None:
     environment = {
         "STEALTH_MODE": "masked",
         "QNET_EXPECTED_PEER_IP": "1",
-        "QNET_KEYPAIR_PATH": "x",
         "PATH": "/bin",
     }
     assignments, warnings = from_environment(environment)
@@ -63,7 +63,6 @@ def test_connection_modes_and_names_without_meaning_are_told() -> None:
     assert warnings == [
         "environment QNET_EXPECTED_PEER_IP: has no effect in this version",
         "environment STEALTH_MODE: the connection mode 'masked' has no effect in this version",
-        "environment QNET_KEYPAIR_PATH: not read; import the key once: vigilnet keys import FILE",
     ]
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.base.store_io import Store
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import DAY_S, Capability, PeerRecord, decode_record
+from vigilnet.peer.identity import Identity
 from vigilnet.peer.issuing import GRID_S, MAX_DELAY_S
 from vigilnet.peer.keyring import LINK_KEY_LIFE_S
 from vigilnet.peer.state_io import load_key_ring
@@ -146,3 +147,24 @@ def test_without_an_address_there_is_no_record(store: Store, clock: WallClock) -
     made.describe([HERE], Capability.RELAY, None, "vigilnet")
     assert made.refresh()
     assert made.record
+
+
+def test_identity_of_a_key_file_is_taken_and_must_stay_the_same(tmp_path: Path) -> None:
+    ours, other, bad = Identity.generate(), Identity.generate(), tmp_path / "bad"
+    for name, identity in (("ours", ours), ("other", other)):
+        (tmp_path / name).write_bytes(identity.to_libp2p_protobuf())
+    bad.write_bytes(b"junk")
+
+    def own(file: Path) -> OwnRecord:
+        store = Store(tmp_path / "state")
+        try:
+            store.lock()
+            return OwnRecord(store, WallClock(MIDNIGHT), secrets.token_bytes, "", 0, file)
+        finally:
+            store.close()
+
+    assert own(tmp_path / "ours").identity == ours.public
+    assert own(tmp_path / "ours").identity == ours.public
+    for file in (tmp_path / "other", bad, tmp_path / "missing"):
+        with pytest.raises(ConfigurationError):
+            own(file)

@@ -15,6 +15,7 @@ import pytest
 
 from vigilnet.surface import keys, wipe
 from vigilnet.surface.control.client import ControlClient, NotRunningError
+from vigilnet.surface.daemon import _assignments, new_parser
 
 pytestmark = pytest.mark.slow  # each starts a process or two
 
@@ -281,3 +282,54 @@ def test_a_client_gets_in_by_an_invite_alone_and_again_from_its_cache(tmp_path: 
                         process.kill()
         finally:
             relay.kill()
+
+
+COMMAND_LINES = [
+    ([], {}),
+    (["--helper-mode", "relay"], {"node.mode": "relay"}),
+    (["--helper-mode=super"], {"node.mode": "super"}),
+    (["--helper-mode=Exit-Node"], {"node.mode": "exit"}),
+    (["--relay-only"], {"node.mode": "relay"}),
+    (["--exit-node"], {"node.mode": "exit"}),
+    (["--relay-only", "--helper-mode", "client"], {"node.mode": "client"}),
+    (["--bootstrap", "--mode", "direct"], {}),
+    (["--no-mesh"], {"discovery.without": "gossip,mdns,beacon"}),
+    (["--dir", "/d"], {"node.state_folder": "/d"}),
+    (["--state-folder=/d"], {"node.state_folder": "/d"}),
+    (["--socks-port", "9", "--status-port=10"], {"ingress.socks_port": "9", "status.port": "10"}),
+    (["--operators", "http://a,http://b"], {"operators.urls": "http://a,http://b"}),
+    (["--compat", "--accept-exit-notice"], {"node.compat": "true", "exit.accept_notice": "true"}),
+    (["--set", "log.level=debug", "--log-level", "error"], {"log.level": "error"}),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), COMMAND_LINES)
+def test_command_line_becomes_settings(line: list[str], expected: dict[str, str]) -> None:
+    assert dict(_assignments(new_parser().parse_args(line))) == expected
+
+
+def test_mode_that_never_was_one_ends_with_the_old_words_and_code(tmp_path: Path) -> None:
+    for arguments in (["--helper-mode", "boss"], ["--set", "node.state_folder=x", "--helper-mode=boss"]):
+        code, said = refused("--dir", str(tmp_path), *arguments)
+        assert (code, said) == (
+            1, "vigilnetd: Invalid helper mode: 'boss'. Valid modes: client, relay, bootstrap, exit, super\n",
+        )  # fmt: skip
+
+
+def test_status_port_that_is_taken_ends_the_start(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        settings = ("--socks-port", "0", "--set", "ingress.http_port=0", "--set", "discovery.profile=quiet")
+        with daemon("--dir", str(tmp_path / "state"), "--status-port", port, *settings) as process:
+            _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"status.port {port}: cannot listen" in said
+
+
+def test_old_name_makes_a_key_file(tmp_path: Path) -> None:
+    with daemon("--generate-keypair", str(tmp_path / "key"), "--json") as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert (tmp_path / "key").stat().st_size == 68

@@ -32,6 +32,7 @@ from vigilnet.routing.operators.wire import (
 )
 
 MAX_SKEW_S: Final = 600
+LOOK_S: Final = 1.0
 _TAKEN: Final = (Outcome.ACCEPTED, Outcome.KNOWN, Outcome.OWN, Outcome.STALE)
 _COME_AGAIN: Final = {Outcome.LATER: 1, Outcome.MUTED: 3600}  # seconds
 
@@ -90,6 +91,7 @@ class Directory:
         self._takes_unsigned = takes_unsigned
         self._admin = admin
         self._heard: dict[bytes, Heard] = {}  # by digest, what `reached` gave last
+        self._look_at = float("-inf")
 
     def judge(self, request: Request, wall: float, now: float) -> Judged | Response:
         """Judge `POST /api/relay/register` and take the relay into the table."""
@@ -151,7 +153,7 @@ class Directory:
         country = request.query.get("country", "")
         if "country" in request.query and not (len(country) == 2 and country.isascii() and country.isalpha()):
             return error_response(400, "invalid country", "expected two letters")
-        return Response(200, self.registry.listing(country, now, self._reached()))
+        return Response(200, self.registry.listing(country, now, self._reached(now)))
 
     def may_prune(self, request: Request) -> bool:
         """Whether the request comes from this machine, or shows the admin's token."""
@@ -162,7 +164,11 @@ class Directory:
         record = self._table.own()
         return json_response({"record": to_base64(record)} if record else {})
 
-    def _reached(self) -> list[Heard]:
+    def _reached(self, now: float) -> list[Heard]:
+        """Return what is listed beside the registered; looked for in the peer table once a second."""
+        if now < self._look_at:
+            return list(self._heard.values())
+        self._look_at = now + LOOK_S
         found = {record.digest: record for record in self._table.reached()}
         self._heard = {
             digest: self._heard.get(digest) or self._as_heard(record) for digest, record in found.items()

@@ -1,15 +1,37 @@
 """A directory at work: its disk, its clockwork, and its routes' functions."""
 
 import asyncio
+from collections.abc import Iterable
+from typing import Protocol
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.http.messages import Request, Response, error_response, json_response
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.routing.operators.database_io import Database
 from vigilnet.routing.operators.directory import Directory
+from vigilnet.routing.operators.registry import Entry
 
 _log = get_logger(__name__)
+
+
+class Keeper(Protocol):
+    """What keeps the list: `database_io.Database`, which only a directory loads."""
+
+    def load(self, wall: float, now: float) -> list[Entry]:
+        """Return what was kept."""
+        ...
+
+    async def save(self, entry: Entry) -> None:
+        """Keep a relay; returns once it is on disk."""
+        ...
+
+    async def forget(self, peer_ids: Iterable[str]) -> None:
+        """Drop relays."""
+        ...
+
+    async def close(self) -> None:
+        """Write what waits."""
+        ...
 
 
 class DirectoryService:
@@ -22,7 +44,7 @@ class DirectoryService:
         prune_s: between two looks for what is to be forgotten.
     """
 
-    def __init__(self, directory: Directory, database: Database, clock: Clock, prune_s: float) -> None:
+    def __init__(self, directory: Directory, database: Keeper, clock: Clock, prune_s: float) -> None:
         self.directory = directory
         self._database = database
         self._clock = clock

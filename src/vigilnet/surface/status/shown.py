@@ -68,6 +68,7 @@ def has_sources(options: Options) -> bool:
         ("directories", bool(options.operators.urls) and mode.queries_directory),
         ("mdns", True),
         ("beacon", True),
+        ("dht", mode.supports_relay),
         ("gossip", mode.supports_relay),  # others come to a relay that they know
         ("invites", bool(node.invites)),
         ("welcome", bool(discovery.welcome_lists)),

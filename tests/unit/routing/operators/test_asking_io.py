@@ -5,15 +5,19 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import pytest
+
 from tests.support.operators import START, Relay
+from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
 from vigilnet.base.clock import SystemClock
-from vigilnet.base.http.client_io import Connect, Connection, connect_directly
+from vigilnet.base.http.client_io import Answer, Connect, Connection, connect_directly
 from vigilnet.base.http.messages import Request, Response, error_response, json_response
 from vigilnet.base.http.routes import Routes
 from vigilnet.base.http.service import HttpServer
 from vigilnet.base.http.url import Url
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome, Verdict
+from vigilnet.routing.operators import asking_io
 from vigilnet.routing.operators.asking_io import OperatorClient
 from vigilnet.routing.operators.options import Options
 from vigilnet.routing.operators.wire import Registration, to_base64
@@ -182,6 +186,33 @@ def test_relay_registers_at_once_and_again_with_each() -> None:
 
     _run(operators, node, work, queries=False, registers=True, heartbeat_s=0.1)
     assert [operator.queries for operator in operators] == [0, 0]
+
+
+def test_five_minutes_of_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    posted: list[float] = []
+    clock = VirtualClock(loop := VirtualLoop())
+
+    async def answer(url: Url, method: str, path: str, body: bytes, **_: object) -> Answer:
+        assert (method, path) == ("POST", "/api/relay/register")
+        posted.append(clock.now())
+        return Answer(200, {}, b"{}")
+
+    monkeypatch.setattr(asking_io, "ask", answer)
+
+    async def live(*, registers: bool) -> None:
+        node = FakeNode(said=Relay("one").registration(START))
+        options = Options(urls=("http://127.0.0.1:1",))
+        client = OperatorClient(options, node, clock, os.urandom, queries=False, registers=registers)
+        client.start()
+        await asyncio.sleep(301)
+        await client.close()
+
+    run(live(registers=True), loop)
+    assert [round(at - posted[0]) for at in posted] == list(range(0, 301, 30))
+    posted.clear()
+    clock = VirtualClock(loop := VirtualLoop())
+    run(live(registers=False), loop)  # client and bootstrap
+    assert posted == []
 
 
 def test_why_a_directory_refuses_is_kept_without_what_does_not_belong_in_a_log() -> None:

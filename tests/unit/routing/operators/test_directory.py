@@ -258,9 +258,11 @@ def test_relay_heard_by_gossip_and_reached_is_listed_until_it_lapses_here() -> N
     lab.take(heard.record().encoded, Source("gossip"))
     assert lab.ids() == set()  # not reached yet
     lab.view.mark_reached(heard.maker.identity.public)
+    lab.forward(1)
     assert lab.ids() == {heard.peer_id}
     lab.register(lapsed.registration())
     lab.view.mark_reached(lapsed.maker.identity.public)
+    lab.forward(1)
     assert lab.ids() == {heard.peer_id, lapsed.peer_id}
     lab.forward(121)
     lab.directory.registry.prune(lab.now)
