@@ -30,6 +30,7 @@ TAG_ROOM: Final = 16
 
 _BULK: Final = RUN_AT + CELL_SIZE * BULK_CELLS + TAG_ROOM
 _WIDE: Final = _BULK + CELL_SIZE
+_NO_TAG: Final = bytes(TAG_ROOM)
 _HEADER: Final = struct.Struct(">IBB10s")
 _RESERVED: Final = bytes(10)
 pack_run_header: Final = struct.Struct(">IBB10x").pack_into
@@ -57,5 +58,14 @@ def new_frame(cells: int) -> memoryview:
 
 
 def widened(frame: memoryview) -> memoryview:
-    """Return the frame view of a run of 7 with room for 8 cells, for a record of TLS's full size."""
-    return memoryview(frame.obj)  # the bytearray of `new_frame`
+    """Return the frame view of a run of 7 with room for 8 cells, for a record of TLS's full size.
+
+    In place where `new_frame` made it; a client's own records lie in buffers of another form and are copied.
+    The eighth cell is zero.
+    """
+    wide = memoryview(frame.obj)
+    if len(wide) != _WIDE:
+        wide = memoryview(bytearray(_WIDE))
+        wide[: _BULK - TAG_ROOM] = frame[:-TAG_ROOM]
+    wide[_BULK - TAG_ROOM : _BULK] = _NO_TAG
+    return wide

@@ -188,7 +188,7 @@ async def serve(folder: Path, sites: list[Site]) -> None:
     ]
     for site in sites:
         before = Relay(
-            Authenticator(lambda: (key,), "", ()), (site.address, 443), CarrierKind.HTX_OWN_SITE,
+            Authenticator(lambda: (key,), ""), (site.address, 443), CarrierKind.HTX_OWN_SITE,
             HtxOptions(), clock, "", os.urandom, prefix_of,
         )  # fmt: skip
         places.append((f"guard{site.number}", site.address, PORT, before))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.support.links import Gatherer, make_frame
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.cell import FRAME_HEADER_ROOM, RUN_AT, TAG_ROOM
-from vigilnet.traffic.link.parts import EXTRA, MIN_LENGTH, PartCutter, PartJoiner
+from vigilnet.traffic.link.parts import EXTRA, MIN_LENGTH, PartCutter, PartJoiner, fill_records
 
 AREA = slice(RUN_AT, -TAG_ROOM)
 
@@ -99,6 +99,37 @@ def test_any_parts_join_or_blame_the_neighbour(bodies: list[bytes]) -> None:
             joiner.part_received(memoryview(bytearray(body)), 0, len(body), Gatherer())
     except RemoteProtocolError:
         pass
+
+
+def test_bulk_runs_are_widened_where_they_lie_and_single_cells_fill_them() -> None:
+    bulk, single, other, last = (
+        make_frame(cells=7, fill=1),
+        make_frame(fill=2),
+        make_frame(cells=7),
+        make_frame(),
+    )
+    full, rest = fill_records([bulk, single, other, last, last])
+    assert [len(frame) - FRAME_HEADER_ROOM for frame in full] == [16_401, 16_401]
+    assert full[0].obj is bulk.obj
+    assert bytes(full[0][AREA]) == bytes(bulk[AREA]) + bytes(single[AREA])
+    assert rest == [last]
+
+
+def test_a_client_s_records_lie_in_other_buffers() -> None:
+    """Their layers leave room before and behind: what lies there is no eighth cell."""
+    plain = make_frame(cells=7, fill=3)
+    buffer = memoryview(bytearray(b"\xff") * (len(plain) + 32))
+    frame = buffer[32:]
+    frame[:-TAG_ROOM] = plain[:-TAG_ROOM]
+    (full,), _ = fill_records([frame])
+    assert bytes(full[AREA]) == bytes(plain[AREA]) + bytes(2048)
+
+
+def test_no_tag_is_left_where_the_eighth_cell_begins() -> None:
+    frame = make_frame(cells=7)
+    frame[-TAG_ROOM:] = b"t" * TAG_ROOM
+    (full,), _ = fill_records([frame])
+    assert not any(full[AREA][-2048:])
 
 
 def test_what_waits_can_be_forgotten() -> None:

@@ -1,6 +1,7 @@
 """Links over shaped records, with a real nginx behind the relay."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,9 @@ from tests.support.links import ListSource, make_frame
 from tests.support.needs import needs_programs
 from tests.support.origins import Certificates, make_certificates, nginx
 from tests.support.shaped_links import settled, shaped_pair
-from vigilnet.traffic.cell import CELL_SIZE
+from vigilnet.crypto.aead import Suite
+from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, TAG_ROOM, Command, pack_run_header
+from vigilnet.traffic.circuit.onion import ClientOnion
 from vigilnet.traffic.transport.htx.shaping import Profile
 
 pytestmark = needs_programs("nginx", "openssl")
@@ -46,6 +49,27 @@ def test_runs_pass_both_ways_in_order(origin: int, certificates: Certificates, p
             padding, held = pair.link.shaping_cost
             assert (padding > 0, held > 0) == (profile is not Profile.OFF, profile is not Profile.OFF)
             assert pair.client.snapshot()[0].padding_octets >= padding
+
+    asyncio.run(scenario())
+
+
+def test_a_client_s_own_records_pass_in_bulk(origin: int, certificates: Certificates) -> None:
+    """A client's layers leave its frame views in buffers of another form than a relay's."""
+    onion = ClientOnion(os.urandom)
+    for hop in range(3):
+        onion.add_hop(Suite.AES_256_GCM, bytes((hop,)) * 32, bytes((hop + 9,)) * 32)
+    frames = []
+    for _ in range(40):
+        frame, _ = onion.seal(onion.new_record(7, 3), 3)
+        pack_run_header(frame, RUN_AT, 1, Command.RELAY, 7)
+        frames.append(frame)
+    expected = [bytes(frame[RUN_AT:-TAG_ROOM]) for frame in frames]
+
+    async def scenario() -> None:
+        async with shaped_pair(origin, certificates, Profile.LIGHT) as pair:
+            pair.link.activate(ListSource(*frames))
+            await settled(lambda: len(pair.relay_receivers[-1].runs) == len(frames))
+            assert pair.relay_receivers[-1].runs == expected
 
     asyncio.run(scenario())
 
