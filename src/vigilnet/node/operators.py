@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from vigilnet.base.clock import Clock
+from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.http.client_io import READ_SIZE, Connect, Connection, tls_context
 from vigilnet.base.http.guards import BearerToken
 from vigilnet.base.http.url import Url
@@ -45,7 +46,7 @@ class Operators:
         clock: time.
         random_bytes: chance.
         known: the peer table.
-        own: who we are; None on a client.
+        own: who we are; None on a client, and on an unlisted relay, of which no operator hears.
     """
 
     def __init__(
@@ -76,6 +77,10 @@ class Operators:
             EnvironmentRefusedError: the directory's file cannot be used.
         """
         self._pool = pool
+        if self._mode.runs_directory and self._options.relay.is_unlisted:
+            raise ConfigurationError(
+                f"relay.is_unlisted: mode {self._mode.value} runs a directory, which everybody may ask"
+            )
         if self._mode.runs_directory and self._own is not None:
             self._start_directory(folder)
             self._checks = LivenessChecks(links, self._reached_once, self._clock)
