@@ -310,7 +310,7 @@ class Node:
         def describe() -> None:
             plains = [PeerAddress.tcp(*at) for at in plain]
             addresses = [*(htx.address(*at) for at in hidden), *others, *plains]
-            own.describe(addresses, capabilities, summary, software)
+            own.describe(addresses, capabilities, summary, software, options.relay.country)
 
         def address_changed() -> None:
             plain[:] = reach.mapped_endpoints((plain or bound)[0][1]) or plain

@@ -70,6 +70,12 @@ class RelayOptions:
     advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on
     is_unlisted: bool = False  # known by its invites alone, reached over htx alone; see docs/spec/htx.md
     family: str = ""  # relays of one operator: never two of a family on one path
+    country: str = ""  # two letters of where it stands, like SE; told to all, empty: not told
+
+    def __post_init__(self) -> None:
+        code = self.country
+        if code and not (len(code) == 2 and code.isascii() and code.isalpha() and code.isupper()):
+            raise ConfigurationError(f"country: got {code!r}, expected two capital letters")
 
 
 @dataclass(frozen=True)

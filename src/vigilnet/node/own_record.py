@@ -88,10 +88,15 @@ class OwnRecord:
         capabilities: Capability,
         exits: ExitSummary | None,
         software: str,
+        country: str = "",
     ) -> None:
         """Say what our records offer from now on."""
         self._offer = Offer(
-            addresses=tuple(addresses), capabilities=capabilities, exit_summary=exits, software=software
+            addresses=tuple(addresses),
+            capabilities=capabilities,
+            exit_summary=exits,
+            software=software,
+            country=country,
         )
 
     def prepare(self) -> None:

@@ -53,6 +53,13 @@ def test_a_bad_level_is_refused_with_its_origin() -> None:
         load_options(None, {}, [("log.level", "loud")])
 
 
+@pytest.mark.parametrize("country", ["se", "SWE", "S1", "ÅÄ"])
+def test_a_country_is_two_capital_letters(country: str) -> None:
+    assert load_options(None, {}, [("relay.country", "SE")]).options.relay.country == "SE"
+    with pytest.raises(ConfigurationError, match=r"relay.country: got"):
+        load_options(None, {}, [("relay.country", country)])
+
+
 def test_old_variables_count_more_than_the_file_and_less_than_new_ones(tmp_path: Path) -> None:
     file = tmp_path / "vigilnet.toml"
     file.write_text("[ingress]\nsocks_port = 1\n[mesh]\nmax_circuits = 7\nenabled = true\n")

@@ -88,6 +88,13 @@ def test_a_record_is_issued_when_due_and_when_an_address_changes(own: OwnRecord,
     settle(own, clock)
 
 
+def test_a_record_says_where_the_relay_stands(own: OwnRecord) -> None:
+    assert record_of(own).country == ""
+    own.describe([THERE], Capability.RELAY, None, "vigilnet", "SE")
+    assert own.refresh()
+    assert record_of(own).country == "SE"
+
+
 def test_a_new_onion_key_is_published_at_once(own: OwnRecord, clock: WallClock) -> None:
     clock.at = MIDNIGHT + DAY_S - 1
     own.refresh()

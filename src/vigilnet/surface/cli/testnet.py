@@ -68,6 +68,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     number("--socks-port", type=_count(0, 65_535), default=0, help="0 takes a free one")
     number("--http-port", type=_count(0, 65_535), default=0, help="0 takes a free one")
     command.add_argument("--allow-private-targets", action="store_true", help="exits may reach this machine")
+    command.add_argument(
+        "--countries", type=_countries, default=(), metavar="DE,NL,...",
+        help="what the relays say of where they stand, in turn (default: nothing)",
+    )  # fmt: skip
     command.add_argument("--ready-file", type=Path, metavar="FILE", help="write the JSON object here too")
     command.add_argument(
         "--duration",
@@ -88,6 +92,13 @@ def _count(least: int, most: int) -> Any:  # noqa: ANN401 argparse takes any cal
 
     parse.__name__ = "number"  # argparse names it in its error
     return parse
+
+
+def _countries(text: str) -> tuple[str, ...]:
+    codes = tuple(text.upper().split(","))
+    if not all(len(code) == 2 and code.isascii() and code.isalpha() for code in codes):
+        raise argparse.ArgumentTypeError(f"{text}, expected codes of two letters with commas between them")
+    return codes
 
 
 def _seconds(text: str) -> float:
@@ -111,6 +122,7 @@ class Plan:
     allow_private_targets: bool
     transport: str = "tcp"
     site: tuple[int, Path] | None = None  # links over HTX: port and root certificate of the origin
+    countries: tuple[str, ...] = ()  # of the relays, in turn
 
     def relay_names(self) -> list[str]:
         """relay1, relay2, ...; the last ones are the exits."""
@@ -138,7 +150,7 @@ class Plan:
             tables["circuits"] = {"hops": self.hops}
             tables["ingress"] = {"socks_port": self.socks_port, "http_port": self.http_port}
         else:
-            tables["relay"] = self._relay_table()
+            tables["relay"] = self._relay_table() | self._country_of(name)
             tables |= self._listener_tables()
             tables["ingress"] = {"socks_enabled": False, "http_enabled": False}
         if not is_client and self.is_exit(name):
@@ -164,6 +176,12 @@ class Plan:
         if self.transport == "tcp":
             return {"enabled": True, "listen": HERE}
         return {"enabled": True, "listen": []} | ({"listen_htx": HERE} if self.transport == "htx" else {})
+
+    def _country_of(self, name: str) -> dict[str, object]:
+        if not self.countries:
+            return {}
+        number = int(name.removeprefix("relay")) - 1
+        return {"country": self.countries[number % len(self.countries)]}
 
     def _listener_tables(self) -> dict[str, dict[str, object]]:
         """The tables of a relay's listener, where it has one of its own."""
@@ -330,7 +348,7 @@ def run_testnet(arguments: argparse.Namespace) -> ExitCode:
         plan = Plan(
             folder, f"testnet-{secrets.token_hex(6)}", relays, arguments.exits, arguments.hops,
             arguments.socks_port, arguments.http_port, arguments.allow_private_targets,
-            arguments.transport, site,
+            arguments.transport, site, arguments.countries,
         )  # fmt: skip
         net = Testnet(plan, is_quiet=arguments.json)
         try:

@@ -86,6 +86,13 @@ def test_relays_over_htx_have_the_site_behind_them_and_no_plain_address() -> Non
     assert relay["htx"] == client["htx"]
 
 
+def test_relays_say_in_turn_where_they_stand() -> None:
+    made = plan(countries=("DE", "SE"))
+    tables = [tomllib.loads(made.config_of(f"relay{number}"))["relay"] for number in (1, 2, 3)]
+    assert [table["country"] for table in tables] == ["DE", "SE", "DE"]
+    assert "country" not in tomllib.loads(plan().config_of("relay1"))["relay"]
+
+
 def test_relays_over_shadowsocks_have_no_plain_address() -> None:
     made = plan(transport="shadowsocks")
     relay = tomllib.loads(made.config_of("relay1"))
