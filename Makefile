@@ -2,7 +2,7 @@
 BIN := .venv/bin
 SEED ?= 0
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-peers bench-shaping fuzz coverage sbom lock clean
+.PHONY: help setup demo test check bench bench-peers bench-shaping fuzz coverage web web-check sbom lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,12 @@ bench-peers: setup  ## the same with Tor beside it in one run (root; needs tor)
 bench-shaping: setup  ## how well classifiers tell HTX from a browser: docs/benchmarks/shaping.md (root; chromium, nginx)
 	@requirements/setup.sh requirements/bench-lock.txt
 	$(BIN)/python -m tests.bench.shaping.run $(BENCH)
+
+web:  ## build the dashboard from web/ into src/vigilnet/surface/dashboard (needs Node 18 or newer)
+	cd web && npm ci --silent && npm run --silent build
+
+web-check:  ## tests of the dashboard's sources; the committed build must equal a fresh one
+	cd web && npm ci --silent && npm run --silent ci
 
 sbom: setup  ## the parts list of a release, CycloneDX: dist/vigilnet.cdx.json
 	$(BIN)/python -m tests.support.sbom dist/vigilnet.cdx.json
