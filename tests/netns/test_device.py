@@ -6,6 +6,10 @@
 Nothing but links, ARP and neighbour discovery may be seen there while the device is up.
 """
 
+import contextlib
+import os
+import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +17,10 @@ import pytest
 from tests.support.device import ProtectedDevice, start_device
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab
+from tests.support.nodes import SUPPORT
 from vigilnet.base.errors import VigilnetError
+
+ECHO_PORT = 7777
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl")]
 
@@ -23,6 +30,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice
     with Lab() as lab:
         made = start_device(lab, tmp_path_factory.mktemp("device"))
         made.start_helper()
+        made.network.target.start(sys.executable, SUPPORT / "udp_echo.py", ECHO_PORT)
         yield made
 
 
@@ -100,3 +108,79 @@ def test_names_are_resolved_by_the_exit_in_overlay_mode(up: ProtectedDevice, tcp
         assert said.strip() == up.network.target.v4
     assert not sniffer.leaks
     up.ask("change", fields={"dns": "local"})
+
+
+def _echoed(sock: socket.socket, sent: bytes, address: str) -> bytes:
+    """What comes back; more than a cell may be lost while a circuit may not change its run length."""
+    for _ in range(10):
+        sock.sendto(sent, (address, ECHO_PORT))
+        with contextlib.suppress(TimeoutError):
+            return sock.recvfrom(65536)[0]
+    return b""
+
+
+def _ask_until_refused(sock: socket.socket) -> None:
+    for _ in range(20):
+        sock.send(b"anybody?")
+        with contextlib.suppress(TimeoutError):
+            sock.recv(100)
+
+
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_ping_is_answered_by_the_target_through_the_exit(up: ProtectedDevice, family: str) -> None:
+    address = up.network.target.v4 if family == "v4" else up.network.target.v6
+    with up.sniff() as sniffer:
+        said = up.host.run("ping", "-c3", "-i0.1", "-W5", "-s", "1200", address).stdout
+    assert "3 received" in said
+    assert not sniffer.leaks
+
+
+@pytest.mark.parametrize("family", ["v4", "v6"])
+@pytest.mark.parametrize("size", [1, 1350, 4000, 9000])
+def test_datagrams_of_any_size_come_back(up: ProtectedDevice, family: str, size: int) -> None:
+    address = up.network.target.v4 if family == "v4" else up.network.target.v6
+    sent = os.urandom(size)
+    family_number = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with (
+        up.sniff() as sniffer,
+        up.host.entered(),
+        socket.socket(family_number, socket.SOCK_DGRAM) as sock,
+    ):
+        sock.settimeout(1.0)
+        assert _echoed(sock, sent, address) == sent
+    assert not sniffer.leaks
+
+
+@needs_programs("dig")
+def test_a_well_known_port_has_a_connected_flow_and_refusals_are_heard(up: ProtectedDevice) -> None:
+    with up.host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(5.0)
+        sock.connect((up.network.target.v4, 9))
+        with pytest.raises(ConnectionRefusedError):
+            _ask_until_refused(sock)
+
+
+def test_other_protocols_are_refused_at_once(up: ProtectedDevice) -> None:
+    with (
+        up.sniff() as sniffer,
+        up.host.entered(),
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, 132) as sock,
+    ):
+        sock.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR: raw sockets hear errors only then
+        sock.settimeout(5.0)
+        sock.connect((up.network.target.v4, 0))
+        sock.send(bytes(32))
+        with pytest.raises(OSError):  # noqa: PT011  # "protocol unreachable" has a number of its own in each kernel
+            sock.recv(100)
+    assert not sniffer.leaks
+
+
+@needs_programs("curl")
+def test_rules_of_the_user_refuse_what_the_tunnel_would_carry(up: ProtectedDevice) -> None:
+    said = up.cli("firewall", "add", "out", "tcp", f"{up.network.target.v4}/32", "80")
+    assert f"out tcp {up.network.target.v4}/32 80" in said
+    refused = up.host.run("curl", "-m5", f"http://{up.network.target.v4}/page.txt", check=False)
+    assert refused.returncode != 0
+    assert up.network.curl(f"http://[{up.network.target.v6}]/page.txt") == "found\n"
+    up.cli("firewall", "remove", "out", "tcp", f"{up.network.target.v4}/32", "80")
+    assert up.network.curl(f"http://{up.network.target.v4}/page.txt") == "found\n"

@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from tests.support.mux_pair import End, MuxPair
 from tests.support.targets import EchoFlow, FlowReader, Reader, pattern
 from vigilnet.traffic.stream.congestion import CongestionParameters
-from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, Flow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
 from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.stream import Stream
@@ -72,6 +72,9 @@ class PlainTargets:
 
     def resolve(self, request: Resolve, answer: Callable[[Resolved], None]) -> None:
         self.lookups.append(answer)
+
+    def open_echo(self, flow: Flow, target: Target) -> None:
+        flow.close(EndReason.POLICY)
 
     def open_datagrams(self, flow: DatagramFlow, target: Target) -> None:
         consumer = EchoFlow(flow)

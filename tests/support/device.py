@@ -196,12 +196,20 @@ def _has_ended(pid: int) -> bool:
 
 
 def start_device(
-    lab: Lab, folder: Path, *, tables: dict[str, Tables] | None = None, v4: bool = True, v6: bool = True
+    lab: Lab,
+    folder: Path,
+    *,
+    tables: dict[str, Tables] | None = None,
+    v4: bool = True,
+    v6: bool = True,
+    exits: int = 1,
 ) -> ProtectedDevice:
     """Bring up a network whose client can take its whole device."""
     run_folder = folder / "run"
     run_folder.mkdir()
     client = dict((tables or {}).get("client", {}))
     client["device"] = {"helper": str(run_folder / "helper.sock"), **client.get("device", {})}
-    network = start_network(lab, folder, tables={**(tables or {}), "client": client}, v4=v4, v6=v6)
+    network = start_network(
+        lab, folder, tables={**(tables or {}), "client": client}, v4=v4, v6=v6, exits=exits
+    )
     return ProtectedDevice(network, lab, run_folder)

@@ -17,7 +17,7 @@ from vigilnet.traffic.cell import CELL_SIZE, TAG_ROOM
 from vigilnet.traffic.exit.options import Options
 from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
-from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow, Flow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
 from vigilnet.traffic.stream.mux import Acceptor, StreamMux
 from vigilnet.traffic.stream.outbox import MuxOptions
@@ -138,13 +138,18 @@ class DirectNetwork:
             raise StreamEndedError(answer)
         return answer
 
-    async def open_datagrams(self, isolation: str) -> DatagramFlow:
-        flow = self.circuit(isolation).client.open_datagrams(UDP)
+    async def open_datagrams(self, isolation: str, target: Target = UDP) -> DatagramFlow:
+        flow = self.circuit(isolation).client.open_datagrams(target)
+        await _wait_open(flow)
+        return flow
+
+    async def open_echo(self, target: Target, isolation: str) -> EchoFlow:
+        flow = self.circuit(isolation).client.open_echo(target)
         await _wait_open(flow)
         return flow
 
 
-async def _wait_open(opening: Stream | DatagramFlow) -> None:
+async def _wait_open(opening: Stream | Flow) -> None:
     answered: asyncio.Future[EndReason | None] = asyncio.get_running_loop().create_future()
     set_result: Callable[[EndReason | None], None] = answered.set_result
     opening.on_opened = lambda reason: None if answered.done() else set_result(reason)

@@ -60,6 +60,10 @@ class FakeDevice:
         self.is_locked = is_on
         return await self.refreshed()
 
+    async def portal(self, url: str, seconds: int) -> tuple[str, Device]:
+        del seconds
+        return url, await self.refreshed()
+
     async def join(self, pid: int, group: str) -> None:
         del pid, group
 

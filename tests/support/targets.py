@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
-from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, Flow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, ResourceRecord, Target
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import EndReason
@@ -166,6 +166,10 @@ class Targets:
         self.lookups.append((request, answer))
         if self.answers_lookups:
             answer(Resolved(0, (ResourceRecord(request.qtype, 60, b"\xcb\x00\x71\x50"),)))
+
+    def open_echo(self, flow: Flow, target: Target) -> None:
+        """Refuse: echoes need a system."""
+        flow.close(EndReason.POLICY)
 
     def open_datagrams(self, flow: DatagramFlow, target: Target) -> None:
         self.flows.append(flow)

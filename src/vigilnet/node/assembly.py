@@ -63,7 +63,7 @@ from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.discovery.dht import DhtEngine
 from vigilnet.routing.discovery.reachability import ReachFinding, judge
 from vigilnet.routing.paths.selection import Guards
-from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
+from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.device.service import DeviceService
 from vigilnet.traffic.exit.service import ExitService
@@ -117,6 +117,7 @@ class Node:
         self._links: LinkService | None = None
         self._circuits: CircuitService | None = None
         self._pool: CircuitPool | None = None
+        self._pools: list[CircuitPool] = []  # that one, and one for each exit that programs are bound to
         self._exit: ExitService | None = None
         self._ingress: IngressService | None = None
         self.device: DeviceService | None = None
@@ -383,7 +384,8 @@ class Node:
             is_vouched=known.is_vouched,
         )
         self._undo.push_async_callback(pool.close)
-        circuits.client.on_closed = pool.circuit_closed
+        self._pools = [pool]
+        circuits.client.on_closed = self._circuit_closed
         known.listeners.append(pool.relays_changed)
         dialler: Dialler = pool
         if options.node.compat and self._exit is not None:
@@ -396,9 +398,39 @@ class Node:
         pool.start()
         return pool
 
+    def _circuit_closed(self, circuit: ClientCircuit, error: CircuitClosedError) -> None:
+        for pool in self._pools:
+            pool.circuit_closed(circuit, error)
+
+    def _pool_for_exit(self, exit_: str) -> CircuitPool:
+        """Return a pool of its own for programs that are bound to one exit: a country or a peer id.
+
+        Raises:
+            ConfigurationError: neither.
+        """
+        if self._circuits is None or self._known is None or self._pool is None:
+            raise LocalProtocolError("node: asked for a pool before it was started")
+        country, peer = (exit_, "") if len(exit_) == 2 else ("", exit_)
+        pool = CircuitPool(
+            self._circuits,
+            self._known,
+            replace(self.options.circuits, build_ahead=1, exit_country=country, exit_peer=peer),
+            self._clock,
+            self._random_bytes,
+            self._pool.guards,
+            is_private_network=self.options.link.allow_private_addresses,
+        )
+        self._pools.append(pool)
+        self._undo.push_async_callback(pool.close)
+        self._known.listeners.append(pool.relays_changed)
+        pool.start()
+        return pool
+
     async def _start_device(self, pool: CircuitPool) -> None:
         ports = tuple(sorted({host_and_port(text, "relay.listen")[1] for text in self._listen}))
-        device = self.device = DeviceService(self.options.device, pool, self._clock, ports)
+        device = self.device = DeviceService(
+            self.options.device, pool, self._clock, ports, self._pool_for_exit
+        )
         self._undo.push_async_callback(device.close)
         await device.start()
 

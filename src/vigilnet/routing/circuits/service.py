@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.safelog import get_logger
@@ -15,8 +15,9 @@ from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequ
 from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit, Hop
 from vigilnet.traffic.circuit.messages import DestroyReason
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
-from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow, Flow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
+from vigilnet.traffic.stream.mux import StreamMux
 from vigilnet.traffic.stream.stream import Stream, StreamEndedError
 from vigilnet.traffic.stream.wire import EndReason
 
@@ -33,6 +34,7 @@ SWEEP_S: Final = 5.0
 UDP: Final = Target("", 0, 17, BeginFlag.IPV4_OK | BeginFlag.IPV6_OK)
 
 _log = get_logger(__name__)
+_F = TypeVar("_F", DatagramFlow, EchoFlow)
 
 
 class Circuits(Protocol):
@@ -217,20 +219,28 @@ class CircuitPool:
             raise StreamEndedError(answer)
         return answer
 
-    async def open_datagrams(self, isolation: str) -> DatagramFlow:
-        """Return a flow for UDP once an exit serves it; raises as `open_stream`."""
+    async def open_datagrams(self, isolation: str, target: Target = UDP) -> DatagramFlow:
+        """Return a flow for UDP once an exit serves it, to one `target` if given; raises as `open_stream`."""
+        return await self._open_flow(target, isolation, lambda mux: mux.open_datagrams(target))
+
+    async def open_echo(self, target: Target, isolation: str) -> EchoFlow:
+        """Return a flow for ICMP echoes once an exit serves it; raises as `open_stream`."""
+        return await self._open_flow(target, isolation, lambda mux: mux.open_echo(target))
+
+    async def _open_flow(self, target: Target, isolation: str, begin: Callable[[StreamMux], _F]) -> _F:
         ended: EndReason | None = None
+        port = target.port or None
         for _ in range(MAX_TRIES):
-            entry = await self._acquire(isolation, None, ended)
-            flow = entry.circuit.mux.open_datagrams(UDP)
+            entry = await self._acquire(isolation, port, ended)
+            flow = begin(entry.circuit.mux)
             ended = await self._wait_open(flow)
             if ended is None:
                 return flow
-            if not self._may_retry(entry, None, ended, b""):
+            if not self._may_retry(entry, port, ended, b""):
                 break
         raise StreamEndedError(ended or EndReason.CLOSING)
 
-    async def _wait_open(self, opening: Stream | DatagramFlow) -> EndReason | None:
+    async def _wait_open(self, opening: Stream | Flow) -> EndReason | None:
         """Wait until the exit answers; None means open."""
         answered: asyncio.Future[EndReason | None] = asyncio.get_running_loop().create_future()
 

@@ -49,12 +49,27 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         add_node_arguments(command)
         command.add_argument("switch", choices=("on", "off"), help="on or off")
         command.set_defaults(command=set_lan if name == "lan" else set_lockdown)
+    portal = commands.add_parser(
+        "portal", help="reach a network's sign-in page, and nothing else, for a time"
+    )
+    add_node_arguments(portal)
+    portal.add_argument("url", nargs="?", default="", help="the page; left out: look for it")
+    portal.add_argument("--seconds", type=int, default=300, help="for how long (300)")
+    portal.set_defaults(command=open_portal)
+    firewall = commands.add_parser("firewall", help="rules of your own: list, add, remove")
+    add_node_arguments(firewall)
+    firewall.add_argument("verb", choices=("list", "add", "remove"), help="what to do")
+    firewall.add_argument(
+        "rule", nargs="*", help="out|in tcp|udp|any NETWORK [PORT]; out refuses, in lets in"
+    )
+    firewall.set_defaults(command=change_firewall)
     _add_split(commands)
     execute = commands.add_parser("exec", help="run a program outside or inside the tunnel")
     add_node_arguments(execute)
     where = execute.add_mutually_exclusive_group(required=True)
     where.add_argument("--outside", dest="group", action="store_const", const="outside", help="around it")
     where.add_argument("--inside", dest="group", action="store_const", const="inside", help="through it")
+    where.add_argument("--exit", metavar="SE", help="inside, and out by an exit of this country or peer id")
     execute.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its words"
     )
@@ -166,6 +181,34 @@ def set_lockdown(arguments: argparse.Namespace) -> ExitCode:
     return _show(arguments, _ask(arguments, action="lockdown", is_on=arguments.switch == "on"))
 
 
+def open_portal(arguments: argparse.Namespace) -> ExitCode:
+    """Let the sign-in page be reached."""
+    device = _ask(arguments, action="portal", url=arguments.url, seconds=arguments.seconds)
+    if arguments.json:
+        write_json(device)
+    elif device.portal:
+        write(f"sign in at {device.portal} within {arguments.seconds} s; nothing else is reached directly")
+    else:
+        write("this network wants no sign-in")
+    return ExitCode.OK
+
+
+def change_firewall(arguments: argparse.Namespace) -> ExitCode:
+    """Show or change the user's own rules."""
+    device, rule = _ask(arguments, action="status"), " ".join(arguments.rule)
+    if arguments.verb != "list":
+        rules = [known for known in device.firewall if known != rule]
+        if arguments.verb == "remove" and len(rules) == len(device.firewall):
+            raise EnvironmentRefusedError("firewall: no such rule; vigilnet firewall list shows them")
+        rules += [rule] if arguments.verb == "add" else []
+        device = _ask(arguments, action="change", fields={"firewall": rules})
+    if arguments.json:
+        write_json(device)
+    else:
+        write("\n".join(device.firewall) or "no rules of your own")
+    return ExitCode.OK
+
+
 def set_split(arguments: argparse.Namespace) -> ExitCode:
     """Set the scope or one of the lists."""
     words = arguments.words
@@ -184,5 +227,6 @@ def run_program(arguments: argparse.Namespace) -> ExitCode:
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     if not words:
         raise EnvironmentRefusedError("exec: no program named; vigilnet exec --outside -- CMD")
-    _ask(arguments, action="join", pid=os.getpid(), group=arguments.group)
+    group = arguments.group or f"exit {arguments.exit}"
+    _ask(arguments, action="join", pid=os.getpid(), group=group)
     os.execvp(words[0], words)  # noqa: S606  # what the user asked for

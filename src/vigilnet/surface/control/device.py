@@ -3,7 +3,8 @@
     {"action": "status" | "up" | "down"}
     {"action": "change", "fields": {...}}            settings of the table [device], from now on
     {"action": "lockdown", "is_on": true}
-    {"action": "join", "pid": 4711, "group": "outside" | "inside"}
+    {"action": "portal", "url": "", "seconds": 300}   a network's sign-in page
+    {"action": "join", "pid": 4711, "group": "outside" | "inside" | "exit SE"}
 
 All answer with a `Device`. docs/spec/control.md.
 """
@@ -12,8 +13,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from vigilnet.surface.control.schema import ControlError, ErrorCode
+from vigilnet.surface.control.schema import ControlError, ErrorCode, plain
 
+PORTAL_S: Final = 300
 CHANGEABLE: Final = {
     "dns": str,
     "dns_server": str,
@@ -24,6 +26,7 @@ CHANGEABLE: Final = {
     "outside_users": list,
     "inside_networks": list,
     "inside_users": list,
+    "firewall": list,
     "open_ports": list,
     "underlay_marks": list,
     "mtu": int,
@@ -51,6 +54,8 @@ class Device:
     own: int = 0
     outside: int = 0
     refused: int = 0
+    firewall: tuple[str, ...] = ()
+    portal: str = ""  # after `portal`: the sign-in page; empty: none is wanted
 
 
 class ControlledDevice(Protocol):
@@ -74,6 +79,10 @@ class ControlledDevice(Protocol):
 
     async def lockdown(self, *, is_on: bool) -> object:
         """Keep the firewall closed, or no longer."""
+        ...
+
+    async def portal(self, url: str, seconds: int) -> tuple[str, object]:
+        """Let a network's sign-in page be reached."""
         ...
 
     async def join(self, pid: int, group: str) -> None:
@@ -128,6 +137,14 @@ async def _lockdown(device: ControlledDevice, params: dict[str, Any]) -> object:
     return await device.lockdown(is_on=is_on)
 
 
+async def _portal(device: ControlledDevice, params: dict[str, Any]) -> object:
+    url, seconds = params.get("url", ""), params.get("seconds", PORTAL_S)
+    if not isinstance(url, str) or type(seconds) is not int or not 1 <= seconds <= 3600:
+        raise ControlError(ErrorCode.BAD_REQUEST, "device: url must be a text, seconds a number up to 3600")
+    found, seen = await device.portal(url, seconds)
+    return {**plain(seen), "portal": found}
+
+
 async def _join(device: ControlledDevice, params: dict[str, Any]) -> object:
     pid, group = params.get("pid"), params.get("group")
     if type(pid) is not int or not isinstance(group, str):
@@ -142,5 +159,6 @@ _ACTIONS: Final[dict[str, Callable[[ControlledDevice, dict[str, Any]], Awaitable
     "down": _down,
     "change": _change,
     "lockdown": _lockdown,
+    "portal": _portal,
     "join": _join,
 }

@@ -138,13 +138,15 @@ class WatchParams:
 class DeviceParams:
     """What to do with the whole device."""
 
-    action: Annotated[str, "status, up, down, change, lockdown or join"] = "status"
+    action: Annotated[str, "status, up, down, change, lockdown, portal or join"] = "status"
     fields: Annotated[dict[str, Any], "of change: settings of the table [device] from now on"] = field(
         default_factory=dict
     )
     is_on: Annotated[bool | None, "of lockdown"] = None
+    url: Annotated[str | None, "of portal: the sign-in page; left out: look for it"] = None
+    seconds: Annotated[int | None, "of portal: for how long"] = None
     pid: Annotated[int | None, "of join: the process"] = None
-    group: Annotated[str | None, "of join: outside or inside"] = None
+    group: Annotated[str | None, "of join: outside, inside or exit SE"] = None
 
 
 @dataclass(frozen=True, slots=True)

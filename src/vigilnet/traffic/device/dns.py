@@ -169,6 +169,15 @@ def reply(
     return b"".join((head, question.raw, *parts, extra))
 
 
+def query(identifier: bytes, name: str, kind: int) -> bytes:
+    """Return a plain query for a name; RemoteProtocolError if it is none."""
+    wrong = check_name(name)
+    if wrong:
+        raise RemoteProtocolError(wrong)
+    labels = b"".join(bytes([len(label)]) + label.encode("ascii") for label in name.split("."))
+    return identifier + struct.pack(">HHHHH", _RD, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, IN)
+
+
 def refusal(octets: bytes, rcode: int) -> bytes:
     """Return an answer to what could not be parsed; empty if not even a header is there."""
     if len(octets) < _HEADER.size or octets[2] & 0x80:

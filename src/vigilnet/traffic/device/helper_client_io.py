@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import socket
+import stat
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -111,8 +112,10 @@ def outward_sockets() -> list[int]:
     found: list[int] = []
     for entry in Path("/proc/self/fd").iterdir():
         try:
+            if not stat.S_ISSOCK(entry.stat().st_mode):
+                continue
             taken = socket.socket(fileno=os.dup(int(entry.name)))
-        except (OSError, ValueError):
+        except OSError:
             continue
         try:
             if taken.family in (socket.AF_INET, socket.AF_INET6) and not _is_loopback(taken):

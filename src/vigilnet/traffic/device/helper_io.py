@@ -224,11 +224,13 @@ def listen(path: Path, owner: int) -> socket.socket:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
             is_served = probe.connect_ex(str(path)) == 0
         _check_alone(path, is_served=is_served)
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-        path.chmod(0o600)
-        os.chown(path, owner, -1)
+        with_listener = path.with_name(path.name + ".new")
+        with_listener.unlink(missing_ok=True)
+        listener.bind(str(with_listener))
+        with_listener.chmod(0o600)
+        os.chown(with_listener, owner, -1)
         listener.listen(4)
+        with_listener.rename(path)  # whoever sees it can connect to it
     except OSError as error:
         listener.close()
         raise EnvironmentRefusedError(f"helper {path}: cannot be made: {error.strerror}") from error

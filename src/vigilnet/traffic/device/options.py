@@ -5,8 +5,8 @@ from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from vigilnet.base.errors import ConfigurationError
-from vigilnet.traffic.device.settings import MAX_MTU, MIN_MTU
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
+from vigilnet.traffic.device.settings import MAX_MTU, MIN_MTU, FirewallRule
 
 
 class DnsMode(StrEnum):
@@ -33,8 +33,12 @@ class Options:
     inside_networks: tuple[str, ...] = ()  # with scope "included": what goes through the tunnel
     inside_users: tuple[int, ...] = ()
     open_ports: tuple[int, ...] = ()  # TCP ports of this device that others may reach
+    firewall: tuple[
+        str, ...
+    ] = ()  # rules like "out tcp 192.0.2.0/24 25" (refuse) or "in any 10.0.0.0/8" (let in)
     underlay_marks: tuple[int, ...] = ()  # firewall marks of other VPNs, such as 51820 of WireGuard
     mtu: int = 1500  # of the tunnel's interface
+    portal_probe: str = "http://detectportal.firefox.com/success.txt"  # asked for by `vigilnet portal`
     max_connections: int = 8192  # captured TCP connections at a time
     max_flows: int = 512  # UDP flows at a time
     flow_idle_s: float = 120.0  # a UDP flow without datagrams is forgotten after so long
@@ -49,12 +53,41 @@ class Options:
         for name in ("outside_networks", "inside_networks"):
             for text in getattr(self, name):
                 _check_network(name, text)
+        self.firewall_rules()
         if not MIN_MTU <= self.mtu <= MAX_MTU:
             raise ConfigurationError(f"mtu: got {self.mtu}, expected {MIN_MTU} to {MAX_MTU}")
         if self.max_connections < 1 or not 1 <= self.max_flows <= 16_384:
             raise ConfigurationError("max_connections or max_flows: expected at least 1")
         if not 1 <= self.flow_idle_s <= 3600:
             raise ConfigurationError(f"flow_idle_s: got {self.flow_idle_s}, expected 1 to 3600 seconds")
+
+    def firewall_rules(self) -> tuple[FirewallRule, ...]:
+        """Return the rules of `firewall`.
+
+        Raises:
+            ConfigurationError: one is malformed.
+        """
+        return tuple(map(parse_rule, self.firewall))
+
+
+def parse_rule(text: str) -> FirewallRule:
+    """Return a rule of the user's: direction, protocol, network, and a port if one is meant.
+
+    Raises:
+        ConfigurationError: malformed.
+
+    >>> parse_rule("out tcp 192.0.2.0/24 25").port
+    25
+    """
+    words = text.split()
+    try:
+        direction, protocol, network, *port = words
+        (number,) = port or ["0"]
+        return FirewallRule(direction, protocol, network, int(number))
+    except (ValueError, RemoteProtocolError) as error:
+        raise ConfigurationError(
+            f"firewall: got {text!r}, expected `out|in tcp|udp|any NETWORK [PORT]`, like out tcp 0.0.0.0/0 25"
+        ) from error
 
 
 def _check_network(name: str, text: str) -> None:

@@ -120,6 +120,7 @@ class NameServer:
         self._tcp: list[socket.socket] = []
         self._connections = 0
         self.mode = DnsMode.LOCAL
+        self._here: dict[str, float] = {}  # names that this network's own servers answer, until when
         self.custom: tuple[str, int] = ("", 53)
         self.memory = dns.NameMemory()
         self.port = 0
@@ -214,9 +215,11 @@ class NameServer:
         if here is not None and (self.mode is not DnsMode.LOCAL or here[0] == dns.NOERROR):
             return dns.reply(question, *here, limit=limit)
         try:
-            if self.mode is DnsMode.OVERLAY:
+            if self._here.get(question.name, 0.0) > self._clock.now():
+                answered = await self._ask_system(octets, is_tcp=is_tcp)
+            elif self.mode is DnsMode.OVERLAY:
                 return await self._ask_exit(question, limit)
-            if self.mode is DnsMode.CUSTOM:
+            elif self.mode is DnsMode.CUSTOM:
                 answered = await self._ask_custom(octets)
             else:
                 answered = await self._ask_system(octets, is_tcp=is_tcp)
@@ -228,6 +231,20 @@ class NameServer:
         if len(answered) > limit:
             return dns.reply(question, dns.NOERROR, cut=True, limit=limit)
         return answered
+
+    def ask_here(self, name: str, seconds: float) -> None:
+        """Have this network's own servers answer for one name for a time: a sign-in page's."""
+        self._here = {known: until for known, until in self._here.items() if until > self._clock.now()}
+        self._here[name.lower()] = self._clock.now() + seconds
+
+    async def system_addresses(self, name: str) -> list[str]:
+        """Return a name's addresses as this network's own servers tell them; none if they do not answer."""
+        found: list[str] = []
+        for kind in (dns.A, dns.AAAA):
+            with suppress(OSError, EOFError, TimeoutError, RemoteProtocolError):
+                answered = await self._ask_system(dns.query(os.urandom(2), name, kind), is_tcp=False)
+                found += dns.answered_addresses(answered)[1]
+        return found
 
     async def _ask_exit(self, question: dns.Question, limit: int) -> bytes:
         async with asyncio.timeout(OVERLAY_S):

@@ -29,11 +29,18 @@ def interface_up(mtu: int) -> list[str]:
 
 
 def table_up() -> list[str]:
-    """Return the lines that fill our table: the tunnel, and nowhere when there is none."""
+    """Return the lines that fill our table: the tunnel, and nowhere when there is none.
+
+    The scope matters to others: a gateway that somebody names without its interface, as DHCP clients may, is
+    looked for among routes of narrower scope, and must be found in the system's table instead of in ours.
+    """
     lines = []
-    for option, _ in _FAMILIES:
-        lines.append(f"{option} route replace default dev {INTERFACE} table {TABLE}")
-        lines.append(f"{option} route replace unreachable default metric {UNREACHABLE_METRIC} table {TABLE}")
+    for option, version in _FAMILIES:
+        scope = " scope global" if version == 4 else ""
+        lines.append(f"{option} route replace default dev {INTERFACE}{scope} table {TABLE}")
+        lines.append(
+            f"{option} route replace unreachable default metric {UNREACHABLE_METRIC}{scope} table {TABLE}"
+        )
     return lines
 
 
@@ -44,6 +51,8 @@ def rules_up(settings: DeviceSettings, *, has_ipv6: bool = True) -> list[str]:
         if version == 6 and not has_ipv6:
             continue
         add = f"{option} rule add"
+        # Answers to containers come out of the tunnel and must not go back into it.
+        lines.append(f"{add} pref {PREFERENCE + 4} iif {INTERFACE} lookup main")
         lines += [
             f"{add} pref {PREFERENCE + 3} fwmark {mark:#x} lookup main" for mark in settings.underlay_marks
         ]

@@ -36,6 +36,7 @@ LAN6: Final = ("fc00::/7", "fe80::/10")
 _GROUPS4: Final = ("224.0.0.0/4", "255.255.255.255/32")
 _GROUPS6: Final = ("ff00::/8",)
 
+_PROHIBITED: Final = "reject with icmpx admin-prohibited"
 _NEIGHBOURS: Final = (
     "icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert{more} }} ip6 hoplimit 255"
 )
@@ -148,7 +149,7 @@ def _marks(settings: DeviceSettings, cgroups: Sequence[str]) -> str:
     ]
     for version, family in ((4, "ip"), (6, "ip6")):
         rules += [_mark_outside(f"{family} daddr @{name}{version}") for name in ("outside", "learnt")]
-        rules.append(_mark_outside(f"{family} daddr @portal{version} tcp dport {{ 80, 443 }}"))
+        rules.append(_mark_outside(f"{family} daddr @portal{version} meta l4proto tcp"))
     if settings.outside_users:
         rules.append(_mark_outside(f"meta skuid {_numbers(settings.outside_users)}"))
     rules += _marks_of_included(settings)
@@ -204,7 +205,7 @@ def _capture_forwarded(settings: DeviceSettings) -> str:
     """What comes from containers and virtual machines behind this device is taken like its own."""
     rules = [
         f'iifname {{ "lo", "{INTERFACE}" }} return',
-        "fib daddr type != unicast return",
+        "fib daddr type { local, broadcast, multicast } return",
         f"meta l4proto {{ tcp, udp }} th dport 53 redirect to :{settings.dns_port}",
         *_lan(settings, "return"),
         f"meta l4proto tcp redirect to :{settings.capture_port}",
@@ -248,7 +249,9 @@ def _own_rules(rules: Iterable[FirewallRule], direction: str, verdict: str) -> l
 def _output(settings: DeviceSettings) -> str:
     refuse = "counter name refused"
     rules = [
-        *_own_rules(settings.rules, "out", f"{refuse} reject with icmpx admin-prohibited"),
+        *_own_rules(settings.rules, "out", f"{refuse} {_PROHIBITED}"),
+        # Only TCP can be bound to an exit; the rest of such a program must not leave by another.
+        f"meta mark & {WHO:#x} == {MARK_BOUND:#x} ct status & dnat == 0x0 {refuse} {_PROHIBITED}",
         f'oifname {{ "lo", "{INTERFACE}" }} accept',
         f"meta mark & {WHO:#x} == {MARK_OWN:#x} counter name own accept",
         f"meta mark & {WHO:#x} == {MARK_OUTSIDE:#x} counter name outside accept",
@@ -256,7 +259,7 @@ def _output(settings: DeviceSettings) -> str:
         *_housekeeping(),
         *_lan(settings, "accept"),
         f"{refuse} meta l4proto tcp reject with tcp reset",
-        "reject with icmpx admin-prohibited",
+        _PROHIBITED,
     ]
     return _chain("output", "type filter hook output priority filter; policy drop;", rules)
 
@@ -265,7 +268,7 @@ def _input(settings: DeviceSettings) -> str:
     ports = (settings.capture_port, settings.dns_port, *settings.binding_ports)
     rules = [
         f'iifname {{ "lo", "{INTERFACE}" }} accept',
-        f"meta l4proto {{ tcp, udp }} th dport {_numbers(ports)} ct status != dnat drop",
+        f"meta l4proto {{ tcp, udp }} th dport {_numbers(ports)} ct status & dnat == 0x0 drop",
         "ct state established,related accept",
         "ct status dnat accept",
         "udp sport 67 udp dport 68 accept",

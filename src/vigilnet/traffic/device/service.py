@@ -1,9 +1,9 @@
 """The whole device at work: asks the helper to take this machine's traffic, and carries what comes."""
 
 import asyncio
-import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, VigilnetError
@@ -18,9 +18,11 @@ from vigilnet.traffic.device.helper_client_io import (
 )
 from vigilnet.traffic.device.helper_wire import MAX_ADDRESSES, MAX_LIFE_S, Group, Operation, Request
 from vigilnet.traffic.device.options import DnsMode, Options, parse_server
+from vigilnet.traffic.device.portal_io import Portal, find_addresses, find_portal, host_of
 from vigilnet.traffic.device.resolver_io import NameResolver, NameServer
-from vigilnet.traffic.device.settings import DeviceSettings, Scope
+from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Scope
 from vigilnet.traffic.device.split import matches_domain
+from vigilnet.traffic.device.tun_io import FlowOpener, TunPort
 from vigilnet.traffic.stream.messages import Target
 
 ISOLATION: Final = "device"
@@ -28,6 +30,10 @@ KEEP_S: Final = 2.0  # between two looks whether the helper is there
 MIN_LEARNT_S: Final = 60  # an address by name stays outside at least so long
 
 _log = get_logger(__name__)
+
+
+class Dialler(NameResolver, FlowOpener, Protocol):
+    """What the device needs of the pool of circuits."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class DeviceSnapshot:
     own: int  # packets that left, by why they may
     outside: int
     refused: int  # packets that did not
+    firewall: tuple[str, ...] = ()  # the user's own rules
 
 
 class DeviceService:
@@ -58,23 +65,31 @@ class DeviceService:
 
     Args:
         options: what to take, and how names are resolved.
-        resolver: opens streams and resolves names over circuits.
+        dialler: opens streams and flows, and resolves names, over circuits.
         clock: time.
         relay_ports: TCP ports that other nodes reach us on.
+        dialler_for_exit: opens streams that leave by one exit alone, a country or a peer id.
     """
 
     def __init__(
-        self, options: Options, resolver: NameResolver, clock: Clock, relay_ports: tuple[int, ...] = ()
+        self,
+        options: Options,
+        dialler: Dialler,
+        clock: Clock,
+        relay_ports: tuple[int, ...] = (),
+        dialler_for_exit: Callable[[str], Dialler] | None = None,
     ) -> None:
         self.options = options
-        self._resolver = resolver
+        self._dialler = dialler
         self._clock = clock
         self._relay_ports = relay_ports
         self._client = HelperClient(options.helper)
         self._tasks = TaskGroup("device")
+        self._dialler_for_exit = dialler_for_exit
         self._capture: TcpCapture | None = None
+        self._bound: dict[str, TcpCapture] = {}  # by exit, in the order of their groups
         self._names: NameServer | None = None
-        self._tun = -1
+        self._port: TunPort | None = None
         self._changing = asyncio.Lock()
         self._wanted = False
         self._told: dict[str, Any] = {}
@@ -122,7 +137,8 @@ class DeviceService:
         """Put the device back as it was; with lockdown on, nothing leaves."""
         async with self._changing:
             self._wanted = False
-            self._client.connect()
+            await asyncio.to_thread(self._client.connect)
+            await self._close_port()
             self._told, _ = await self._client.ask(Request(Operation.DOWN))
             await self._stop_listening()
         return self.snapshot()
@@ -141,8 +157,8 @@ class DeviceService:
     async def _listen(self) -> None:
         if self._capture is not None:
             return
-        capture = TcpCapture(self._resolver, self._target, ISOLATION, self.options.max_connections)
-        names = NameServer(self._resolver, self._clock, ISOLATION, self._learnt)
+        capture = TcpCapture(self._dialler, self._target, ISOLATION, self.options.max_connections)
+        names = NameServer(self._dialler, self._clock, ISOLATION, self._learnt)
         try:
             capture.start()
             names.start()
@@ -156,21 +172,34 @@ class DeviceService:
     async def _stop_listening(self) -> None:
         capture, names = self._capture, self._names
         self._capture = self._names = None
-        if self._tun >= 0:
-            os.close(self._tun)
-            self._tun = -1
-        if capture is not None:
-            await capture.close()
+        await self._close_port()
+        bound, self._bound = self._bound, {}
+        for one in (capture, *bound.values()):
+            if one is not None:
+                await one.close()
         if names is not None:
             await names.close()
+
+    async def _close_port(self) -> None:
+        port, self._port = self._port, None
+        if port is not None:
+            await port.close()
 
     async def _take(self) -> None:
         self._told, descriptor = await self._client.ask(Request(Operation.UP, self._settings()))
         if descriptor < 0:
             raise EnvironmentRefusedError("device: the helper gave no interface")
-        if self._tun >= 0:
-            os.close(self._tun)
-        self._tun = descriptor
+        await self._close_port()
+        options = self.options
+        self._port = TunPort(
+            descriptor,
+            self._dialler,
+            self._clock,
+            self._name_of,
+            ISOLATION,
+            options.max_flows,
+            options.flow_idle_s,
+        )
 
     async def _keep(self) -> None:
         """When the helper was lost, take the device again as soon as there is one."""
@@ -203,14 +232,17 @@ class DeviceService:
             options.outside_users,
             options.inside_users,
             (*options.open_ports, *self._relay_ports),
-            (),
+            tuple(capture.port for capture in self._bound.values()),
             options.underlay_marks,
+            options.firewall_rules(),
         )
 
     def _target(self, address: str, port: int) -> Target | None:
         """A name where we answered for it, since exits differ in what they resolve it to."""
-        name = self._names.memory.name_of(address, self._clock.now()) if self._names is not None else ""
-        return Target(name or address, port)
+        return Target(self._name_of(address) or address, port)
+
+    def _name_of(self, address: str) -> str:
+        return self._names.memory.name_of(address, self._clock.now()) if self._names is not None else ""
 
     async def _learnt(self, name: str, addresses: list[str], ttl: int) -> None:
         """An answer is about to be given: open the way for names that are reached around the tunnel."""
@@ -248,6 +280,31 @@ class DeviceService:
                 self._names.custom = parse_server(options.dns_server)
             self._names.mode = DnsMode(options.dns)
 
+    async def portal(self, url: str, seconds: int) -> tuple[str, DeviceSnapshot]:
+        """Let the sign-in page of this network be reached around the tunnel for a time, and nothing else.
+
+        Args:
+            url: the page; empty to look for it.
+            seconds: for how long.
+
+        Returns:
+            The page's URL, empty if this network wants no sign-in; figures.
+        """
+        names = self._names
+        if names is None:
+            raise EnvironmentRefusedError(
+                "portal: the device is not protected, so the page is not kept from you"
+            )
+        if url:
+            host, _ = host_of(url)
+            found = Portal(url, host, await find_addresses(names.system_addresses, host))
+        else:
+            found = await find_portal(names.system_addresses, self.options.portal_probe)
+        if found.url:
+            names.ask_here(found.host, seconds)
+            await self._open("portal", found.addresses[:MAX_ADDRESSES], min(seconds, MAX_LIFE_S))
+        return found.url, self.snapshot()
+
     async def lockdown(self, *, is_on: bool) -> DeviceSnapshot:
         """Let nothing out even when the device is down, until told otherwise; also after a reboot."""
         await asyncio.to_thread(self._client.connect)
@@ -258,13 +315,35 @@ class DeviceService:
         """Put a program into a split-tunnel group; it and its children stay there.
 
         Raises:
-            ConfigurationError: no such group.
+            ConfigurationError: no such group or exit; `group` may be "exit SE", or a peer id after "exit ".
             EnvironmentRefusedError: no cgroup v2 here, or another user's process.
         """
         if group not in (Group.OUTSIDE, Group.INSIDE):
-            raise ConfigurationError(f"group: got {group!r}, expected outside or inside")
+            group = await self._bind(group.removeprefix("exit "))
         await asyncio.to_thread(self._client.connect)
         await self._client.ask(Request(Operation.JOIN, pid=pid, group=group))
+
+    async def _bind(self, exit_: str) -> str:
+        """Return the group of programs that leave by one exit alone, made if it is new."""
+        if self._dialler_for_exit is None or not self._wanted:
+            raise ConfigurationError("exec: bind a program to an exit while the device is up")
+        async with self._changing:
+            if exit_ not in self._bound:
+                if len(self._bound) >= MAX_BINDINGS:
+                    raise ConfigurationError(
+                        f"exec: {MAX_BINDINGS} exits have programs bound to them already"
+                    )
+                dialler = self._dialler_for_exit(exit_)
+                isolation, most = f"{ISOLATION} {exit_}", self.options.max_connections
+                capture = TcpCapture(dialler, self._target, isolation, most)
+                capture.start()
+                self._bound[exit_] = capture
+                try:
+                    self._told, _ = await self._client.ask(Request(Operation.UPDATE, self._settings()))
+                except VigilnetError:
+                    await self._bound.pop(exit_).close()
+                    raise
+            return f"exit{list(self._bound).index(exit_)}"
 
     # ---- status
 
@@ -282,7 +361,7 @@ class DeviceService:
         """Return figures for the status, as they were told last."""
         told, options = self._told, self.options
         counters = told.get("counters") or {}
-        capture, names = self._capture, self._names
+        capture, names, port = self._capture, self._names, self._port
         return DeviceSnapshot(
             is_up=bool(told.get("is_up")) and self._wanted,
             is_locked=bool(told.get("is_locked")),
@@ -295,10 +374,11 @@ class DeviceService:
             allow_lan=options.allow_lan,
             connections=capture.open if capture is not None else 0,
             taken=capture.taken if capture is not None else 0,
-            flows=0,
-            datagrams=0,
+            flows=port.flows if port is not None else 0,
+            datagrams=port.read if port is not None else 0,
             questions=names.asked if names is not None else 0,
             own=int(counters.get("own", 0)),
             outside=int(counters.get("outside", 0)),
             refused=int(counters.get("refused", 0)),
+            firewall=options.firewall,
         )

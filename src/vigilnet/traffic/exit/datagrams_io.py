@@ -13,6 +13,7 @@ from typing import Final
 
 from vigilnet.base.clock import Clock
 from vigilnet.traffic.exit.policy import ExitPolicy
+from vigilnet.traffic.exit.segments_io import join_what_comes, receive, send_all
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.wire import EndReason
 
@@ -20,7 +21,6 @@ MAX_ENDS: Final = (
     1024  # far ends of one flow that may answer; the one not written to for longest is forgotten
 )
 READS_A_TURN: Final = 32
-MAX_DATAGRAM: Final = 65_535
 
 
 class TokenBucket:
@@ -43,6 +43,10 @@ class TokenBucket:
         return True
 
 
+def _lost(error: OSError) -> None:
+    """Full, unreachable or too long: UDP promises nothing."""
+
+
 class ExitFlow:
     """One UDP association at the exit; a `DatagramConsumer`."""
 
@@ -62,6 +66,7 @@ class ExitFlow:
         self._on_closed = on_closed
         self._sockets: dict[int, socket.socket] = {}  # by IP version
         self._ends: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._gathered: dict[tuple[str, int], list[bytes]] = {}  # to be sent at the end of this turn
         self.last_used = clock.now()
         self._outward = TokenBucket(rate, self.last_used)
         self._inward = TokenBucket(rate, self.last_used)
@@ -85,6 +90,7 @@ class ExitFlow:
             self._loop.remove_reader(sock.fileno())
             sock.close()
         self._sockets.clear()
+        self._gathered.clear()
         self._on_closed(self)
 
     def datagram_received(self, host: str, port: int, payload: bytes) -> None:
@@ -94,14 +100,18 @@ class ExitFlow:
             self.refused += 1
             return
         self.last_used = now
-        sock = self._socket_for(host)
-        if sock is None:
-            return
-        try:
-            sock.sendto(payload, (host, port))
-        except OSError:
-            return  # full, unreachable or too long: UDP promises nothing
-        self.sent += len(payload)
+        if not self._gathered:
+            self._loop.call_soon(self._flush)
+        self._gathered.setdefault((host, port), []).append(payload)
+
+    def _flush(self) -> None:
+        """Send what came in this turn."""
+        gathered, self._gathered = self._gathered, {}
+        for end, payloads in gathered.items():
+            sock = self._socket_for(end[0])
+            if sock is not None:
+                send_all(sock, payloads, end, _lost)
+                self.sent += sum(map(len, payloads))
 
     def _may_send(self, host: str, port: int) -> bool:
         end = (host, port)
@@ -124,6 +134,7 @@ class ExitFlow:
             except OSError:
                 return None
             sock.setblocking(False)
+            join_what_comes(sock)
             self._sockets[version] = sock
             self._loop.add_reader(sock.fileno(), self._read, sock)
         return sock
@@ -132,13 +143,14 @@ class ExitFlow:
         now = self._clock.now()
         for _ in range(READS_A_TURN):
             try:
-                payload, (host, port, *_) = sock.recvfrom(MAX_DATAGRAM)
+                payloads, (host, port, *_) = receive(sock)
             except OSError:
                 return  # nothing more, or an error that an earlier datagram caused
             end = (host.partition("%")[0], port)
-            if end not in self._ends or not self._inward.take(len(payload), now):
+            if end not in self._ends or not self._inward.take(sum(map(len, payloads)), now):
                 self.refused += 1
                 continue
             self.last_used = now
-            if self._flow.send(*end, payload):
-                self.received += len(payload)
+            for payload in payloads:
+                if self._flow.send(*end, payload):
+                    self.received += len(payload)

@@ -31,7 +31,8 @@ class Options:
     max_streams: int = 8192  # open and opening, of all clients
     max_datagram_flows: int = 1024  # UDP associations of all clients
     datagram_idle_s: float = 180.0  # a flow without datagrams is closed after so long
-    datagram_rate: int = 25_000_000  # octets a second, each flow and direction
+    datagram_rate: int = 100_000_000  # octets a second, each flow and direction
+    echo_rate: int = 65_536  # octets of ICMP echoes a second, each flow and direction
 
     def __post_init__(self) -> None:
         if self.abuse_contact and not _CONTACT.fullmatch(self.abuse_contact):
@@ -42,6 +43,6 @@ class Options:
         for name in ("resolve_timeout_s", "connect_timeout_s", "datagram_idle_s"):
             if not 0.1 <= getattr(self, name) <= 3600:
                 raise ConfigurationError(f"{name}: got {getattr(self, name)}, expected 0.1 to 3600 seconds")
-        for name in ("max_streams", "max_datagram_flows", "datagram_rate"):
+        for name in ("max_streams", "max_datagram_flows", "datagram_rate", "echo_rate"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}: got {getattr(self, name)}, expected at least 1")

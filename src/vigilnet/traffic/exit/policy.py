@@ -192,6 +192,19 @@ class ExitPolicy:
             return purpose in NEVER_UNICAST
         return purpose is not None or self.is_own(address)
 
+    def allows_echo(self, address: IpAddress) -> bool:
+        """Whether the exit may send ICMP echoes to this address: where it may reach any port."""
+        inner = embedded_ipv4(address)
+        if inner is not None and not self.allows_echo(inner):
+            return False
+        if self._is_special(address):
+            return False
+        return any(
+            rule.accepts
+            for rule in self.rules
+            if any(address.version == network.version and address in network for network in rule.networks)
+        )
+
     def may_allow_port(self, port: int) -> bool:
         """Whether some address may be reached on this port: a check before a name is resolved."""
         for rule in self.rules:

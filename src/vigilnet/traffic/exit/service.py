@@ -20,6 +20,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.traffic.exit.bound_flow_io import BoundDatagrams, BoundEchoes
 from vigilnet.traffic.exit.datagrams_io import ExitFlow
 from vigilnet.traffic.exit.dial_io import Dial, in_dialling_order, is_own_address
 from vigilnet.traffic.exit.options import Options
@@ -30,7 +31,7 @@ from vigilnet.traffic.exit.prelude_io import PreludeStream
 from vigilnet.traffic.exit.resolver_io import REFUSED, SERVFAIL, Resolver
 from vigilnet.traffic.exit.special_addresses import IpAddress, special_purpose
 from vigilnet.traffic.exit.targets import TargetRefusedError, is_local_name, parse_host, parse_name
-from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, ResourceRecord, Target
 from vigilnet.traffic.stream.socket_bridge_io import SocketBridge
 from vigilnet.traffic.stream.stream import Stream
@@ -102,7 +103,8 @@ class ExitService:
         self._tasks = TaskGroup("exit")
         self._dials: dict[Stream, Dial | None] = {}  # None while the name is resolved
         self._preludes: dict[Stream, PreludeStream] = {}  # streams that name their target themselves
-        self._flows: set[ExitFlow] = set()
+        self._flows: set[ExitFlow | BoundDatagrams | BoundEchoes] = set()
+        self._opening_flows = 0  # their names are being resolved
         self._streams: set[Stream] = set()  # joined to their targets
         self._octets = 0  # of those that have ended
         self._resolves = 0
@@ -326,22 +328,126 @@ class ExitService:
 
     def open_datagrams(self, flow: DatagramFlow, target: Target) -> None:
         """Exchange UDP datagrams for a client."""
-        if not self._options.enabled or self._tasks.is_closed or target.flags & BeginFlag.CONNECTED_UDP:
-            self.counters.refused += 1
-            flow.close(EndReason.POLICY)
-            return
-        if len(self._flows) >= self._options.max_datagram_flows:
-            self.counters.refused += 1
-            flow.close(EndReason.LIMIT)
+        if not self._may_serve(flow):
             return
         loop = asyncio.get_running_loop()
+        if flow.is_bound:
+
+            def connect(address: IpAddress) -> None:
+                bound = BoundDatagrams(
+                    loop, flow, self._clock, self._options.datagram_rate, self._flows.discard
+                )
+                bound.start(flow, address, target.port)
+                self._serve(bound)
+
+            self._reach(flow, target, lambda address: self.policy.allows(address, target.port), connect)
+            return
         served = ExitFlow(
             loop, flow, self.policy, self._clock, self._options.datagram_rate, self._flows.discard
         )
-        self._flows.add(served)
-        self.counters.accepted += 1
         served.start()
+        self._serve(served)
+
+    def open_echo(self, flow: EchoFlow, target: Target) -> None:
+        """Send ICMP echoes for a client."""
+        if not self._may_serve(flow):
+            return
+
+        def connect(address: IpAddress) -> None:
+            bound = BoundEchoes(
+                asyncio.get_running_loop(), flow, self._clock, self._options.echo_rate, self._flows.discard
+            )
+            bound.start(flow, address)
+            self._serve(bound)
+
+        self._reach(flow, target, self.policy.allows_echo, connect)
+
+    def _may_serve(self, flow: DatagramFlow | EchoFlow) -> bool:
+        reason = None
+        if not self._options.enabled or self._tasks.is_closed:
+            reason = EndReason.POLICY
+        elif len(self._flows) + self._opening_flows >= self._options.max_datagram_flows:
+            reason = EndReason.LIMIT
+        if reason is not None:
+            self._refuse_flow(flow, reason)
+        return reason is None
+
+    def _refuse_flow(self, flow: DatagramFlow | EchoFlow, reason: EndReason) -> None:
+        self.counters.refused += 1
+        flow.close(reason)
+
+    def _serve(self, flow: ExitFlow | BoundDatagrams | BoundEchoes) -> None:
+        self._flows.add(flow)
+        self.counters.accepted += 1
         self._sweep_later()
+
+    def _reach(
+        self,
+        flow: DatagramFlow | EchoFlow,
+        target: Target,
+        allows: Callable[[IpAddress], bool],
+        connect: Callable[[IpAddress], None],
+    ) -> None:
+        """Find an address of the target's that policy and client allow, and connect a flow to it."""
+        try:
+            host = parse_host(target.host, allow_local_names=self._options.allow_private_targets)
+        except TargetRefusedError as refusal:
+            self._refuse_flow(flow, refusal.reason)
+            return
+        if isinstance(host, str):
+            self._opening_flows += 1
+            self._tasks.start("reach a name", self._reach_name(flow, host, target, allows, connect))
+        else:
+            self._reach_one_of(flow, [host], target, allows, connect)
+
+    async def _reach_name(
+        self,
+        flow: DatagramFlow | EchoFlow,
+        name: str,
+        target: Target,
+        allows: Callable[[IpAddress], bool],
+        connect: Callable[[IpAddress], None],
+    ) -> None:
+        try:
+            found, _ = await self._resolver.addresses(
+                name,
+                ipv4=bool(target.flags & BeginFlag.IPV4_OK),
+                ipv6=bool(target.flags & BeginFlag.IPV6_OK),
+            )
+        finally:
+            self._opening_flows -= 1
+        if not found:
+            self.counters.failed += 1
+            flow.close(EndReason.RESOLVE_FAILED)
+        else:
+            self._reach_one_of(flow, list(found), target, allows, connect)
+
+    def _reach_one_of(
+        self,
+        flow: DatagramFlow | EchoFlow,
+        addresses: list[IpAddress],
+        target: Target,
+        allows: Callable[[IpAddress], bool],
+        connect: Callable[[IpAddress], None],
+    ) -> None:
+        if flow.closed is not None:
+            return
+        allowed = [address for address in addresses if allows(address)]
+        candidates = in_dialling_order(allowed, target.flags)
+        if not candidates:
+            self._refuse_flow(flow, EndReason.NO_ROUTE if allowed else EndReason.POLICY)
+            return
+        for address in candidates:
+            try:
+                connect(address)
+            except PermissionError:  # no echoes from here
+                self._refuse_flow(flow, EndReason.POLICY)
+                return
+            except OSError:  # no route in this family
+                continue
+            return
+        self.counters.failed += 1
+        flow.close(EndReason.NO_ROUTE)
 
 
 def _octets_of(stream: Stream) -> int:

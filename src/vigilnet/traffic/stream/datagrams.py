@@ -1,26 +1,24 @@
-"""UDP over a circuit: one flow carries the datagrams of one association (sans-IO).
+"""UDP and ICMP echo over a circuit: one flow carries the datagrams of one association (sans-IO).
 
 Datagrams are never fragmented over records and are dropped, not delayed for long, when the circuit
 is full. docs/spec/circuit.md section 6.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.stream.messages import Datagram
-from vigilnet.traffic.stream.wire import MAX_BODY, EndReason
+from vigilnet.traffic.stream.messages import BeginFlag, Datagram, Echo, Target
+from vigilnet.traffic.stream.wire import MAX_BODY, EndReason, MessageType
+
+MAX_KEPT_ENDS: Final = 64
 
 
-class DatagramConsumer(Protocol):
+class FlowConsumer(Protocol):
     """Who uses a flow on this side."""
 
     def flow_connected(self) -> None:
         """The exit serves the flow (client side only)."""
-        ...
-
-    def datagram_received(self, host: str, port: int, payload: bytes) -> None:
-        """One datagram from `host` (address text) and `port`; at an exit: to send there."""
         ...
 
     def flow_closed(self, reason: EndReason) -> None:
@@ -28,63 +26,88 @@ class DatagramConsumer(Protocol):
         ...
 
 
+class DatagramConsumer(FlowConsumer, Protocol):
+    """Who uses a flow of UDP."""
+
+    def datagram_received(self, host: str, port: int, payload: bytes) -> None:
+        """One datagram from `host` (address text) and `port`; at an exit: to send there.
+
+        Of a connected flow both are those of its target.
+        """
+        ...
+
+
+class EchoConsumer(FlowConsumer, Protocol):
+    """Who uses a flow of ICMP echoes."""
+
+    def echo_received(self, echo: Echo) -> None:
+        """A reply; at an exit: a request to send."""
+        ...
+
+
 class FlowOwner(Protocol):
     """What a flow asks of the mux that carries it."""
 
-    def send_datagram(self, flow: "DatagramFlow", body: bytes) -> bool:
-        """Queue one DATAGRAM; False when it was dropped."""
+    def send_datagram(self, flow: "Flow", body: bytes) -> bool:
+        """Queue one message of the flow's kind; False when it was dropped."""
         ...
 
-    def flow_accepted(self, flow: "DatagramFlow") -> None:
+    def flow_accepted(self, flow: "Flow") -> None:
         """The exit serves the flow."""
         ...
 
-    def flow_closing(self, flow: "DatagramFlow", reason: EndReason) -> None:
+    def flow_closing(self, flow: "Flow", reason: EndReason) -> None:
         """The consumer closes the flow."""
         ...
 
 
-class DatagramFlow:
-    """The datagrams of one association on one circuit."""
+class Flow:
+    """What flows of UDP and of echoes share: opening and ending.
 
-    __slots__ = ("_consumer", "_owner", "closed", "dropped", "identifier", "is_connected", "on_opened")
+    Args:
+        owner: carries it.
+        identifier: its stream number.
+        target: what its BEGIN says.
+    """
 
-    def __init__(self, owner: FlowOwner, identifier: int) -> None:
+    __slots__ = (
+        "_consumer",
+        "_owner",
+        "closed",
+        "dropped",
+        "identifier",
+        "is_connected",
+        "on_opened",
+        "target",
+    )
+
+    kind: MessageType
+
+    def __init__(self, owner: FlowOwner, identifier: int, target: Target) -> None:
         self._owner = owner
+        self._consumer: FlowConsumer | None = None
         self.identifier = identifier
-        self._consumer: DatagramConsumer | None = None
+        self.target = target
         self.is_connected = False
         self.closed: EndReason | None = None
         self.dropped = 0
         self.on_opened: Callable[[EndReason | None], None] | None = None  # as of a stream
 
-    def set_consumer(self, consumer: DatagramConsumer) -> None:
-        """Deliver to `consumer` from now on."""
+    def _use(self, consumer: FlowConsumer) -> None:
         self._consumer = consumer
         if self.is_connected:
             consumer.flow_connected()
         if self.closed is not None:
             consumer.flow_closed(self.closed)
 
-    def send(self, host: str, port: int, payload: bytes) -> bool:
-        """Send one datagram: from a client to (host, port), from an exit as coming from there.
-
-        Args:
-            host: canonical text of an IP address, never a name.
-            port: 1 to 65535.
-            payload: as many octets as fit into one record, else it is dropped.
-
-        Returns:
-            Whether it was queued; False means dropped, as UDP may.
-        """
-        body = Datagram(host, port, payload).encode()
+    def _send(self, body: bytes) -> bool:
         if self.closed is not None or len(body) > MAX_BODY[7] or not self._owner.send_datagram(self, body):
             self.dropped += 1
             return False
         return True
 
     def accept(self) -> None:
-        """Tell the client that its datagrams are served (exit side only)."""
+        """Tell the client that its flow is served (exit side only)."""
         if self.closed is None:
             self._owner.flow_accepted(self)
 
@@ -103,11 +126,9 @@ class DatagramFlow:
         if self._consumer is not None:
             self._consumer.flow_connected()
 
-    def on_datagram(self, body: memoryview) -> None:
-        """DATAGRAM came."""
-        datagram = Datagram.decode(body)
-        if self._consumer is not None:
-            self._consumer.datagram_received(datagram.host, datagram.port, datagram.payload)
+    def on_message(self, body: memoryview) -> None:
+        """One message of the flow's kind came."""
+        raise NotImplementedError
 
     def on_closed(self, reason: EndReason) -> None:
         """The flow is over."""
@@ -117,3 +138,90 @@ class DatagramFlow:
                 self.on_opened(reason)
             if self._consumer is not None:
                 self._consumer.flow_closed(reason)
+
+
+class DatagramFlow(Flow):
+    """The UDP datagrams of one association, or with the flag CONNECTED_UDP of one pair of ends."""
+
+    __slots__ = ("_datagram_consumer", "_ends", "_prefixes", "is_bound")
+
+    kind = MessageType.DATAGRAM
+
+    def __init__(self, owner: FlowOwner, identifier: int, target: Target) -> None:
+        super().__init__(owner, identifier, target)
+        self._datagram_consumer: DatagramConsumer | None = None
+        self._prefixes: dict[tuple[str, int], bytes] = {}  # of ends, so that no address is parsed each time
+        self._ends: dict[bytes, tuple[str, int]] = {}  # and the other way round
+        self.is_bound: Final = bool(target.flags & BeginFlag.CONNECTED_UDP)
+
+    def set_consumer(self, consumer: DatagramConsumer) -> None:
+        """Deliver to `consumer` from now on."""
+        self._datagram_consumer = consumer
+        self._use(consumer)
+
+    def send(self, host: str, port: int, payload: bytes) -> bool:
+        """Send one datagram: from a client to (host, port), from an exit as coming from there.
+
+        Args:
+            host: canonical text of an IP address, never a name; of no account on a connected flow.
+            port: 1 to 65535.
+            payload: as many octets as fit into one record, else it is dropped.
+
+        Returns:
+            Whether it was queued; False means dropped, as UDP may.
+        """
+        if self.is_bound:
+            return self._send(payload)
+        prefix = self._prefixes.get((host, port))
+        if prefix is None:
+            prefix = Datagram(host, port, b"").encode()
+            if len(self._prefixes) >= MAX_KEPT_ENDS:
+                self._prefixes.clear()
+            self._prefixes[host, port] = prefix
+        return self._send(prefix + payload)
+
+    def on_message(self, body: memoryview) -> None:
+        """DATAGRAM came."""
+        consumer = self._datagram_consumer
+        if self.is_bound:
+            if consumer is not None:
+                consumer.datagram_received(self.target.host, self.target.port, bytes(body))
+            return
+        size = 19 if len(body) > 2 and body[2] == 6 else 7
+        prefix = bytes(body[:size])
+        end = self._ends.get(prefix)
+        if end is None:
+            datagram = Datagram.decode(body[:size])
+            end = datagram.host, datagram.port
+            if len(self._ends) >= MAX_KEPT_ENDS:
+                self._ends.clear()
+            self._ends[prefix] = end
+        if consumer is not None:
+            consumer.datagram_received(*end, bytes(body[size:]))
+
+
+class EchoFlow(Flow):
+    """ICMP echoes to one host and back."""
+
+    __slots__ = ("_echo_consumer",)
+
+    kind = MessageType.ECHO
+
+    def __init__(self, owner: FlowOwner, identifier: int, target: Target) -> None:
+        super().__init__(owner, identifier, target)
+        self._echo_consumer: EchoConsumer | None = None
+
+    def set_consumer(self, consumer: EchoConsumer) -> None:
+        """Deliver to `consumer` from now on."""
+        self._echo_consumer = consumer
+        self._use(consumer)
+
+    def send(self, echo: Echo) -> bool:
+        """Send a request (client) or a reply (exit); False means dropped."""
+        return self._send(echo.encode())
+
+    def on_message(self, body: memoryview) -> None:
+        """ECHO came."""
+        echo = Echo.decode(body)
+        if self._echo_consumer is not None:
+            self._echo_consumer.echo_received(echo)

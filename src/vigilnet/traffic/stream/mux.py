@@ -9,13 +9,12 @@ from typing import ClassVar, Final, Protocol
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.stream.congestion import Vegas
-from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow, Flow
 from vigilnet.traffic.stream.flow_control import CreditReceiver, SendmeCounter
 from vigilnet.traffic.stream.late import MAX_LATE_CREDITS, ClosedStreams, LateMessages
 from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.messages import (
     Connected,
-    Echo,
     Resolve,
     Resolved,
     Sendme,
@@ -76,7 +75,11 @@ class Acceptor(Protocol):
         ...
 
     def open_datagrams(self, flow: DatagramFlow, target: Target) -> None:
-        """A client wants to exchange UDP datagrams."""
+        """A client wants to exchange UDP datagrams, with one end or (unconnected) with many."""
+        ...
+
+    def open_echo(self, flow: EchoFlow, target: Target) -> None:
+        """A client wants to send ICMP echoes to one host."""
         ...
 
 
@@ -103,7 +106,7 @@ class StreamMux:
         self._is_client = is_client
         self.outbox = Outbox(carriage, options, now, self._sent_to_the_end)
         self.streams: dict[int, Stream] = {}
-        self.flows: dict[int, DatagramFlow] = {}
+        self.flows: dict[int, Flow] = {}
         self._lookups: dict[int, Callable[[Resolved | EndReason], None]] = {}
         self._closed = ClosedStreams()
         self._next_id = 1
@@ -165,10 +168,19 @@ class StreamMux:
 
     def open_datagrams(self, target: Target) -> DatagramFlow:
         """Send BEGIN for UDP; the flow's consumer hears whether the exit accepts."""
-        flow = DatagramFlow(self, self._take_id())
-        self.flows[flow.identifier] = flow
-        self.outbox.queue(MessageType.BEGIN, flow.identifier, target.encode())
+        flow = DatagramFlow(self, self._take_id(), target)
+        self._begin_flow(flow)
         return flow
+
+    def open_echo(self, target: Target) -> EchoFlow:
+        """Send BEGIN for ICMP echoes; as `open_datagrams`."""
+        flow = EchoFlow(self, self._take_id(), target)
+        self._begin_flow(flow)
+        return flow
+
+    def _begin_flow(self, flow: Flow) -> None:
+        self.flows[flow.identifier] = flow
+        self.outbox.queue(MessageType.BEGIN, flow.identifier, flow.target.encode())
 
     def resolve(self, request: Resolve, answer: Callable[[Resolved | EndReason], None]) -> int:
         """Have the exit look up a name; `answer` is called once, with a reason if it fails.
@@ -256,19 +268,19 @@ class StreamMux:
         self.outbox.queue(MessageType.END, stream.identifier, encode_end(reason))
         self._forget(stream, reason)
 
-    def send_datagram(self, flow: DatagramFlow, body: bytes) -> bool:
-        """Queue a datagram; False (and dropped) when too many wait."""
-        return flow.identifier in self.flows and self.outbox.queue_datagram(flow.identifier, body)
+    def send_datagram(self, flow: Flow, body: bytes) -> bool:
+        """Queue a datagram or echo; False (and dropped) when too many wait."""
+        return flow.identifier in self.flows and self.outbox.queue_datagram(flow.identifier, body, flow.kind)
 
-    def flow_accepted(self, flow: DatagramFlow) -> None:
+    def flow_accepted(self, flow: Flow) -> None:
         """The exit serves this flow: tell the client."""
         self.outbox.queue(MessageType.CONNECTED, flow.identifier)
 
-    def flow_closing(self, flow: DatagramFlow, reason: EndReason) -> None:
+    def flow_closing(self, flow: Flow, reason: EndReason) -> None:
         """A flow's consumer closes it."""
         if self.flows.pop(flow.identifier, None) is not None:
             self.outbox.queue_flow_end(flow.identifier, reason)
-            closed = LateMessages(self._clock(), ends=1, others={MessageType.DATAGRAM: MAX_LATE_DATAGRAMS})
+            closed = LateMessages(self._clock(), ends=1, others={flow.kind: MAX_LATE_DATAGRAMS})
             closed.connects = int(self._is_client and not flow.is_connected)
             self._closed.remember(flow.identifier, closed)
             flow.on_closed(reason)
@@ -348,7 +360,7 @@ class StreamMux:
         target = Target.decode(body)
         if self._is_used(identifier):
             raise RemoteProtocolError("stream: begin on a used stream")
-        if self._acceptor is None or target.proto not in (6, 17) or self._is_full:
+        if self._acceptor is None or self._is_full:
             reason = EndReason.LIMIT if self._is_full else EndReason.POLICY
             late = LateMessages(self._clock())
             if target.proto == 6:
@@ -358,8 +370,11 @@ class StreamMux:
                 late.others[kind] = MAX_LATE_DATAGRAMS
             self._refuse(identifier, reason, late)
         elif target.proto == 17:
-            flow = self.flows[identifier] = DatagramFlow(self, identifier)
+            flow = self.flows[identifier] = DatagramFlow(self, identifier, target)
             self._acceptor.open_datagrams(flow, target)
+        elif target.proto == 1:
+            echoes = self.flows[identifier] = EchoFlow(self, identifier, target)
+            self._acceptor.open_echo(echoes, target)
         else:
             accepted = self.streams[identifier] = self._new_stream(identifier)
             self._acceptor.begin(accepted, target)
@@ -486,16 +501,20 @@ class StreamMux:
             answer(resolved)
 
     def _on_datagram(self, identifier: int, body: memoryview) -> None:
-        flow = self.flows.get(identifier)
-        if flow is None:
-            self._closed.late(identifier).take(MessageType.DATAGRAM)
-            return
-        self.counters.received += len(body)
-        flow.on_datagram(body)
+        self._on_flow_message(identifier, body, MessageType.DATAGRAM)
 
     def _on_echo(self, identifier: int, body: memoryview) -> None:
-        Echo.decode(body)
-        self._closed.late(identifier).take(MessageType.ECHO)  # no end serves ICMP: every request was refused
+        self._on_flow_message(identifier, body, MessageType.ECHO)
+
+    def _on_flow_message(self, identifier: int, body: memoryview, kind: MessageType) -> None:
+        flow = self.flows.get(identifier)
+        if flow is None:
+            self._closed.late(identifier).take(kind)
+            return
+        if flow.kind is not kind:
+            raise RemoteProtocolError("stream: a message of another kind of flow")
+        self.counters.received += len(body)
+        flow.on_message(body)
 
     def _on_sendme(self, identifier: int, body: memoryview) -> None:
         if identifier:

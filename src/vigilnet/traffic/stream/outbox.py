@@ -30,7 +30,8 @@ from vigilnet.traffic.stream.wire import (
 # Our choice.
 SENDME_INTERVAL_S: Final = 0.001  # crossings this close share one SENDME
 MAX_OWED_CROSSINGS: Final = 8  # but no more than these
-MAX_QUEUED_DATAGRAMS: Final = 256
+MAX_QUEUED_DATAGRAMS: Final = 1024
+MAX_QUEUED_DATAGRAM_OCTETS: Final = 2 * 1024 * 1024
 TIMER_EARLY_S: Final = 0.001  # how early a timer may fire
 _CELL_AREA: Final = AREA_SIZES[1]
 _CELL_BODY: Final = _CELL_AREA - MESSAGE_HEADER_SIZE
@@ -121,6 +122,7 @@ class Outbox:
         self._on_ended = on_ended
         self._control: deque[bytes] = deque()
         self._datagrams: deque[bytes] = deque()
+        self._datagram_octets = 0  # of what waits there
         self._ready: deque[Stream] = deque()
         self._starved: set[Stream] = set()  # have octets, wait for credit
         self._hungry: list[Stream] = []
@@ -147,18 +149,25 @@ class Outbox:
         self._control.append(encode_message(kind, stream, body))
         self._carriage.wake()
 
-    def queue_datagram(self, stream: int, body: bytes) -> bool:
-        """Queue a datagram; False (and dropped) when too many wait."""
-        if len(self._datagrams) >= MAX_QUEUED_DATAGRAMS:
+    def queue_datagram(self, stream: int, body: bytes, kind: MessageType = MessageType.DATAGRAM) -> bool:
+        """Queue a datagram or an echo; False (and dropped) when too many wait."""
+        waiting = self._datagrams
+        if len(waiting) >= MAX_QUEUED_DATAGRAMS or self._datagram_octets > MAX_QUEUED_DATAGRAM_OCTETS:
             return False
-        self._datagrams.append(encode_message(MessageType.DATAGRAM, stream, body))
+        message = encode_message(kind, stream, body)
+        waiting.append(message)
+        self._datagram_octets += len(message)
         self._carriage.wake()
         return True
 
     def queue_flow_end(self, stream: int, reason: EndReason) -> None:
         """Queue the END of a flow behind its last words, the datagrams that still wait."""
-        waiting = self._datagrams or self._control
-        waiting.append(encode_message(MessageType.END, stream, encode_end(reason)))
+        message = encode_message(MessageType.END, stream, encode_end(reason))
+        if self._datagrams:
+            self._datagrams.append(message)
+            self._datagram_octets += len(message)
+        else:
+            self._control.append(message)
         self._carriage.wake()
 
     def stream_ready(self, stream: Stream, octets: int) -> None:
@@ -263,8 +272,9 @@ class Outbox:
             start = at
             if self._datagrams:
                 at = _fill_messages(self._datagrams, record, at, end)
+                self._datagram_octets -= at - start
                 # The END of a flow may be all there is, and counts for nothing.
-                is_counted = at != start and record[start] == MessageType.DATAGRAM
+                is_counted = at != start and record[start] != MessageType.END
             if self._ready:
                 sent = self.counters.sent
                 at = self._fill_streams(record, at, end)
@@ -302,7 +312,7 @@ class Outbox:
         return in_flight < self.congestion.window
 
     def _choose_cells(self, may_send: bool, now: float) -> int:
-        waiting = self._pending_octets // _CELL_BODY if may_send else 0
+        waiting = (self._pending_octets + self._datagram_octets) // _CELL_BODY if may_send else 0
         if self._pacer is not None and self._pacer.is_single:
             waiting = 0
         if self._control and len(self._control[0]) > _CELL_AREA:
@@ -314,7 +324,7 @@ class Outbox:
             if self._control and len(self._control[0]) > _CELL_AREA:
                 self._carriage.wake_later(1.0)  # the change budget is used up: wait for a token
             while self._datagrams and len(self._datagrams[0]) > _CELL_AREA:
-                self._datagrams.popleft()  # UDP does not wait
+                self._datagram_octets -= len(self._datagrams.popleft())  # UDP does not wait
         return cells
 
     def _fill_streams(self, record: memoryview, at: int, end: int) -> int:
@@ -390,6 +400,7 @@ class Outbox:
         """The circuit is gone: forget everything."""
         self._control.clear()
         self._datagrams.clear()
+        self._datagram_octets = 0
         self._ready.clear()
         self._starved.clear()
 

@@ -4,6 +4,7 @@ import pytest
 
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.traffic.device.options import Options, parse_server
+from vigilnet.traffic.device.settings import FirewallRule
 
 
 @pytest.mark.parametrize(
@@ -15,6 +16,9 @@ from vigilnet.traffic.device.options import Options, parse_server
         {"scope": "some"},
         {"outside_networks": ("192.0.2.1/24",)},
         {"mtu": 1279},
+        {"firewall": ("out tcp",)},
+        {"firewall": ("out tcp 192.0.2.0/24 http",)},
+        {"firewall": ("both tcp 192.0.2.0/24",)},
         {"max_flows": 0},
         {"max_connections": 0},
         {"flow_idle_s": 0.5},
@@ -32,3 +36,8 @@ def test_what_cannot_work_is_named(change: dict[str, object]) -> None:
 )  # fmt: skip
 def test_a_server_is_an_address_with_or_without_a_port(text: str, parsed: tuple[str, int]) -> None:
     assert parse_server(text) == parsed
+
+
+def test_firewall_rules_are_taken_word_by_word() -> None:
+    rules = Options(firewall=("out tcp 192.0.2.0/24 25", "in any ::/0")).firewall_rules()
+    assert rules == (FirewallRule("out", "tcp", "192.0.2.0/24", 25), FirewallRule("in", "any", "::/0"))

@@ -6,7 +6,9 @@ from vigilnet.traffic.device.settings import DeviceSettings, Scope
 
 def test_everything_unmarked_goes_to_our_table() -> None:
     assert routes.rules_up(DeviceSettings(1, 1)) == [
+        "-4 rule add pref 5624 iif vigilnet0 lookup main",
         "-4 rule add pref 5625 not fwmark 0x56000000/0xfe000000 lookup 22089",
+        "-6 rule add pref 5624 iif vigilnet0 lookup main",
         "-6 rule add pref 5625 not fwmark 0x56000000/0xfe000000 lookup 22089",
     ]
 
@@ -16,6 +18,7 @@ def test_exclusions_go_to_the_systems_own_table_so_that_sources_are_right_from_t
         1, 1, allow_lan=True, outside_networks=("192.0.2.0/24", "2001:db8::/32"), outside_users=(1000,)
     )
     assert routes.rules_up(settings, has_ipv6=False) == [
+        "-4 rule add pref 5624 iif vigilnet0 lookup main",
         "-4 rule add pref 5620 uidrange 1000-1000 lookup main",
         "-4 rule add pref 5621 to 192.0.2.0/24 lookup main",
         "-4 rule add pref 5622 lookup main suppress_prefixlength 0",
@@ -29,6 +32,7 @@ def test_with_inclusion_only_what_was_included_goes_to_our_table() -> None:
         1, 1, Scope.INCLUDED, inside_users=(1001,), inside_networks=("198.51.100.0/24",)
     )
     assert routes.rules_up(settings, has_ipv6=False) == [
+        "-4 rule add pref 5624 iif vigilnet0 lookup main",
         "-4 rule add pref 5625 fwmark 0x58000000/0xfe000000 lookup 22089",
         "-4 rule add pref 5626 uidrange 1001-1001 lookup 22089",
         "-4 rule add pref 5627 to 198.51.100.0/24 lookup 22089",
@@ -41,7 +45,7 @@ def test_outer_packets_of_other_vpns_keep_their_way() -> None:
 
 
 def test_without_the_tunnel_there_is_no_way_out_of_our_table() -> None:
-    assert "-4 route replace unreachable default metric 4000 table 22089" in routes.table_up()
+    assert "-4 route replace unreachable default metric 4000 scope global table 22089" in routes.table_up()
     assert "-6 route replace unreachable default metric 4000 table 22089" in routes.table_up()
 
 

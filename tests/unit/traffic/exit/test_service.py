@@ -22,6 +22,7 @@ from tests.support.edge_servers import (
 from tests.support.forbidden_targets import FORBIDDEN_HOSTS
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.traffic.exit import dial_io, service
+from vigilnet.traffic.exit.datagrams_io import ExitFlow
 from vigilnet.traffic.exit.options import Options
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import ANY_FAMILY, BeginFlag, Resolve, ResourceRecord, Target
@@ -483,6 +484,7 @@ def test_datagrams_are_echoed_and_strangers_are_not_heard() -> None:
             assert flow.send("127.0.0.1", port, b"hello")
             assert await receiver.queue.get() == ("127.0.0.1", port, b"hello")
             (served,) = network.exit._flows
+            assert isinstance(served, ExitFlow)
             ours = served._sockets[4].getsockname()[1]
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
                 stranger.sendto(b"spam", ("127.0.0.1", ours))
@@ -525,6 +527,7 @@ def test_each_datagram_is_judged() -> None:
                     assert flow.send(host, to, host.encode())
                 assert await receiver.queue.get() == ("127.0.0.1", port, b"127.0.0.1")
                 (served,) = network.exit._flows
+                assert isinstance(served, ExitFlow)
                 assert served.refused == 3
                 assert len(served._ends) == 1
 
@@ -538,6 +541,7 @@ def test_datagrams_to_local_addresses_are_dropped() -> None:
             for host in ("127.0.0.1", "::1", "10.0.0.1", "169.254.169.254", "::ffff:7f00:1"):
                 flow.send(host, port, b"x")
             (served,) = network.exit._flows
+            assert isinstance(served, ExitFlow)
             await until(lambda: served.refused >= 5)
             assert served._sockets == {}
 
@@ -555,6 +559,7 @@ def test_rate_and_number_of_flows_are_limited() -> None:
             for _ in range(3):
                 flow.send("127.0.0.1", port, bytes(400))
             (served,) = network.exit._flows
+            assert isinstance(served, ExitFlow)
             await until(lambda: served.refused >= 1)
             assert served.sent == 800
             assert len((await receiver.queue.get())[2]) == 400

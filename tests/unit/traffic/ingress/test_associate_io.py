@@ -216,7 +216,7 @@ def test_the_association_ends_with_its_connection_and_with_its_circuit() -> None
 def test_an_application_that_goes_while_the_flow_is_opened_leaves_nothing() -> None:
     async def scenario() -> None:
         class Slow(DirectNetwork):
-            async def open_datagrams(self, isolation: str) -> DatagramFlow:
+            async def open_datagrams(self, isolation: str, target: object = None) -> DatagramFlow:
                 opening.set()
                 await asyncio.Event().wait()
                 raise AssertionError

@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.targets import FlowReader
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.stream.datagrams import DatagramFlow
-from vigilnet.traffic.stream.messages import Datagram
+from vigilnet.traffic.stream.datagrams import DatagramFlow, Flow
+from vigilnet.traffic.stream.messages import Datagram, Target
 from vigilnet.traffic.stream.wire import EndReason
 
 
@@ -13,20 +13,20 @@ class Owner:
     """A mux that takes datagrams while `takes` is set."""
 
     def __init__(self) -> None:
-        self.flow = DatagramFlow(self, 3)
+        self.flow = DatagramFlow(self, 3, Target("", 0, 17))
         self.takes = True
         self.sent: list[bytes] = []
         self.told: list[object] = []
 
-    def send_datagram(self, flow: DatagramFlow, body: bytes) -> bool:
+    def send_datagram(self, flow: Flow, body: bytes) -> bool:
         if self.takes:
             self.sent.append(body)
         return self.takes
 
-    def flow_accepted(self, flow: DatagramFlow) -> None:
+    def flow_accepted(self, flow: Flow) -> None:
         self.told.append("accepted")
 
-    def flow_closing(self, flow: DatagramFlow, reason: EndReason) -> None:
+    def flow_closing(self, flow: Flow, reason: EndReason) -> None:
         self.told.append(reason)
         flow.on_closed(reason)
 
@@ -34,7 +34,7 @@ class Owner:
 def test_consumer_that_comes_late_hears_the_state() -> None:
     owner = Owner()
     owner.flow.on_connected()
-    owner.flow.on_datagram(memoryview(Datagram("192.0.2.1", 1, b"lost").encode()))
+    owner.flow.on_message(memoryview(Datagram("192.0.2.1", 1, b"lost").encode()))
     reader = FlowReader()
     owner.flow.set_consumer(reader)
     assert reader.is_connected
@@ -84,4 +84,4 @@ def test_closed_flow_asks_for_nothing_more() -> None:
 @pytest.mark.parametrize("body", [b"", b"\0\x35\x05aaaa", b"\0\x35\x04\x01\x02"])
 def test_malformed_datagram_is_the_other_end_s_fault(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        Owner().flow.on_datagram(memoryview(body))
+        Owner().flow.on_message(memoryview(body))

@@ -12,6 +12,7 @@ from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.stream import late as late_module
 from vigilnet.traffic.stream import mux as mux_module
 from vigilnet.traffic.stream.congestion import CongestionParameters
+from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import (
     Datagram,
     Echo,
@@ -29,6 +30,14 @@ from vigilnet.traffic.stream.wire import MAX_STREAM_ID, EndReason, MessageType
 UDP = Target("", 0, 17)
 ICMP = Target("203.0.113.1", 0, 1)
 WIDE = MuxOptions(congestion=CongestionParameters(start=3584))
+
+
+def datagram_flow(pair: MuxPair) -> DatagramFlow:
+    """The client's first flow."""
+    flow = pair.client.mux.flows[1]
+    assert isinstance(flow, DatagramFlow)
+    return flow
+
 
 # --- every message in every state --------------------------------------------------------------------
 
@@ -355,7 +364,7 @@ def test_stream_closed_after_a_long_silence_is_remembered() -> None:
 def test_last_words_of_a_flow_go_before_its_end() -> None:
     pair = MuxPair()
     flow(pair)
-    outgoing = pair.client.mux.flows[1]
+    outgoing = datagram_flow(pair)
     outgoing.send("203.0.113.7", 53, b"last words")
     outgoing.close()
     pair.settle()
@@ -368,7 +377,7 @@ def test_end_of_a_flow_alone_in_its_record_counts_for_nothing() -> None:
     pair = MuxPair()
     flow(pair)
     pair.settle()
-    outgoing = pair.client.mux.flows[1]
+    outgoing = datagram_flow(pair)
     outgoing.send("203.0.113.7", 53, bytes(1848 - 7))  # a cell of its own
     outgoing.close()
     pair.client.pull_all()
@@ -808,7 +817,7 @@ def test_datagrams_cross_and_come_back() -> None:
     reader = flow(pair)
     pair.settle()
     assert reader.is_connected
-    outgoing = pair.client.mux.flows[1]
+    outgoing = datagram_flow(pair)
     assert outgoing.send("203.0.113.7", 53, b"question")
     assert outgoing.send("2001:db8::7", 5353, bytes(10_000))
     pair.settle()
@@ -825,17 +834,25 @@ def test_datagrams_beyond_the_queue_are_dropped() -> None:
     pair = MuxPair()
     flow(pair)
     pair.settle()
-    outgoing = pair.client.mux.flows[1]
-    sent = sum(outgoing.send("203.0.113.7", 53, b"x") for _ in range(1000))
-    assert sent == 256
-    assert outgoing.dropped == 744
+    outgoing = datagram_flow(pair)
+    sent = sum(outgoing.send("203.0.113.7", 53, b"x") for _ in range(2000))
+    assert sent == 1024
+    assert outgoing.dropped == 976
+
+
+def test_large_datagrams_are_bounded_by_their_octets() -> None:
+    pair = MuxPair()
+    flow(pair)
+    pair.settle()
+    sent = sum(datagram_flow(pair).send("203.0.113.7", 53, bytes(14_000)) for _ in range(1000))
+    assert 2 * 1024 * 1024 <= sent * 14_015 < 2 * 1024 * 1024 + 2 * 14_015
 
 
 def test_large_datagram_without_change_budget_is_dropped_not_delayed() -> None:
     pair = MuxPair(WIDE)
     flow(pair)
     pair.settle()
-    outgoing = pair.client.mux.flows[1]
+    outgoing = datagram_flow(pair)
     cells = []
     for _ in range(20):
         outgoing.send("203.0.113.7", 53, bytes(5000))
@@ -852,8 +869,8 @@ def test_datagram_that_fits_no_record_is_dropped() -> None:
     pair = MuxPair()
     flow(pair)
     pair.settle()
-    assert not pair.client.mux.flows[1].send("203.0.113.7", 53, bytes(14_136))
-    assert pair.client.mux.flows[1].send("203.0.113.7", 53, bytes(14_136 - 7))
+    assert not datagram_flow(pair).send("203.0.113.7", 53, bytes(14_136))
+    assert datagram_flow(pair).send("203.0.113.7", 53, bytes(14_136 - 7))
 
 
 def test_look_up_is_answered_once() -> None:

@@ -460,6 +460,9 @@ class Accepting:
     def resolve(self, request: object, answer: object) -> None:
         raise AssertionError
 
+    def open_echo(self, flow: object, target: Target) -> None:
+        """Not wanted here."""
+
     def open_datagrams(self, flow: object, target: Target) -> None:
         raise AssertionError
 

@@ -1,0 +1,175 @@
+"""Nothing gets out: every probe of tests/support/leak_probes.py in every state of a protected device.
+
+    client ─┬─ switch ─┬─ relay1, relay2, exit
+   (sniffer)┘          └─ target, which is the client's default router, too
+
+Each probe is first shown to be seen by the sniffer when the device is not protected.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.device import ProtectedDevice, start_device
+from tests.support.leak_probes import PROBES, Where
+from tests.support.needs import needs_programs
+from tests.support.netns import Lab, ip
+from tests.support.waiting import pause, wait_until
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft")]
+
+SETTLE_S = 0.3  # for the last packets to reach the sniffer
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
+    with Lab() as lab:
+        made = start_device(lab, tmp_path_factory.mktemp("device"))
+        client, target = made.host, made.network.target
+        ip("-n", client.name, "route", "add", "default", "via", target.v4)
+        ip("-n", client.name, "-6", "route", "add", "default", "via", target.v6)
+        made.start_helper()
+        yield made
+
+
+def where_of(device: ProtectedDevice) -> Where:
+    client, target = device.host, device.network.target
+    interface = client.interfaces[0]
+
+    def mac(host: object, name: str) -> bytes:
+        said = client.run if host is client else target.run
+        return bytes.fromhex(said("cat", f"/sys/class/net/{name}/address").stdout.strip().replace(":", ""))
+
+    return Where(
+        interface, mac(client, interface), mac(target, target.interfaces[0]), client.v4, client.v6,
+        target.v4, target.v6, client.v4.rpartition(".")[0] + ".255",
+    )  # fmt: skip
+
+
+def run_probes(device: ProtectedDevice, names: list[str] | None = None) -> None:
+    where = where_of(device)
+    with device.host.entered():
+        for name in names or PROBES:
+            with contextlib.suppress(OSError):  # refused, as it should be
+                PROBES[name](where)
+
+
+def test_there_are_enough_probes() -> None:
+    assert len(PROBES) >= 40
+
+
+def test_every_probe_is_seen_when_the_device_is_not_protected(device: ProtectedDevice) -> None:
+    unseen = []
+    for name in PROBES:
+        with device.sniff() as sniffer:
+            run_probes(device, [name])
+            deadline = time.monotonic() + 3.0
+            while not sniffer.leaks and time.monotonic() < deadline:
+                pause(0.01)
+        if not sniffer.leaks:
+            unseen.append(name)
+    assert unseen == []
+
+
+def assert_quiet(device: ProtectedDevice) -> None:
+    with device.sniff() as sniffer:
+        run_probes(device)
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+
+
+@pytest.mark.parametrize("mode", ["local", "overlay"])
+def test_nothing_leaks_while_up(device: ProtectedDevice, mode: str) -> None:
+    device.ask("up")
+    device.ask("change", fields={"dns": mode})
+    assert_quiet(device)
+    device.ask("change", fields={"dns": "local"})
+
+
+def test_nothing_leaks_while_settings_change(device: ProtectedDevice) -> None:
+    with device.sniff() as sniffer:
+        for _ in range(3):
+            device.ask("change", fields={"allow_lan": False, "outside_networks": ["192.0.2.0/24"]})
+            run_probes(device)
+            device.ask("change", fields={"outside_networks": []})
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+
+
+def test_nothing_leaks_while_the_network_is_unreachable_or_flaps(device: ProtectedDevice) -> None:
+    relays = [node for name, node in device.network.nodes.items() if name != "client"]
+    with device.sniff() as sniffer:
+        for node in relays:
+            node.kill()
+        run_probes(device)
+        for _ in range(2):
+            interface = device.host.interfaces[0]
+            ip("-n", device.host.name, "link", "set", interface, "down")
+            ip("-n", device.host.name, "link", "set", interface, "up")
+            run_probes(device)
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+    for node in relays:
+        node.start()
+    ip("-n", device.host.name, "addr", "replace", f"{device.host.v6}/64", "dev", interface, "nodad")
+    ip("-n", device.host.name, "route", "replace", "default", "via", device.network.target.v4)
+    ip("-n", device.host.name, "-6", "route", "replace", "default", "via", device.network.target.v6)
+    wait_until(lambda: device.network.user.status() is not None, "the client answers")
+    assert f"default via {device.network.target.v4} dev {interface}" in device.host.run("ip", "route").stdout
+
+
+def test_nothing_leaks_after_the_daemon_was_killed(device: ProtectedDevice) -> None:
+    with device.sniff() as sniffer:
+        device.network.user.kill()
+        run_probes(device)
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+
+
+def test_nothing_leaks_after_the_helper_was_killed_too(device: ProtectedDevice) -> None:
+    with device.sniff() as sniffer:
+        device.stop_helper(9)
+        run_probes(device)
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+
+
+def test_nothing_leaks_when_a_new_helper_and_daemon_take_over(device: ProtectedDevice) -> None:
+    with device.sniff() as sniffer:
+        device.start_helper()
+        device.network.user.tables["device"]["up"] = True
+        device.network.user.start()
+        run_probes(device)
+        wait_until(lambda: device.network.user.status() is not None, "the client answers")
+        run_probes(device)
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+
+
+def test_nothing_leaks_in_lockdown_before_during_and_after(device: ProtectedDevice) -> None:
+    device.ask("lockdown", is_on=True)
+    with device.sniff() as sniffer:
+        run_probes(device)
+        device.ask("down")
+        run_probes(device)
+        device.network.user.stop()
+        run_probes(device)
+        device.stop_helper()
+        run_probes(device)
+        device.start_helper()
+        run_probes(device)
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+
+
+def test_after_lockdown_everything_passes_again(device: ProtectedDevice) -> None:
+    device.network.user.tables["device"]["up"] = False
+    device.network.user.start()
+    wait_until(lambda: device.network.user.status() is not None, "the client answers")
+    device.ask("lockdown", is_on=False)
+    with device.sniff() as sniffer:
+        run_probes(device, ["IPv4 UDP to an odd port"])
+        pause(SETTLE_S)
+    assert sniffer.leaks, device.state()

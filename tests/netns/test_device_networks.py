@@ -1,0 +1,220 @@
+"""A protected device among other things: containers, other tunnels, odd networks, and again and again.
+
+inner ── client ─┬─ switch ─┬─ relay1, relay2, exit
+        (sniffer)┘          └─ target: web, DNS, octets, UDP echo
+"""
+
+import contextlib
+import hashlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.device import ProtectedDevice, start_device
+from tests.support.needs import needs_programs
+from tests.support.netns import Lab, Namespace, ip, wait_for_port
+from tests.support.nodes import SUPPORT
+from tests.support.waiting import pause, wait_until
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl", "dig", "ping")]
+
+ECHO_PORT = 7777
+
+
+def start(lab: Lab, folder: Path, *, v4: bool = True, v6: bool = True) -> ProtectedDevice:
+    made = start_device(lab, folder, v4=v4, v6=v6)
+    made.start_helper()
+    made.network.target.start(sys.executable, SUPPORT / "udp_echo.py", ECHO_PORT)
+    return made
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
+    with Lab() as lab:
+        yield start(lab, tmp_path_factory.mktemp("device"))
+
+
+def open_files(device: ProtectedDevice) -> int:
+    """How many descriptors the daemon has."""
+    return len(list(Path(f"/proc/{device.network.user.pid}/fd").iterdir()))
+
+
+def echoed(host: Namespace, address: str, size: int = 100) -> bool:
+    """Whether a datagram from this host comes back, within a few tries."""
+    with (
+        host.entered(),
+        socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock,
+    ):
+        sock.settimeout(1.0)
+        for _ in range(8):
+            sent = os.urandom(size)
+            with contextlib.suppress(OSError):
+                sock.sendto(sent, (address, ECHO_PORT))
+                if sock.recv(65_536) == sent:
+                    return True
+    return False
+
+
+def test_a_hundred_times_up_and_down_leave_nothing_behind(device: ProtectedDevice) -> None:
+    before = device.state()
+    files = open_files(device)
+    device.ask("up")
+    start_at = time.monotonic()
+    for _ in range(99):
+        assert not device.ask("down").is_up
+        assert device.ask("up").is_up
+    taken = (time.monotonic() - start_at) / 99
+    device.ask("down")
+    assert device.state() == before
+    assert open_files(device) <= files + 2  # the session with the helper
+    assert taken < 3.0
+
+
+def test_containers_behind_the_device_are_taken_along(device: ProtectedDevice) -> None:
+    lab, client, target = device.lab, device.host, device.network.target
+    inner = lab.namespace("inner")
+    ip("link", "add", "c0", "netns", client.name, "type", "veth", "peer", "name", "eth0", "netns", inner.name)
+    for host, name, v4, v6 in (
+        (client, "c0", "172.30.0.1/24", "fd30::1/64"),
+        (inner, "eth0", "172.30.0.2/24", "fd30::2/64"),
+    ):
+        ip("-n", host.name, "addr", "add", v4, "dev", name)
+        ip("-n", host.name, "addr", "add", v6, "dev", name, "nodad")
+        ip("-n", host.name, "link", "set", name, "up")
+    ip("-n", inner.name, "route", "add", "default", "via", "172.30.0.1")
+    ip("-n", inner.name, "-6", "route", "add", "default", "via", "fd30::1")
+    client.sysctl("net.ipv4.ip_forward", 1)
+    client.sysctl("net.ipv6.conf.all.forwarding", 1)
+    device.ask("up")
+    device.ask("change", fields={"dns": "overlay"})
+    try:
+        with device.sniff() as sniffer:
+            for url in (f"http://{target.v4}/page.txt", f"http://[{target.v6}]/page.txt"):
+                assert inner.run("curl", "-sS", "-m", "15", url).stdout == "found\n"
+            for address in (target.v4, target.v6):
+                assert echoed(inner, address)
+            assert "1 received" in inner.run("ping", "-c1", "-W5", target.v4).stdout
+            said = inner.run("dig", "+short", "+time=8", "+tries=1", "@192.0.2.53", "site.test").stdout
+            assert said.strip() == target.v4
+        assert not sniffer.leaks
+        with device.sniff() as sniffer:  # and nothing of theirs when nobody carries it
+            device.network.user.kill()
+            inner.run("curl", "-m2", f"http://{target.v4}/", check=False)
+            inner.run("ping", "-c1", "-W1", target.v4, check=False)
+            pause(0.2)
+        assert not sniffer.leaks
+    finally:
+        device.network.user.start()
+        wait_until(lambda: device.network.user.status() is not None, "the client answers")
+        device.ask("up")
+        device.ask("down")
+        client.sysctl("net.ipv4.ip_forward", 0)
+        client.sysctl("net.ipv6.conf.all.forwarding", 0)
+
+
+@pytest.mark.parametrize("mtu", [1280, 9000])
+def test_nothing_is_too_large_whatever_the_mtu(device: ProtectedDevice, mtu: int) -> None:
+    network = device.network
+    device.ask("up")
+    device.ask("change", fields={"mtu": mtu})
+    try:
+        with device.sniff() as sniffer:
+            file = network.folder / "fetched"
+            network.curl("-o", file, f"http://{network.target.v4}/bulk")
+            sent = hashlib.sha256((network.folder / "site" / "bulk").read_bytes()).hexdigest()
+            assert hashlib.sha256(file.read_bytes()).hexdigest() == sent
+            for address in (network.target.v4, network.target.v6):
+                assert echoed(device.host, address, mtu - 48)
+            words = ("ping", "-c5", "-i0.2", "-W5", "-s", min(mtu - 60, 4000), network.target.v4)
+            assert "bytes from" in device.host.run(*words, check=False).stdout
+        assert not sniffer.leaks
+    finally:
+        device.ask("change", fields={"mtu": 1500})
+        device.ask("down")
+
+
+def test_another_tunnels_routes_and_rules_are_left_alone(device: ProtectedDevice) -> None:
+    host = device.host
+    host.run("ip", "tuntap", "add", "other0", "mode", "tun")
+    host.run("ip", "addr", "add", "10.66.0.2/24", "dev", "other0")
+    host.run("ip", "link", "set", "other0", "up")
+    host.run("ip", "rule", "add", "pref", "32764", "not", "fwmark", "51820", "lookup", "51820")
+    host.run("ip", "route", "add", "10.67.0.0/16", "dev", "other0", "table", "51820")
+    host.run("nft", "add", "table", "inet", "somebodys")
+    try:
+        before = device.state()
+        device.ask("up")
+        device.ask("change", fields={"underlay_marks": [51_820]})
+        with device.sniff() as sniffer:
+            assert device.network.curl(f"http://{device.network.target.v4}/page.txt") == "found\n"
+        assert not sniffer.leaks
+        device.ask("change", fields={"underlay_marks": []})
+        device.ask("down")
+        assert device.state() == before
+    finally:
+        host.run("nft", "delete", "table", "inet", "somebodys")
+        host.run("ip", "rule", "del", "pref", "32764")
+        host.run("ip", "link", "del", "other0")
+
+
+def test_a_new_address_breaks_nothing_for_long(device: ProtectedDevice) -> None:
+    host, target = device.host, device.network.target
+    interface = host.interfaces[0]
+    host.sysctl("net.ipv4.conf.all.promote_secondaries", 1)
+    device.ask("up")
+    try:
+        url = f"http://{target.v4}/page.txt"
+        assert device.network.curl(url) == "found\n"
+        with device.sniff() as sniffer:
+            ip("-n", host.name, "addr", "add", "10.77.1.77/24", "dev", interface)
+            ip("-n", host.name, "addr", "del", f"{host.v4}/24", "dev", interface)
+            start_at = time.monotonic()
+            wait_until(
+                lambda: host.run("curl", "-sS", "-m", "2", url, check=False).stdout == "found\n",
+                "the page again",
+                timeout=15,
+            )
+            assert time.monotonic() - start_at < 12
+        assert not sniffer.leaks
+    finally:
+        ip("-n", host.name, "addr", "add", f"{host.v4}/24", "dev", interface)
+        ip("-n", host.name, "addr", "del", "10.77.1.77/24", "dev", interface)
+        device.ask("down")
+
+
+def test_the_sign_in_page_alone_is_reached(device: ProtectedDevice) -> None:
+    script = (
+        "import http.server as h\n"
+        "class P(h.BaseHTTPRequestHandler):\n"
+        " def do_GET(s):\n"
+        "  s.send_response(302 if s.path!='/login' else 200)\n"
+        f"  s.send_header('Location','http://{device.network.target.v4}:8080/login');s.end_headers()\n"
+        "  s.wfile.write(b'sign in')\n"
+        "h.HTTPServer(('',8080),P).serve_forever()\n"
+    )
+    device.network.target.start(sys.executable, "-c", script)
+    wait_for_port(device.network.target, device.network.target.v4, 8080)
+    probe = f"http://{device.network.target.v4}:8080/success.txt"
+    device.network.user.stop()
+    device.network.user.tables["device"]["portal_probe"] = probe
+    device.network.user.start()
+    device.network.user.wait_ready()
+    device.ask("up")
+    try:
+        found = device.ask("portal", seconds=3)
+        assert found.portal == f"http://{device.network.target.v4}:8080/login"
+        with device.sniff() as sniffer:
+            assert device.network.curl(found.portal) == "sign in"
+            assert echoed(device.host, device.network.target.v4)
+        assert {leak.rpartition(":")[2] for leak in sniffer.leaks} == {"8080"}
+        pause(3.5)
+        with device.sniff() as sniffer:
+            assert device.network.curl(found.portal) == "sign in"  # by the exit
+        assert not sniffer.leaks
+    finally:
+        device.ask("down")

@@ -1,0 +1,231 @@
+"""What goes around the tunnel, or alone through it: by program, user, network and name; the local network.
+
+    client ─┬─ switch ─┬─ relay1, relay2, exit
+   (sniffer)┘          └─ target: web, DNS, octets
+
+What was excluded is seen by the sniffer at the target, and nothing else is.
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.device import ProtectedDevice, Sniffer, start_device
+from tests.support.needs import needs_programs
+from tests.support.netns import Lab, wait_for_port
+from tests.support.nodes import OCTETS_PORT
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl", "dig")]
+
+NOBODY = 65_534
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
+    with Lab() as lab:
+        made = start_device(lab, tmp_path_factory.mktemp("device"), exits=2)
+        made.start_helper()
+        yield made
+
+
+@pytest.fixture
+def up(device: ProtectedDevice) -> Iterator[ProtectedDevice]:
+    device.ask("up")
+    yield device
+    fields: dict[str, list[str]] = {
+        "outside_networks": [],
+        "outside_domains": [],
+        "outside_users": [],
+        "inside_networks": [],
+    }
+    device.ask("change", fields={**fields, "inside_users": [], "scope": "all", "allow_lan": False})
+    device.ask("change", fields={"dns": "local"})
+    device.ask("down")
+
+
+def url_of(device: ProtectedDevice, family: str = "v4") -> str:
+    target = device.network.target
+    return f"http://{target.v4 if family == 'v4' else f'[{target.v6}]'}/page.txt"
+
+
+def went_directly(sniffer: Sniffer, port: int = 80) -> bool:
+    """Whether packets to this port of the target were seen, and no others that are not ours."""
+    assert all(leak.endswith(f":{port}") for leak in sniffer.leaks), sniffer.leaks
+    return bool(sniffer.leaks)
+
+
+def vigilnet_exec(device: ProtectedDevice, where: str, *words: object) -> list[object]:
+    return [
+        sys.executable, "-m", "vigilnet.surface.cli.main", "exec", f"--{where}",
+        "--state-folder", device.network.user.state, "--", *words,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_an_excluded_program_and_its_children_go_around(up: ProtectedDevice, family: str) -> None:
+    url = url_of(up, family)
+    with up.sniff() as sniffer:
+        words = vigilnet_exec(up, "outside", "sh", "-c", f"true; sh -c 'curl -sS -m 10 {url}'; true")
+        assert up.host.run(*words).stdout == "found\n"
+    assert went_directly(sniffer)
+    with up.sniff() as sniffer:
+        assert up.network.curl(url) == "found\n"
+    assert not sniffer.leaks
+
+
+def test_an_excluded_program_keeps_the_systems_name_servers(up: ProtectedDevice) -> None:
+    up.ask("change", fields={"dns": "overlay"})
+    with up.sniff() as sniffer:
+        words = vigilnet_exec(up, "outside", "dig", "+short", f"@{up.network.target.v4}", "site.test")
+        assert up.host.run(*words).stdout.strip() == up.network.target.v4
+    assert went_directly(sniffer, 53)
+
+
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_an_excluded_network_is_reached_directly(up: ProtectedDevice, family: str) -> None:
+    address = up.network.target.v4 if family == "v4" else up.network.target.v6
+    up.ask("change", fields={"outside_networks": [address]})
+    with up.sniff() as sniffer:
+        assert up.network.curl(url_of(up, family)) == "found\n"
+    assert went_directly(sniffer)
+    with up.sniff() as sniffer:
+        assert up.network.curl(url_of(up, "v6" if family == "v4" else "v4")) == "found\n"
+    assert not sniffer.leaks
+
+
+def test_an_excluded_user_goes_around_and_others_do_not(up: ProtectedDevice) -> None:
+    up.ask("change", fields={"outside_users": [NOBODY]})
+    with up.sniff() as sniffer:
+        as_nobody = ("setpriv", f"--reuid={NOBODY}", "--clear-groups", "curl", "-sS", "-m", "10", url_of(up))
+        assert up.host.run(*as_nobody).stdout == "found\n"
+    assert went_directly(sniffer)
+    with up.sniff() as sniffer:
+        assert up.network.curl(url_of(up)) == "found\n"
+    assert not sniffer.leaks
+
+
+@pytest.mark.parametrize("mode", ["overlay", "custom"])
+def test_an_excluded_name_is_reached_directly_once_it_was_resolved(up: ProtectedDevice, mode: str) -> None:
+    up.ask(
+        "change",
+        fields={"dns": mode, "dns_server": up.network.target.v4, "outside_domains": ["site.test"]}
+        if mode == "custom"
+        else {"dns": mode, "outside_domains": ["site.test"]},
+    )
+    with up.sniff() as sniffer:
+        assert up.network.curl(url_of(up)) == "found\n"
+    assert not sniffer.leaks
+    with up.sniff() as sniffer:
+        tcp = ("+tcp",) if mode == "custom" else ()
+        said = up.host.run("dig", "+short", *tcp, "@192.0.2.53", "site.test", check=False).stdout
+        if mode == "custom" and not said.strip():
+            pytest.skip("the test's name server answers by UDP alone")
+        assert up.network.curl(url_of(up)) == "found\n"
+    assert went_directly(sniffer)
+
+
+def test_with_inclusion_only_what_was_included_goes_through(up: ProtectedDevice) -> None:
+    up.ask("change", fields={"scope": "included"})
+    with up.sniff() as sniffer:
+        assert up.network.curl(url_of(up)) == "found\n"
+    assert went_directly(sniffer)
+    for family in ("v4", "v6"):
+        with up.sniff() as sniffer:
+            words = vigilnet_exec(up, "inside", "curl", "-sS", "-m", "10", url_of(up, family))
+            assert up.host.run(*words).stdout == "found\n"
+        assert not sniffer.leaks
+
+
+@pytest.mark.parametrize("kind", ["network", "user"])
+def test_inclusion_by_network_and_by_user(up: ProtectedDevice, kind: str) -> None:
+    fields = (
+        {"inside_networks": [f"{up.network.target.v4}/32"]}
+        if kind == "network"
+        else {"inside_users": [NOBODY]}
+    )
+    up.ask("change", fields={"scope": "included", **fields})
+    as_user = ("setpriv", f"--reuid={NOBODY}", "--clear-groups") if kind == "user" else ()
+    with up.sniff() as sniffer:
+        assert up.host.run(*as_user, "curl", "-sS", "-m", "10", url_of(up)).stdout == "found\n"
+    assert not sniffer.leaks
+
+
+def test_the_local_network_is_reached_when_allowed(up: ProtectedDevice) -> None:
+    up.ask("change", fields={"allow_lan": True})
+    with up.sniff() as sniffer:
+        assert up.network.curl(url_of(up)) == "found\n"
+    assert went_directly(sniffer)
+
+
+def test_a_connection_of_an_excluded_program_outlives_changes_of_the_tunnel(up: ProtectedDevice) -> None:
+    script = (
+        "import socket,sys\n"
+        f"s=socket.create_connection(('{up.network.target.v4}',{OCTETS_PORT}),timeout=10)\n"
+        "s.sendall(b'ECHO\\n')\n"
+        "for line in sys.stdin:\n s.sendall(b'x'); assert s.recv(1)==b'x'; print('back',flush=True)\n"
+    )
+    words = vigilnet_exec(up, "outside", sys.executable, "-u", "-c", script)
+    process = _start_talking(up, words)
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def talk() -> bool:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        return process.stdout.readline() == b"back\n"
+
+    with contextlib.ExitStack() as ends:
+        ends.callback(process.wait)
+        ends.callback(process.kill)
+        ends.callback(process.stdin.close)
+        assert talk()
+        up.ask("down")
+        assert talk()
+        up.ask("up")
+        assert talk()
+        up.ask("change", fields={"dns": "overlay"})
+        assert talk()
+        up.network.user.kill()
+        assert talk()
+        up.network.user.start()
+        wait_until(lambda: up.network.user.status() is not None, "the client answers")
+        up.ask("up")
+        assert talk()
+
+
+def _start_talking(device: ProtectedDevice, words: list[object]) -> "subprocess.Popen[bytes]":
+    process = subprocess.Popen(
+        device.host.command(*words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    device.lab.processes.append(process)
+    return process
+
+
+def test_a_program_is_bound_to_an_exit_and_others_are_not(up: ProtectedDevice) -> None:
+    script = (
+        "import socket,sys\n"
+        "s=socket.socket(socket.AF_INET6);s.setsockopt(41,26,0);s.bind(('::',7100));s.listen()\n"
+        "while True:\n c,a=s.accept();c.sendall(a[0].encode());c.close()\n"
+    )
+    target = up.network.target
+    target.start(sys.executable, "-c", script)
+    wait_for_port(target, target.v4, 7100)
+    exits = {}
+    for node in up.network.nodes.values():
+        status = node.status()
+        if node.name.startswith("exit") and status is not None:
+            exits[status.peer_id] = node.host.v4
+    assert len(exits) == 2
+    for peer_id, address in exits.items():
+        for _ in range(3):
+            words = vigilnet_exec(up, "exit", "curl", "-sS", "-m", "15", f"telnet://{target.v4}:7100")
+            words[4] = f"--exit={peer_id}"
+            with up.sniff() as sniffer:
+                assert address in up.host.run(*words, stdin="").stdout
+            assert not sniffer.leaks

@@ -1,0 +1,170 @@
+"""The interface's flows: a socket pair stands in for the kernel, a real exit room for the far end."""
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.edge_clients import until
+from tests.support.edge_network import OPEN_EXIT, DirectNetwork
+from tests.support.edge_servers import udp_echo
+from vigilnet.base.clock import SystemClock
+from vigilnet.traffic.device import packets, tun_io
+from vigilnet.traffic.device.tun_io import TunPort
+from vigilnet.traffic.exit.options import Options
+
+NEAR = socket.inet_aton("198.18.86.1")
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    async def within() -> None:
+        async with asyncio.timeout(20):
+            await scenario
+
+    asyncio.run(within())
+
+
+class Kernel:
+    """What applications put in, and what comes out for them; `SOCK_SEQPACKET` keeps packets apart."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        sock.setblocking(False)
+
+    def put(self, octets: bytes) -> None:
+        self._socket.send(octets)
+
+    def udp(self, far: str, ports: tuple[int, int], *payloads: bytes) -> None:
+        self.put(b"".join(packets.UdpMaker(NEAR, socket.inet_aton(far), *ports).packet(payloads)))
+
+    async def get(self) -> packets.Packet:
+        octets = await asyncio.get_running_loop().sock_recv(self._socket, 1 << 17)
+        return packets.parse(memoryview(octets))
+
+    def is_quiet(self) -> bool:
+        try:
+            return not self._socket.recv(1)
+        except BlockingIOError:
+            return True
+
+
+@asynccontextmanager
+async def port_on(
+    options: Options = OPEN_EXIT, names: dict[str, str] | None = None, **limits: float
+) -> AsyncIterator[tuple[Kernel, TunPort, DirectNetwork]]:
+    ours, kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    async with DirectNetwork(options) as network:
+        port = TunPort(
+            os.dup(ours.fileno()), network, SystemClock(), lambda address: (names or {}).get(address, ""), "",
+            int(limits.get("max_flows", 8)), limits.get("idle_s", 60.0),
+        )  # fmt: skip
+        try:
+            with ours, kernel:
+                yield Kernel(kernel), port, network
+        finally:
+            await port.close()
+
+
+def test_datagrams_of_one_socket_share_a_flow_and_come_back_from_where_they_went() -> None:
+    async def scenario() -> None:
+        async with udp_echo() as one, udp_echo() as two, port_on() as (kernel, port, _):
+            for far in (one, two):
+                kernel.udp("127.0.0.1", (5000, far), b"hello")
+                back = await kernel.get()
+                assert packets.datagrams_of(back) == (far, 5000, [b"hello"])
+                assert (back.source, back.target) == (socket.inet_aton("127.0.0.1"), NEAR)
+            assert port.flows == 1
+
+    # Loopback is where the test's servers are; a real device never sends it to the interface.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        run(scenario())
+
+
+def test_many_datagrams_in_one_packet_arrive_one_by_one_and_come_back_together() -> None:
+    async def scenario() -> None:
+        async with udp_echo() as far, port_on() as (kernel, _, _):
+            payloads = [bytes([number]) * 500 for number in range(20)]
+            kernel.udp("127.0.0.1", (5000, far), *payloads)
+            got: list[bytes] = []
+            while len(got) < len(payloads):
+                got += packets.datagrams_of(await kernel.get())[2]
+            assert got == payloads
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        run(scenario())
+
+
+def test_what_the_exit_refuses_is_refused_to_the_application() -> None:
+    async def scenario() -> None:
+        async with port_on(Options(enabled=True, policy="open")) as (kernel, port, _):
+            kernel.udp("10.0.0.1", (5000, 443), b"x")
+            said = await kernel.get()
+            assert bytes(said.body[:2]) == bytes(packets.PROHIBITED.ipv4)
+            kernel.udp("10.0.0.1", (5000, 443), b"y")  # again within the pause: answered at once
+            assert bytes((await kernel.get()).body[:2]) == bytes(packets.PROHIBITED.ipv4)
+            assert port.refused == 2
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("far", ["224.0.0.251", "255.255.255.255", "127.0.0.1", "169.254.1.1", "0.0.0.0"])  # noqa: S104
+def test_what_is_for_many_or_for_this_link_opens_no_flow(far: str) -> None:
+    async def scenario() -> None:
+        async with port_on() as (kernel, port, _):
+            kernel.udp(far, (5000, 5353), b"x")
+            kernel.put(bytes(4))
+            await until(lambda: bool(port.dropped))
+            assert port.flows == 0
+
+    run(scenario())
+
+
+def test_the_flow_unused_for_longest_makes_room() -> None:
+    async def scenario() -> None:
+        async with port_on(max_flows=2) as (kernel, port, _):
+            for number in range(3):
+                kernel.udp("192.0.2.1", (5000 + number, 4000), b"x")
+            await until(lambda: port.read >= 3)
+            assert port.flows == 2
+
+    run(scenario())
+
+
+def test_other_protocols_old_connections_and_far_hops_are_answered() -> None:
+    def ip(protocol: int, body: bytes, hops: int = 64) -> bytes:
+        far = socket.inet_aton("192.0.2.1")
+        header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0, hops, protocol, 0, NEAR, far)
+        return bytes(packets.VNET_SIZE) + header + body
+
+    async def scenario() -> None:
+        async with port_on() as (kernel, _, _):
+            kernel.put(ip(132, bytes(12)))
+            assert bytes((await kernel.get()).body[:2]) == bytes(packets.NO_PROTOCOL.ipv4)
+            kernel.put(ip(6, struct.pack(">HHIIBBHHH", 1, 2, 3, 4, 0x50, 0x10, 0, 0, 0)))
+            assert (await kernel.get()).body[13] == 0x04
+            kernel.put(ip(17, struct.pack(">HHHH", 1, 33434, 8, 0), hops=1))
+            said = await kernel.get()
+            assert bytes(said.body[:2]) == bytes(packets.TOO_FAR.ipv4)
+            assert said.source == socket.inet_aton("198.18.86.1")
+
+    run(scenario())
+
+
+def test_a_name_that_an_address_came_from_goes_to_the_exit() -> None:
+    async def scenario() -> None:
+        names = {"192.0.2.1": "host.example"}
+        async with port_on(names=names) as (kernel, port, _):
+            kernel.udp("192.0.2.1", (5000, 443), b"x")
+            await until(lambda: bool(port.read))
+            target = port._target((NEAR, socket.inet_aton("192.0.2.1"), 5000, 443), 4)
+            assert (target.host, target.port, target.flags & 8) == ("host.example", 443, 8)
+
+    run(scenario())
