@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.device import dns
+from vigilnet.traffic.device import dns, packets
 from vigilnet.traffic.device.helper_wire import Operation, Request
 from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule
 
@@ -13,6 +13,7 @@ QUERY = bytes.fromhex("12340100000100000000000003777777076578616d706c65036f72670
 ANSWER = bytes.fromhex(
     "12348180000100010000000003777777076578616d706c65036f72670000010001c00c00010001000000780004c0000201"
 )
+PING = bytes.fromhex("4500001c0000400040015cccc0000201c61256010800f7fd00010001")
 SETTINGS = DeviceSettings(1, 1, rules=(FirewallRule("out", "tcp", "192.0.2.0/24", 25),))
 
 
@@ -51,14 +52,35 @@ def _settings(data: bytes) -> None:
     assert DeviceSettings.decode(taken.encode()) == taken
 
 
+def _packet(data: bytes) -> None:
+    """Fragments by turns, too: the octets say how often they come."""
+    reassembly = packets.Reassembly()
+    try:
+        packet = packets.parse(memoryview(data))
+        for turn in range(1 + data[0] % 3):
+            whole = reassembly.add(packet, float(turn))
+            if whole is not None:
+                packets.echo_of(whole)
+                packets.refuse(whole, packets.PROHIBITED)
+                packets.reset(whole)
+                packets.datagrams_of(whole)
+    except RemoteProtocolError:
+        return
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "dns question": _question,
+    "packet": _packet,
     "dns answer": _answer,
     "helper request": _request,
     "device settings": _settings,
 }
 SEEDS: dict[str, list[bytes]] = {
     "dns question": [QUERY],
+    "packet": [
+        bytes(10) + PING,
+        b"".join(packets.UdpMaker(bytes(4), bytes(4), 1, 2).packet([b"a" * 9, b"b"])),
+    ],
     "dns answer": [ANSWER],
     "helper request": [Request(Operation.UP, SETTINGS).encode()],
     "device settings": [json.dumps(SETTINGS.encode()).encode()],

@@ -17,7 +17,7 @@ from tests.support.device import ProtectedDevice, Sniffer, start_device
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, wait_for_port
 from tests.support.nodes import OCTETS_PORT
-from tests.support.waiting import wait_until
+from tests.support.waiting import pause, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl", "dig")]
 
@@ -132,6 +132,7 @@ def test_with_inclusion_only_what_was_included_goes_through(up: ProtectedDevice)
     up.ask("change", fields={"scope": "included"})
     with up.sniff() as sniffer:
         assert up.network.curl(url_of(up)) == "found\n"
+        pause(0.3)  # for the last packets of that connection
     assert went_directly(sniffer)
     for family in ("v4", "v6"):
         with up.sniff() as sniffer:

@@ -74,6 +74,7 @@ def _serve(arguments: argparse.Namespace, kernel: Kernel) -> None:
     try:
         helper.serve()
     finally:
+        helper.close()
         path.unlink(missing_ok=True)
         kernel.restore()
 

@@ -139,7 +139,7 @@ def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
         )
     owner = socket_of(state_folder(arguments.state_folder, arguments.config)).stat().st_uid
     reader, writer = os.pipe()
-    subprocess.Popen(  # noqa: S603  # our own module
+    helper = subprocess.Popen(  # noqa: S603  # our own module
         [
             sys.executable, "-m", HELPER_MODULE, "--owner", str(owner), "--run-folder", str(path.parent),
             "--ready-fd", str(writer), *arguments.helper_argument,
@@ -149,6 +149,7 @@ def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
     os.close(writer)
     with os.fdopen(reader) as ready:
         if ready.readline() != "ready\n":
+            helper.wait(SLOW_S)
             raise EnvironmentRefusedError("up: the helper did not start; its own line says why")
 
 

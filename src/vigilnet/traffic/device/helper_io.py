@@ -55,6 +55,15 @@ class Helper:
         self._sessions: set[Session] = set()
         self._controller: Session | None = None
 
+    def close(self) -> None:
+        """Give up all descriptors, once `serve` has ended."""
+        for session in list(self._sessions):
+            self._close(session)
+        self._listener.close()
+        self._selector.close()
+        os.close(self._wake)
+        os.close(self._waker)
+
     def stop(self) -> None:
         """End `serve`; may be called from a signal handler."""
         self._is_stopping = True

@@ -37,9 +37,13 @@ class Kernel:
         run_folder: where what must be put back is written down; empty after a reboot.
         state_folder: where it is written down that lockdown is on; survives a reboot.
         group_name: see `ControlGroups`.
+        values: where the system keeps its settings of the network.
     """
 
-    def __init__(self, run_folder: Path, state_folder: Path, group_name: str) -> None:
+    def __init__(
+        self, run_folder: Path, state_folder: Path, group_name: str, values: Path = Path("/proc/sys/net")
+    ) -> None:
+        self._values = values
         self._journal = run_folder / "changed.json"
         self._lock_file = state_folder / "lockdown"
         self.groups = ControlGroups(group_name)
@@ -75,7 +79,7 @@ class Kernel:
                 self._tun = _open_tun()
             self._load_rules(settings)
             with contextlib.suppress(OSError):
-                Path(f"/proc/sys/net/ipv6/conf/{INTERFACE}/disable_ipv6").write_text("0")
+                (self._values / "ipv6" / "conf" / INTERFACE / "disable_ipv6").write_text("0")
             _ip(_possible(routes.interface_up(settings.mtu)))
             _ip(_possible(routes.table_up()))
             self._replace_rules(settings)
@@ -160,26 +164,24 @@ class Kernel:
 
     def _write_journal(self) -> None:
         """Change what must be changed of the system's own values; write down what they were."""
-        values: dict[str, str] = {}
-        everywhere = Path("/proc/sys/net/ipv4/conf")
+        values: dict[str, int] = {}
+        everywhere = self._values / "ipv4" / "conf"
         if any((folder / "rp_filter").read_text().strip() == "1" for folder in everywhere.iterdir()):
             # Answers to marked packets would fail a strict reverse-path check that ignores marks.
-            valid = everywhere / "all" / "src_valid_mark"
-            values[str(valid)] = valid.read_text().strip()
+            values["src_valid_mark"] = int((everywhere / "all" / "src_valid_mark").read_text())
         if not self._journal.exists():  # else it tells the state before a crash
             self._journal.parent.mkdir(parents=True, exist_ok=True)
             self._journal.write_text(json.dumps(values))
-        for path in values:
-            Path(path).write_text("1")
+        for name in values:
+            (everywhere / "all" / name).write_text("1")
 
     def _put_back_values(self) -> None:
         try:
-            values = json.loads(self._journal.read_text())
-        except (OSError, ValueError):
+            value = json.loads(self._journal.read_text()).get("src_valid_mark")
+        except (OSError, ValueError, AttributeError):
             return
-        for path, value in values.items():
-            if path.startswith("/proc/sys/net/"):
-                Path(path).write_text(str(value))
+        if value in (0, 1):
+            (self._values / "ipv4" / "conf" / "all" / "src_valid_mark").write_text(str(value))
 
 
 def leading_out() -> list[str]:

@@ -38,7 +38,7 @@ class Options:
     ] = ()  # rules like "out tcp 192.0.2.0/24 25" (refuse) or "in any 10.0.0.0/8" (let in)
     underlay_marks: tuple[int, ...] = ()  # firewall marks of other VPNs, such as 51820 of WireGuard
     mtu: int = 1500  # of the tunnel's interface
-    portal_probe: str = "http://detectportal.firefox.com/success.txt"  # asked for by `vigilnet portal`
+    portal_probe: str = "http://nmcheck.gnome.org/check_network_status.txt"  # asked for by `vigilnet portal`
     max_connections: int = 8192  # captured TCP connections at a time
     max_flows: int = 512  # UDP flows at a time
     flow_idle_s: float = 120.0  # a UDP flow without datagrams is forgotten after so long

@@ -12,8 +12,8 @@ from urllib.parse import urljoin, urlsplit
 
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 
-PROBE: Final = "http://detectportal.firefox.com/success.txt"
-EXPECTED: Final = b"success"
+PROBE: Final = "http://nmcheck.gnome.org/check_network_status.txt"
+EXPECTED: Final = frozenset({b"NetworkManager is online", b"success"})  # what such pages say
 TIMEOUT_S: Final = 8.0
 MAX_ANSWER: Final = 16 * 1024
 
@@ -55,7 +55,7 @@ def judge(answer: bytes, probe: str) -> str:
     head, _, body = answer.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     status = lines[0].split(b" ")[1:2]
-    if status == [b"200"] and body.strip() == EXPECTED:
+    if status == [b"200"] and body.strip() in EXPECTED:
         return ""
     for line in lines[1:]:
         name, _, value = line.partition(b":")
@@ -69,7 +69,7 @@ async def find_portal(resolve: Resolve, probe: str = PROBE) -> Portal:
 
     Args:
         resolve: gives the addresses of a name as this network's own servers tell them.
-        probe: a page whose text is `EXPECTED`.
+        probe: a page whose text is one of `EXPECTED`.
 
     Raises:
         EnvironmentRefusedError: nothing answers.

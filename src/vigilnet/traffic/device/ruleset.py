@@ -93,13 +93,13 @@ def cgroup_marks(path: str, level: int, mark: int) -> str:
 def _table(settings: DeviceSettings, cgroups: Sequence[str]) -> str:
     chains = [
         _sets(settings), _marks(settings, cgroups), _capture(settings), _capture_forwarded(settings),
-        _guard(), _output(settings), _input(settings), _forward(), _source(),
+        _wishes(settings),         _guard(), _output(settings), _input(settings), _forward(), _source(),
     ]  # fmt: skip
     return _block(f"table inet {TABLE}", chains)
 
 
 def _block(head: str, lines: Iterable[str]) -> str:
-    body = "\n".join(lines).replace("\n", "\n  ")
+    body = "\n".join(line for line in lines if line).replace("\n", "\n  ")
     return f"{head} {{\n  {body}\n}}\n"
 
 
@@ -246,10 +246,18 @@ def _own_rules(rules: Iterable[FirewallRule], direction: str, verdict: str) -> l
     return lines
 
 
+def _wishes(settings: DeviceSettings) -> str:
+    """What the user will not have carried at all; judged before the redirect hides where it was going."""
+    refusals = _own_rules(settings.rules, "out", f"counter name refused {_PROHIBITED}")
+    if not refusals:
+        return ""
+    rules = [f"meta mark & {WHO:#x} == {MARK_OWN:#x} return", *refusals]
+    return _chain("wishes", "type filter hook output priority -110; policy accept;", rules)
+
+
 def _output(settings: DeviceSettings) -> str:
     refuse = "counter name refused"
     rules = [
-        *_own_rules(settings.rules, "out", f"{refuse} {_PROHIBITED}"),
         # Only TCP can be bound to an exit; the rest of such a program must not leave by another.
         f"meta mark & {WHO:#x} == {MARK_BOUND:#x} ct status & dnat == 0x0 {refuse} {_PROHIBITED}",
         f'oifname {{ "lo", "{INTERFACE}" }} accept',

@@ -1,10 +1,22 @@
 """Which servers a machine asks in the end, for each way of naming them."""
 
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
+import dns.message
+import dns.rcode
+import dns.rrset
 import pytest
 
-from vigilnet.traffic.device.resolver_io import system_servers
+from vigilnet.base.clock import SystemClock
+from vigilnet.traffic.device.options import DnsMode
+from vigilnet.traffic.device.resolver_io import NameServer, system_servers
+from vigilnet.traffic.stream.messages import Resolve, Resolved, ResourceRecord, Target
+from vigilnet.traffic.stream.stream import Stream, StreamEndedError
+from vigilnet.traffic.stream.wire import EndReason
 
 STUB = "# made by systemd-resolved\nnameserver 127.0.0.53\noptions edns0 trust-ad\nsearch lan\n"
 BEHIND = "nameserver 192.0.2.1\nnameserver 2001:db8::1\n"
@@ -32,3 +44,151 @@ def test_behind_a_stub_are_the_servers_that_it_asks(
 
 def test_a_machine_without_the_file_has_none(tmp_path: Path) -> None:
     assert system_servers(tmp_path / "none", []) == []
+
+
+# ---- the name server itself
+
+
+class Upstream:
+    """A dialler whose exit knows one name; streams are refused."""
+
+    def __init__(self) -> None:
+        self.asked: list[Resolve] = []
+        self.is_dead = False
+
+    async def resolve(self, request: Resolve, isolation: str) -> Resolved:
+        self.asked.append(request)
+        if self.is_dead:
+            raise StreamEndedError(EndReason.TIMEOUT)
+        if request.name != "host.example":
+            return Resolved(3)
+        return Resolved(0, (ResourceRecord(request.qtype, 60, b"\xc0\x00\x02\x01"),))
+
+    async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
+        raise StreamEndedError(EndReason.REFUSED)
+
+
+def asked(
+    ask: Callable[[NameServer, Upstream], Coroutine[Any, Any, None]], servers: list[str] | None = None
+) -> list[tuple[str, list[str], int]]:
+    """Run a scenario with a name server; give what it learnt."""
+    learnt: list[tuple[str, list[str], int]] = []
+
+    async def learn(name: str, addresses: list[str], ttl: int) -> None:
+        learnt.append((name, addresses, ttl))
+
+    async def scenario() -> None:
+        upstream = Upstream()
+        names = NameServer(upstream, SystemClock(), "", learn, lambda: servers or [])
+        names.start()
+        try:
+            async with asyncio.timeout(20):
+                await ask(names, upstream)
+        finally:
+            await names.close()
+
+    asyncio.run(scenario())
+    return learnt
+
+
+async def by_udp(port: int, query: bytes, host: str = "127.0.0.1") -> dns.message.Message:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((host, port))
+        sock.send(query)
+        return dns.message.from_wire(await loop.sock_recv(sock, 4096))
+
+
+async def by_tcp(port: int, query: bytes) -> dns.message.Message:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(len(query).to_bytes(2, "big") + query)
+    size = int.from_bytes(await reader.readexactly(2), "big")
+    answer = dns.message.from_wire(await reader.readexactly(size))
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+QUERY = dns.message.make_query("host.example", "A")
+
+
+def test_overlay_mode_asks_the_exit_and_remembers_the_name() -> None:
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        names.mode = DnsMode.OVERLAY
+        for answer in (await by_udp(names.port, QUERY.to_wire()), await by_tcp(names.port, QUERY.to_wire())):
+            assert QUERY.is_response(answer)
+            assert answer.answer[0].to_text() == "host.example. 60 IN A 192.0.2.1"
+        assert names.memory.name_of("192.0.2.1", SystemClock().now()) == "host.example"
+        missing = await by_udp(names.port, dns.message.make_query("none.example", "A").to_wire(), "::1")
+        assert missing.rcode() == dns.rcode.NXDOMAIN
+
+    assert asked(ask) == [("host.example", ["192.0.2.1"], 60)] * 2
+
+
+def test_an_overlay_that_is_dead_is_told_at_once_and_local_names_never_leave() -> None:
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        names.mode = DnsMode.OVERLAY
+        upstream.is_dead = True
+        assert (await by_udp(names.port, QUERY.to_wire())).rcode() == dns.rcode.SERVFAIL
+        before = len(upstream.asked)
+        here = await by_udp(names.port, dns.message.make_query("localhost", "A").to_wire())
+        assert here.answer[0].to_text() == "localhost. 3600 IN A 127.0.0.1"
+        assert (
+            await by_udp(names.port, dns.message.make_query("printer", "A").to_wire())
+        ).rcode() == dns.rcode.NXDOMAIN
+        assert len(upstream.asked) == before
+        assert names.failed == 1
+
+    asked(ask)
+
+
+def test_what_is_no_question_is_refused() -> None:
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        assert (await by_udp(names.port, b"\x12\x34" + bytes(20))).rcode() == dns.rcode.FORMERR
+
+    asked(ask)
+
+
+def test_custom_mode_says_when_its_server_is_not_reached() -> None:
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        names.mode, names.custom = DnsMode.CUSTOM, ("192.0.2.53", 53)
+        assert (await by_udp(names.port, QUERY.to_wire())).rcode() == dns.rcode.SERVFAIL
+
+    asked(ask)
+
+
+def test_local_mode_asks_the_systems_servers_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = dns.message.make_response(QUERY)
+    answer.answer.append(dns.rrset.from_text("host.example.", 30, "IN", "A", "192.0.2.7"))
+    tried: list[tuple[str, bool]] = []
+
+    async def by_one(self: NameServer, server: str, octets: bytes, is_tcp: bool) -> bytes:
+        tried.append((server, is_tcp))
+        if server == "192.0.2.1":
+            raise OSError
+        return octets[:2] + answer.to_wire()[2:]
+
+    monkeypatch.setattr(NameServer, "_ask_by_udp", lambda self, s, o: by_one(self, s, o, False))
+    monkeypatch.setattr(NameServer, "_ask_by_tcp", lambda self, s, o: by_one(self, s, o, True))
+
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        for got in (await by_udp(names.port, QUERY.to_wire()), await by_tcp(names.port, QUERY.to_wire())):
+            assert got.id == QUERY.id
+            assert got.answer[0][0].to_text() == "192.0.2.7"
+        assert await names.system_addresses("host.example") == ["192.0.2.7"] * 2
+        names.mode = DnsMode.OVERLAY
+        names.ask_here("host.example", 60)  # a sign-in page's name
+        assert (await by_udp(names.port, QUERY.to_wire())).answer[0][0].to_text() == "192.0.2.7"
+        assert not upstream.asked
+
+    learnt = asked(ask, ["192.0.2.1", "192.0.2.2"])
+    assert tried[:4] == [("192.0.2.1", False), ("192.0.2.2", False), ("192.0.2.1", True), ("192.0.2.2", True)]
+    assert learnt[0] == ("host.example", ["192.0.2.7"], 30)
+
+
+def test_without_any_server_the_asker_hears_it() -> None:
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        assert (await by_udp(names.port, QUERY.to_wire())).rcode() == dns.rcode.SERVFAIL
+
+    asked(ask)

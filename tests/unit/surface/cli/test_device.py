@@ -1,0 +1,108 @@
+"""The commands of the whole device, against a node that only remembers."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_node import served
+from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.surface.cli import device
+from vigilnet.surface.cli.main import main
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[str]:
+    with served(tmp_path):
+        yield str(tmp_path)
+
+
+def said(capsys: pytest.CaptureFixture[str], folder: str, *words: str) -> str:
+    assert main([*words, "--state-folder", folder]) == 0
+    return capsys.readouterr().out
+
+
+def test_up_and_down(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "all traffic goes through the network" in said(capsys, folder, "up")
+    assert json.loads(said(capsys, folder, "device", "--json"))["is_up"] is True
+    assert "down" in said(capsys, folder, "down")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dns", "overlay"),
+        ("dns", "custom", "192.0.2.53"),
+        ("lan", "on"),
+        ("split", "scope", "included"),
+        ("split", "set", "outside", "network", "192.0.2.0/24"),
+        ("split", "set", "inside", "user", "1000"),
+        ("firewall", "list"),
+        ("firewall", "add", "out", "tcp", "192.0.2.0/24", "25"),
+    ],
+)
+def test_changes_are_passed_on(
+    folder: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert said(capsys, folder, *words)
+
+
+def test_lockdown_says_that_nothing_leaves(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nothing leaves this device" in said(capsys, folder, "lockdown", "on")
+    assert "lockdown" not in said(capsys, folder, "lockdown", "off")
+
+
+def test_portal(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, folder, "portal") == "this network wants no sign-in\n"
+    assert "sign in at http://192.0.2.1/" in said(capsys, folder, "portal", "http://192.0.2.1/")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("split", "set", "outside", "planet", "earth"),
+        ("split", "scope"),
+        ("firewall", "remove", "out", "any", "::/0"),
+        ("exec", "--outside"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    folder: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert main([*words, "--state-folder", folder]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("where", ["--outside", "--inside", "--exit=SE"])
+def test_exec_becomes_the_program(folder: str, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    became: list[object] = []
+
+    def become(file: str, words: list[str]) -> None:
+        became.append((file, words))
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execvp", become)
+    with pytest.raises(SystemExit):
+        main(["exec", where, "--state-folder", folder, "--", "curl", "-s"])
+    assert became == [("curl", ["curl", "-s"])]
+
+
+def test_without_rights_and_helper_up_says_what_to_do(
+    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    arguments = argparse.Namespace(state_folder=Path(folder), config=None, helper_argument=[])
+    with pytest.raises(EnvironmentRefusedError, match="sudo vigilnet up"):
+        device._start_helper(arguments, Path(folder) / "helper.sock")
+
+
+def test_a_helper_that_does_not_start_is_told(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    arguments = argparse.Namespace(state_folder=Path(folder), config=None, helper_argument=[])
+    with pytest.raises(EnvironmentRefusedError, match="did not start"):
+        device._start_helper(arguments, Path(folder) / "helper.sock")

@@ -1,0 +1,165 @@
+"""What the helper runs, in which order, and how it is undone; commands are remembered instead of run."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.traffic.device import kernel_io
+from vigilnet.traffic.device.kernel_io import Kernel
+from vigilnet.traffic.device.settings import DeviceSettings
+
+SETTINGS = DeviceSettings(1000, 1001)
+
+
+@dataclass
+class Commands:
+    """What was run; a command whose input holds `fails_on` is refused."""
+
+    run: list[str] = field(default_factory=list)
+    fails_on: str = "nothing at all"
+
+    def __call__(self, command: list[str], text: str = "") -> str:
+        line = " ".join(command) + (f" < {text}" if text else "")
+        self.run.append(line)
+        if self.fails_on in line:
+            raise EnvironmentRefusedError("refused")
+        if command[-2:] == ["rule", "show"]:
+            return "0:\tfrom all lookup local\n5625:\tnot fwmark x lookup 22089\n"
+        if command[-2:] == ["show", "default"]:
+            return "default via 192.0.2.1 dev eth0 proto dhcp\ndefault dev vigilnet0\n"
+        if "counters" in command:
+            return json.dumps({"nftables": [{"metainfo": {}}, {"counter": {"name": "own", "packets": 7}}]})
+        return ""
+
+    def position(self, piece: str) -> int:
+        return next(index for index, line in enumerate(self.run) if piece in line)
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    made = Commands()
+    monkeypatch.setattr(kernel_io, "_run", made)
+    monkeypatch.setattr(kernel_io, "_open_tun", lambda: os.open(os.devnull, os.O_RDWR))
+    return made
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, commands: Commands) -> Iterator[Kernel]:
+    values = tmp_path / "net"
+    for name in ("all", "eth0"):
+        (values / "ipv4" / "conf" / name).mkdir(parents=True)
+        (values / "ipv4" / "conf" / name / "rp_filter").write_text("0\n")
+    (values / "ipv4" / "conf" / "all" / "src_valid_mark").write_text("0\n")
+    made = Kernel(tmp_path / "run", tmp_path / "keep", "test-of-kernel-io", values)
+    yield made
+    made.set_lockdown(is_on=False)
+    made.restore()
+
+
+def test_the_firewall_closes_before_anything_else_changes(kernel: Kernel, commands: Commands) -> None:
+    assert kernel.up(SETTINGS) >= 0
+    assert kernel.is_up
+    firewall = commands.position("policy drop")
+    assert firewall < commands.position("link set dev vigilnet0")
+    assert commands.position("link set dev vigilnet0") < commands.position("rule add pref 5625")
+    assert '"eth0"' in commands.run[firewall]
+    assert '"vigilnet0"' not in commands.run[firewall].partition("netdev vigilnet {\n")[2]
+
+
+def test_down_opens_the_firewall_last(kernel: Kernel, commands: Commands) -> None:
+    kernel.up(SETTINGS)
+    commands.run.clear()
+    kernel.down()
+    assert not kernel.is_up
+    assert commands.position("rule del pref 5625") < commands.position("delete table inet vigilnet")
+    assert "policy drop" not in "".join(commands.run)
+
+
+@pytest.mark.parametrize("step", ["policy drop", "link set dev", "route replace default", "rule add"])
+def test_a_start_that_fails_at_any_step_is_undone(kernel: Kernel, commands: Commands, step: str) -> None:
+    commands.fails_on = step
+    with pytest.raises(EnvironmentRefusedError):
+        kernel.up(SETTINGS)
+    assert not kernel.is_up
+    assert commands.run[-1].startswith("nft -f - < table inet vigilnet { }\ndelete table inet vigilnet")
+
+
+def test_up_when_up_only_changes_the_settings(kernel: Kernel, commands: Commands) -> None:
+    first = kernel.up(SETTINGS)
+    commands.run.clear()
+    assert kernel.up(DeviceSettings(1000, 1001, allow_lan=True)) == first
+    assert "suppress_prefixlength" in "".join(commands.run)
+    assert "addr add" not in "".join(commands.run)
+
+
+def test_with_lockdown_the_firewall_stays_closed_after_down(kernel: Kernel, commands: Commands) -> None:
+    kernel.set_lockdown(is_on=True)
+    assert kernel.is_locked
+    assert "policy drop" in commands.run[-1]
+    kernel.up(SETTINGS)
+    commands.run.clear()
+    kernel.down()
+    assert "policy drop" in commands.run[commands.position("nft")]
+    assert commands.run[-1].startswith("ip")  # nothing of nft after that: it was not opened
+    kernel.set_lockdown(is_on=False)
+    assert "policy drop" not in commands.run[-1]
+
+
+def test_addresses_counters_and_groups(kernel: Kernel, commands: Commands) -> None:
+    kernel.open_addresses("portal", ["192.0.2.1"], 5)
+    assert "add element inet vigilnet portal4 { 192.0.2.1 timeout 5s }" in commands.run[-1]
+    assert kernel.counters() == {"own": 7}
+    kernel.refresh()
+    assert "list counters" in commands.run[-1]  # down: nothing to load again
+    kernel.up(SETTINGS)
+    kernel.refresh()
+    assert "policy drop" in commands.run[-1]
+
+
+def test_values_of_the_system_are_written_down_before_they_change(tmp_path: Path, kernel: Kernel) -> None:
+    journal, folder = tmp_path / "run" / "changed.json", tmp_path / "net" / "ipv4" / "conf"
+    kernel.up(SETTINGS)
+    assert json.loads(journal.read_text()) == {}
+    kernel.down()
+    assert not journal.exists()
+    (folder / "eth0" / "rp_filter").write_text("1\n")  # strict: answers to marked packets would not pass
+    kernel.up(SETTINGS)
+    valid = folder / "all" / "src_valid_mark"
+    assert (valid.read_text(), json.loads(journal.read_text())) == ("1", {"src_valid_mark": 0})
+    kernel.down()
+    assert (valid.read_text(), journal.exists()) == ("0", False)
+
+
+def test_what_was_written_down_before_a_crash_is_what_is_put_back(tmp_path: Path, kernel: Kernel) -> None:
+    valid = tmp_path / "net" / "ipv4" / "conf" / "all" / "src_valid_mark"
+    valid.write_text("1")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "changed.json").write_text(json.dumps({"src_valid_mark": 0, "more": "x"}))
+    kernel.restore()
+    assert valid.read_text() == "0"
+
+
+def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_io, "_PROGRAM_FOLDERS", "/nonexistent")
+    with pytest.raises(EnvironmentRefusedError, match="install nftables"):
+        kernel_io._run(["nft", "-v"])
+    with pytest.raises(EnvironmentRefusedError, match="install iproute2"):
+        kernel_io._run(["ip", "-V"])
+
+
+def test_a_refusal_of_a_program_is_repeated_in_its_words() -> None:
+    with pytest.raises(EnvironmentRefusedError, match="false: refused: no reason given"):
+        kernel_io._run(["false"])
+    assert kernel_io._run(["echo", "said"]) == "said\n"
+
+
+def test_lines_are_run_by_family(commands: Commands) -> None:
+    kernel_io._ip(["link set x up", "-4 rule add a", "-6 rule add b"])
+    assert commands.run == [
+        "ip -batch - < link set x up\n", "ip -4 -batch - < rule add a\n", "ip -6 -batch - < rule add b\n",
+    ]  # fmt: skip
