@@ -47,9 +47,7 @@ class ShapedSender:
         """Send what is due; return whether the carrier takes more."""
         if packets := machine.take_packets():
             self._carrier.write(packets)
-        if self._shaper is None and machine.state is LinkState.OPEN:
-            self._shaper = self._shaped.take_shaper()
-        shaper = self._shaper
+        shaper = self._take_over(machine)
         if shaper is None:
             return True
         now = self._now()
@@ -66,6 +64,14 @@ class ShapedSender:
                 return False
         self._again()
         return True
+
+    def _take_over(self, machine: LinkMachine) -> RecordShaper | None:
+        """Return the shaper once it is ours, with what came before."""
+        if self._shaper is None and machine.state is LinkState.OPEN:
+            self._shaper = self._shaped.take_shaper()
+            if self._shaper is not None:
+                self.received(machine)
+        return self._shaper
 
     @staticmethod
     def _stream(machine: LinkMachine, shaper: RecordShaper, now: float) -> list[memoryview]:
@@ -95,8 +101,11 @@ class ShapedSender:
 
     def received(self, machine: LinkMachine) -> None:
         """Tell the shaper what came."""
-        joiner, shaper = machine.joiner, self._shaper
-        if joiner is None or shaper is None:
+        joiner = machine.joiner
+        if joiner is None:
+            return
+        shaper = self._shaper or self._take_over(machine)
+        if shaper is None:
             return
         if joiner.extra:
             shaper.extra_received(joiner.extra, self._now())

@@ -339,7 +339,7 @@ class Shaper:
             self._message_left = dice.around(450_000, 1.0, 60_000, 8e6)
             return dice.one_of((53, 53, 53, 89, 129, 202, 204))
         self._message_left = 0.0
-        if dice.chance(0.4):
+        if dice.chance(0.15):
             self._replies.appendleft((now, 26))
         return min(MAX_RECORD, int(waiting + ROOM_COST + dice.around(110, 0.5, 40, 300)))
 
