@@ -32,7 +32,7 @@ from vigilnet.traffic.circuit.messages import DestroyReason
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.service import LinkService
-from vigilnet.traffic.stream.datagrams import DatagramFlow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
 from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.stream.stream import Stream
@@ -173,6 +173,9 @@ class Far:
 
     def open_datagrams(self, flow: DatagramFlow, target: Target) -> None:
         flow.accept()
+
+    def open_echo(self, flow: EchoFlow, target: Target) -> None:
+        raise NotImplementedError("nobody pings here")
 
 
 async def serve(folder: Path, sites: list[Site]) -> None:
