@@ -2,7 +2,7 @@
 BIN := .venv/bin
 SEED ?= 0
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-peers bench-shaping fuzz coverage web web-check sbom lock clean
+.PHONY: help setup demo test check bench bench-peers bench-shaping fuzz coverage docs web web-check sbom lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,10 @@ web:  ## build the dashboard from web/ into src/vigilnet/surface/dashboard (need
 
 web-check:  ## tests of the dashboard's sources; the committed build must equal a fresh one
 	cd web && npm ci --silent && npm run --silent ci
+
+docs: setup  ## the documentation site: build/docs
+	@requirements/setup.sh requirements/docs-lock.txt
+	$(BIN)/python -m mkdocs build --strict
 
 sbom: setup  ## the parts list of a release, CycloneDX: dist/vigilnet.cdx.json
 	$(BIN)/python -m tests.support.sbom dist/vigilnet.cdx.json

@@ -1,9 +1,15 @@
 """What the pages say can be followed: links lead somewhere, commands exist."""
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.support.options_page import PAGE, options_page
+from vigilnet.node.option_list import option_list
+from vigilnet.surface.cli.help_page import commands_of
+from vigilnet.surface.cli.main import new_parser
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -30,3 +36,37 @@ def test_readme_test_command_is_what_ci_runs() -> None:
     assert "make test" in (ROOT / "README.md").read_text()
     script = (ROOT / ".ci" / "run").read_text()
     assert script.splitlines()[-1].endswith(" make test")
+
+
+def test_options_page_has_every_option() -> None:
+    assert PAGE.read_text() == options_page(), "write it anew: python -m tests.support.options_page"
+    assert all(f"| `{info.key}` |" in PAGE.read_text() for info in option_list())
+
+
+def test_every_option_says_what_it_means() -> None:
+    silent = [info.key for info in option_list() if not info.meaning]
+    assert silent == [], "say it beside the field"
+
+
+def test_questions_are_at_least_twenty() -> None:
+    assert (ROOT / "docs" / "faq.md").read_text().count("\n## ") >= 20
+
+
+def test_every_page_is_in_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "packaging"))
+    pages = importlib.import_module("site_pages")
+    docs = ROOT / "docs"
+    settings = (ROOT / "mkdocs.yml").read_text().partition("\nnav:")[2]
+    listed = re.findall(r"- (?:[\w ]+: )?([\w-]+(?:\.md)?)$", settings, re.MULTILINE)
+    nav = pages.on_config({"docs_dir": docs, "nav": listed})["nav"]
+    assert {str(page.relative_to(docs)) for page in docs.rglob("*.md")} == set(pages.leaves(nav))
+
+
+def test_commands_that_pages_show_exist() -> None:
+    commands = {name.split()[0] for name, _ in commands_of(new_parser())}
+    for page in PAGES:
+        text = page.read_text()
+        shown = re.findall(r"^(?:\$ |sudo |    )*(?:\.venv/bin/)?vigilnet ([a-z][a-z-]+)", text, re.MULTILINE)
+        inline = re.findall(r"`(?:sudo )?vigilnet ([a-z][a-z-]+)[ `]", text)
+        unknown = {name for name in (*shown, *inline) if name not in commands}
+        assert unknown <= {"welcome", "control", "record"}, page  # of formats, not commands

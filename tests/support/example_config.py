@@ -8,6 +8,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from tests.support import options_page
 from vigilnet.base.config import as_toml
 from vigilnet.node.option_list import remarks
 from vigilnet.node.options import Options
@@ -51,3 +52,4 @@ def _beside(remark: str | None) -> str:
 
 if __name__ == "__main__":
     EXAMPLE.write_text(example_text())
+    options_page.write()  # the same options, for readers

@@ -22,7 +22,7 @@ ASKED: Final = (
     "mode", "mode relay", "config list circuits", "config get circuits.hops", "config set circuits.idle_s 90",
     "config reset circuits.idle_s", "logs", "gui --print", "new-identity", "new-path", "connect",
     "disconnect", "restart", "stop", "exits use --country SE", "invite show", "invite add vigilnet:AAAA",
-    "invite list",    "device", "up", "down", "dns overlay", "lan on", "lockdown on", "split scope all",
+    "invite list",    "device", "portal", "firewall list", "up", "down", "dns overlay", "lan on", "lockdown on", "split scope all",
     "exits --country JP --port 6667", "mode exit", "mode exit --yes --abuse-contact a@example.org",
     "new-path 99", "config get no.such", "hops 11",
 )  # fmt: skip

@@ -26,6 +26,29 @@ _CHOICES = {
     "exit.policy": ("web", "common", "open", "none"),
     "log.level": ("error", "warning", "info", "debug"),
 }  # options that are texts and take only these
+_MEANINGS = {
+    "relay.listen": "where links come in, host:port each",
+    "link.handshake_timeout_s": "a link that is not open after so many seconds is given up",
+    "link.retry_first_s": "seconds between the first failed dial of a relay and the next; doubles from there",
+    "link.transports": "by which transports relays are dialled, in this order",
+    "link.cookie_above_unfinished": "so many unfinished handshakes, and newcomers must show a cookie",
+    "link.batch_frames": "frames that are sealed and written at once, at most",
+    "link.key_limits.frames": "frames that one key may seal",
+    "streams.congestion.start": "cells of the first window",
+    "streams.congestion.minimum": "cells of the smallest window",
+    "streams.congestion.maximum": "cells of the largest window",
+    "streams.congestion.ewma_slow_start": "round trips that the mean looks back on while it starts",
+    "ingress.socks_enabled": "serve apps by SOCKS5",
+    "ingress.socks_host": "address that the SOCKS5 proxy listens on",
+    "ingress.http_enabled": "serve apps by HTTP CONNECT and plain HTTP",
+    "ingress.http_host": "address that the HTTP proxy listens on",
+    "ingress.max_connections": "connections of apps at a time",
+    "device.inside_users": "user ids whose programs go through the tunnel when scope is included",
+    "exit.resolve_timeout_s": "a name that is not resolved after so many seconds is given up",
+    "exit.connect_timeout_s": "a site that does not answer after so many seconds is given up",
+    "status.enabled": "serve the status interface, the control API and the dashboard on loopback",
+    "log.show_sensitive": "write targets and addresses into the log; think before you share such lines",
+}  # of those that are short of words beside their fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +139,7 @@ def _info(key: Key, purpose: str, words: dict[str, str]) -> OptionInfo:
         key=key.dotted,
         kind="choice" if choices else name,
         default=text_of(key.default),
-        meaning=words.get(key.path[-1], ""),
+        meaning=words.get(key.path[-1]) or _MEANINGS.get(key.dotted, ""),
         table=purpose,
         choices=choices,
         optional=optional,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from vigilnet.base.version import program_version
+from vigilnet.surface.cli.completion import SHELLS, script
 from vigilnet.surface.cli.node import Commands
 from vigilnet.surface.cli.output import write
 from vigilnet.surface.control.schema import ControlError, ErrorCode
@@ -30,7 +31,6 @@ CODES: Final[dict[str, str]] = {
     ErrorCode.OFF: "What you asked for is switched off in the settings.",
     "not-running": "No node runs with this state folder. Start one: vigilnet run, or vigilnet up.",
 }
-SHELLS: Final = ("bash", "zsh", "tcsh")
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -39,7 +39,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     page.add_argument("topic", nargs="?", metavar="COMMAND|CODE", help="a command, or an error code")
     page.add_argument("--man", action="store_true", help="the whole manual as a man page")
     page.set_defaults(command=show_help)
-    completion = commands.add_parser("completion", help="completion for your shell: bash, zsh, tcsh")
+    completion = commands.add_parser("completion", help="completion for your shell: bash, zsh, fish")
     completion.add_argument("shell", choices=SHELLS, help="whose script to print")
     completion.set_defaults(command=show_completion)
 
@@ -68,9 +68,7 @@ def show_help(arguments: argparse.Namespace) -> ExitCode:
 
 def show_completion(arguments: argparse.Namespace) -> ExitCode:
     """Print a script for the shell."""
-    import shtab  # here, for nothing else needs it
-
-    write(str(shtab.complete(arguments.parser, shell=arguments.shell)).rstrip("\n"))
+    write(script(arguments.parser, arguments.shell).rstrip("\n"))
     return ExitCode.OK
 
 

@@ -1,10 +1,6 @@
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
 
-from vigilnet.surface.cli.help_page import CODES, SHELLS
+from vigilnet.surface.cli.help_page import CODES
 from vigilnet.surface.cli.main import main
 from vigilnet.surface.control.schema import ErrorCode
 
@@ -24,21 +20,6 @@ def test_help_of_a_command_and_of_all(capsys: pytest.CaptureFixture[str]) -> Non
     assert "--why" in said(capsys, "help", "circuits")
     assert "new-identity" in said(capsys, "help")
     assert main(["help", "brew"]) == 9
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_completion_knows_the_commands(capsys: pytest.CaptureFixture[str], shell: str) -> None:
-    text = said(capsys, "completion", shell)
-    assert "new-identity" in text
-    assert "--state-folder" in text or shell == "tcsh"
-
-
-def test_completion_for_bash_is_bash(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    if shutil.which("bash") is None:
-        pytest.skip("needs bash")
-    script = tmp_path / "vigilnet.bash"
-    script.write_text(said(capsys, "completion", "bash"))
-    subprocess.run(["bash", "-n", script], check=True)
 
 
 def test_man_page_names_every_command_and_is_plain_troff(capsys: pytest.CaptureFixture[str]) -> None:
