@@ -45,10 +45,10 @@ bench-shaping: setup  ## how well classifiers tell HTX from a browser: docs/benc
 	$(BIN)/python -m tests.bench.shaping.run $(BENCH)
 
 web:  ## build the dashboard from web/ into src/vigilnet/surface/dashboard (needs Node 18 or newer)
-	cd web && npm ci --silent && npm run --silent build
+	cd web && npm install --no-save --silent && npm run --silent build
 
 web-check:  ## tests of the dashboard's sources; the committed build must equal a fresh one
-	cd web && npm ci --silent && npm run --silent ci
+	cd web && npm install --no-save --silent && npm run --silent ci
 
 docs: setup  ## the documentation site: build/docs
 	@requirements/setup.sh requirements/docs-lock.txt
