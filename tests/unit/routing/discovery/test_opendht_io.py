@@ -21,6 +21,7 @@ async def wait_for(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_nodes_of_a_network_find_values_and_others_do_not() -> None:
     async def main() -> None:
         nodes = [OpenDhtEngine("127.0.0.1", "", 0, 7) for _ in range(4)]
