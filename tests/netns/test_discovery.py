@@ -147,7 +147,7 @@ def test_a_client_finds_a_relay_in_the_dht_and_is_not_in_it(lab: Lab, tmp_path: 
         deadline = time.monotonic() + 30
         found: tuple[Peer, ...] = ()
         while not found and time.monotonic() < deadline:
-            with ControlClient(state) as control:
+            with contextlib.suppress(VigilnetError), ControlClient(state) as control:
                 found = control.find_peer(wanted)
     assert [peer.peer_id for peer in found] == [wanted]
     assert found[0].found_by == ("dht",)

@@ -58,7 +58,8 @@ class DirectoryDialler:
         """Return a stream to a directory.
 
         Args:
-            capability: what else it must offer.
+            capability: what else it must offer. Who is asked for more than the list that everybody gets
+                learns what we look for: then it is never our guard, which knows our address.
 
         Raises:
             NoPathError: no relay that gives records is known.
@@ -95,6 +96,8 @@ class DirectoryDialler:
                 )
             except NoPathError:
                 continue
+        if capability != Capability.DIRECTORY:
+            raise NoPathError(f"directory: {len(relays)} relays known, too few for a circuit to look one up")
         wanted = capability | Capability.GUARD | Capability.RELAY
         entries = self._guards.entries()
         candidates = [

@@ -147,3 +147,15 @@ def test_the_source_says_whom_it_came_from() -> None:
     assert directory.source.place.endswith(".1.0.0/16")
     directory.close()
     assert net.circuits.closed == 1
+
+
+def test_a_guard_is_never_asked_what_we_look_for() -> None:
+    alone = Setting([ALL | Capability.DHT])
+    assert len(alone.open()) == 1, "it may be asked for what all get"
+    with pytest.raises(NoPathError, match="too few"):
+        asyncio.run(alone.dialler.open(Capability.DHT))
+    net = Setting([ALL, ALL, ALL | Capability.DHT])
+    asyncio.run(net.dialler.open(Capability.DHT))
+    path = net.circuits.built[-1]
+    assert len(path) > 1
+    assert path[-1] == net.records[2].identity
