@@ -412,6 +412,7 @@ def test_three_hundred_connections_look_like_five_browsers(
         template, (_, real) = template_of(name), captured(name)[0]
         wanted = normalised(real, template) | {"length": None}
         assert normalised(hello, template) | {"length": None} == wanted
+    print(f"seen: {dict(seen)}")  # noqa: T201 the figures, with pytest -s
     assert set(seen) == set(NAMES)
     versions = dissect(
         file, relay_port, "tls.handshake.type == 2", "tls.handshake.extensions.supported_version"
