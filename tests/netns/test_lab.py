@@ -28,11 +28,12 @@ def ours() -> list[str]:
     return [entry.name for entry in RUN_NETNS.iterdir() if entry.name.startswith(f"{PREFIX}{os.getpid()}-")]
 
 
-def median_ping_ms(lab: Lab, wan: Wan | None, count: int = 5) -> float:
+def least_ping_ms(lab: Lab, wan: Wan | None, count: int = 10) -> float:
+    """Return the best of several: other load on this machine only adds."""
     a, b = lab.namespace("a"), lab.namespace("b")
     lab.wire(a, b, wan=wan)
     report = a.run("ping", "-c", count, "-i", "0.2", b.v4).stdout
-    return sorted(float(time) for time in re.findall(r"time=([\d.]+)", report))[count // 2]
+    return min(float(time) for time in re.findall(r"time=([\d.]+)", report))
 
 
 @needs_programs("ping")
@@ -67,14 +68,14 @@ def test_a_star_joins_many_over_wires_with_delay(lab: Lab) -> None:
     hosts = [lab.namespace(f"h{number}") for number in range(3)]
     lab.star(*hosts, wan=Wan(delay_s=0.005))
     for address in (hosts[2].v4, hosts[1].v6):
-        report = hosts[0].run("ping", "-c3", "-i0.2", "-W5", address).stdout
+        report = hosts[0].run("ping", "-c10", "-i0.2", "-W5", address).stdout
         times = sorted(float(time) for time in re.findall(r"time=([\d.]+)", report))
         assert 20 <= times[0] < 26
 
 
 @needs_programs("ping")
 def test_delay_is_given_each_way(lab: Lab) -> None:
-    assert 40 <= median_ping_ms(lab, Wan(delay_s=0.02)) < 48
+    assert 40 <= least_ping_ms(lab, Wan(delay_s=0.02)) < 48
 
 
 @needs_programs("ping")

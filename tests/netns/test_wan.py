@@ -64,9 +64,8 @@ def test_an_open_stream_answers_after_the_wires_own_delay(tmp_path: Path) -> Non
                 connection.sendall(b"k")
                 assert connection.recv(1) == b"k"
                 times.append(time.perf_counter() - start)
-    median_ms = statistics.median(times) * 1000
-    note("a round trip over wires of 80 ms", median_ms, "ms")
-    assert 80 <= median_ms < 120
+    note("a round trip over wires of 80 ms", statistics.median(times) * 1000, "ms")
+    assert 80 <= min(times) * 1000 < 120  # other load on this machine only adds
 
 
 def test_one_percent_of_loss_on_every_wire_loses_nothing(tmp_path: Path) -> None:
