@@ -86,9 +86,9 @@ def test_a_secret_comes_back(record: bytes, secret: bytes | None) -> None:
 @pytest.mark.parametrize(
     "end", [".", "." + "A" * 42, "." + "A" * 44, "." + "A" * 42 + "B", "." + "A" * 42 + "="]
 )
-def test_a_secret_that_was_cut_or_changed_is_told(letters: str) -> None:
+def test_a_secret_that_was_cut_or_changed_is_told(end: str) -> None:
     with pytest.raises(RemoteProtocolError, match="invite"):
-        split_secret(f"{format_invite(b'record')}.{letters}")
+        split_secret(f"{format_invite(b'record')}{end}")
 
 
 def test_a_secret_of_another_size_is_our_own_bug() -> None:
