@@ -19,12 +19,13 @@ from vigilnet.surface.cli.main import main, new_parser
 GOLDEN: Final = Path(__file__).parents[1] / "vectors" / "cli" / "golden.json"
 ASKED: Final = (
     "status", "circuits", "streams", "paths", "peers", "exits", "exits --country SE", "hops", "hops 2",
-    "mode", "mode relay", "config list circuits", "config get circuits.hops", "config set circuits.idle_s 90",
-    "config reset circuits.idle_s", "logs", "gui --print", "new-identity", "new-path", "connect",
-    "disconnect", "restart", "stop", "exits use --country SE", "invite show", "invite add vigilnet:AAAA",
-    "invite list",    "device", "portal", "firewall list", "up", "down", "dns overlay", "lan on", "lockdown on", "split scope all",
-    "exits --country JP --port 6667", "mode exit", "mode exit --yes --abuse-contact a@example.org",
-    "new-path 99", "config get no.such", "hops 11",
+    "mode", "mode relay", "config list circuits", "config get circuits.hops",
+    "config set circuits.idle_s 90", "config reset circuits.idle_s", "logs", "gui --print",
+    "new-identity", "new-path", "connect", "disconnect", "restart", "stop", "exits use --country SE",
+    "invite show", "invite add vigilnet:AAAA", "invite list", "device", "portal", "firewall list", "up",
+    "down", "dns overlay", "lan on", "lockdown on", "split scope all", "exits --country JP --port 6667",
+    "mode exit", "mode exit --yes --abuse-contact a@example.org", "new-path 99", "config get no.such",
+    "hops 11",
 )  # fmt: skip
 CHANGING: Final = ("token", "url")
 

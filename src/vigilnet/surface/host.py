@@ -30,6 +30,7 @@ from vigilnet.surface.doctor.service import examine
 from vigilnet.surface.doctor.service import repair as repaired
 from vigilnet.surface.doctor.this_machine import Machine
 from vigilnet.surface.settings_file import change_file
+from vigilnet.traffic.device.options import Options as DeviceOptions
 
 Changes = Sequence[tuple[str, str]]
 _log: Final = get_logger(__name__)
@@ -68,6 +69,7 @@ class NodeHost:
         self.diagnosis: Diagnosis | None = None
         self.is_on = self._has_proxy(self.options)
         self._lock = asyncio.Lock()
+        self._device_options: DeviceOptions | None = None
         self.node = self._new_node()
 
     async def start(self) -> None:
@@ -134,22 +136,45 @@ class NodeHost:
     async def restart(self) -> None:
         """Start the node again with the settings of now; with the old ones if that fails.
 
+        A device that was protected stays closed meanwhile: nothing goes out between the two nodes.
+
         Raises:
             VigilnetError: it did not start with these settings; it runs as before, if it can.
         """
         async with self._lock:
-            before, self.options = self.options, self.loaded.options
-            await self.node.stop()
-            self.node = self._new_node()
-            try:
-                await self.node.start()
-            except (VigilnetError, OSError) as error:
-                _log.warning("node did not start with changed settings, going back", reason=str(error))
-                self.options = before
-                self.node = self._new_node()
-                await self.node.start()
-                raise
+            device = self.node.device
+            seen = device.snapshot() if device is not None else None
+            is_protected = seen is not None and seen.is_up and self.is_on
+            was_locked = seen is not None and seen.is_locked
+            if device is not None and self.options.device == self.loaded.options.device:
+                self._device_options = device.options  # what was changed while it ran
+            else:
+                self._device_options = None
+            if device is not None and is_protected and not was_locked:
+                await device.lockdown(is_on=True)
+            refusal = await self._start_again()
+            if is_protected and self.node.device is not None:
+                await self.node.device.up()
+                if not was_locked:
+                    await self.node.device.lockdown(is_on=False)
             _log.info("node was started again")
+            if refusal is not None:
+                raise refusal
+
+    async def _start_again(self) -> Exception | None:
+        """Start with the settings of now; returns why it runs with those of before, if it does."""
+        before, self.options = self.options, self.loaded.options
+        await self.node.stop()
+        self.node = self._new_node()
+        try:
+            await self.node.start()
+        except (VigilnetError, OSError) as error:
+            _log.warning("node did not start with changed settings, going back", reason=str(error))
+            self.options = before
+            self.node = self._new_node()
+            await self.node.start()
+            return error
+        return None
 
     async def change(
         self, wanted: Mapping[str, str | None], *, keep: bool, restart: bool = False
@@ -210,6 +235,8 @@ class NodeHost:
 
     def _new_node(self) -> Node:
         options = self.options
+        if self._device_options is not None:
+            options = replace(options, device=self._device_options)
         if not self.is_on:
             off = replace(options.ingress, socks_enabled=False, http_enabled=False)
             options = replace(options, ingress=off)
