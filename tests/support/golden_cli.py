@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any, Final
@@ -50,8 +51,12 @@ def help_of(command: argparse.ArgumentParser) -> dict[str, str]:
 def answer_of(line: str) -> dict[str, Any]:
     """A command's exit code and JSON, of a node that is always the same."""
     out = io.StringIO()
+    logger = logging.getLogger("vigilnet")
+    before = logger.level
+    logger.setLevel("INFO")  # whatever tests before this one did
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)), contextlib.redirect_stdout(out):
         code = main([*line.split(), "--json", "--state-folder", folder])
+    logger.setLevel(before)
     said = json.loads(out.getvalue().replace(folder, "FOLDER"))
     return {"exit": code, "said": steady(said)}
 

@@ -1,7 +1,8 @@
 """The process around a node: restarts, settings that are kept or not, and a device that stays closed."""
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,11 +66,14 @@ class Node:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     lines: list[str] = []
+    logger = logging.getLogger("vigilnet")
+    level = logger.level
     monkeypatch.setattr(Node, "told", lines, raising=False)
     monkeypatch.setattr(module, "Node", Node)
-    return lines
+    yield lines
+    logger.setLevel(level)  # the host sets what the settings say
 
 
 def host(tmp_path: Path, text: str = "", command_line: Sequence[tuple[str, str]] = ()) -> NodeHost:
