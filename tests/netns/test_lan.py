@@ -12,7 +12,7 @@ import pytest
 from tests.netns.test_discovery import Tables, start, wait_until
 from tests.support.capture import UDP, Capture, Packet
 from tests.support.figures import note
-from tests.support.netns import Lab, Namespace
+from tests.support.netns import Lab, Namespace, ip
 from tests.support.nodes import EXIT_CONSENT
 from vigilnet.surface.control.client import ControlClient
 
@@ -64,6 +64,19 @@ def test_relays_link_by_mdns_without_any_settings(lab: Lab, tmp_path: Path) -> N
     assert any(packet.target_port == MDNS and packet.protocol == UDP for packet in seen.packets)
     ways = set[str]().union(*(found_by(tmp_path / host.name) for host in hosts))
     assert ways & {"mdns", "beacon"}  # who is dialled first hears of the other by that
+
+
+def test_relays_that_were_told_nothing_at_all_link(lab: Lab, tmp_path: Path) -> None:
+    """Not even an address: they listen everywhere, and tell the one that leads outward."""
+    hosts = [lab.namespace("r0"), lab.namespace("r1")]
+    lab.switch(*hosts, v6=False)
+    states = []
+    for host, other in zip(hosts, reversed(hosts), strict=True):
+        ip("-n", host.name, "route", "add", "default", "via", other.v4)
+        tables: Tables = {"relay": {"enabled": True}, "link": {"allow_private_addresses": False}}
+        states.append(start(host, tmp_path, host.name, tables))
+    for state in states:
+        wait_until(state, lambda status: status.links > 0)
 
 
 def test_relays_link_by_mdns_alone(lab: Lab, tmp_path: Path) -> None:

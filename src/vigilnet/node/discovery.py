@@ -7,7 +7,7 @@ from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.node.dht import dht_service
 from vigilnet.node.directory_dialler import DirectoryDialler
 from vigilnet.node.invites import Invites
-from vigilnet.node.known_relays import KnownRelays
+from vigilnet.node.known_relays import KnownRelays, has_public_address
 from vigilnet.node.lan import Lan
 from vigilnet.node.options import Options
 from vigilnet.node.own_record import OwnRecord
@@ -139,12 +139,14 @@ class Discovery:
         if own is None or circuits.relay is None:
             return
 
+        is_private = self._options.link.allow_private_addresses
+
         def choose(request: Fetch) -> list[Item]:
             mine = self.invites.own_record()
             if self._is_unlisted and request.at_most == 1 and mine is not None:
                 return [Item(ItemType.RECORD, mine.encoded)]
             # Who is unlisted dials nobody to see whether he is there.
-            relays = self._known.relays()
+            relays = [r for r in self._known.relays() if is_private or has_public_address(r)]
             reached = [r for r in relays if self._is_unlisted or view.is_reached(r.identity)]
             return choose_items(
                 request,

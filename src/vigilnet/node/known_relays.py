@@ -11,11 +11,19 @@ from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.sources import LAN_NAMES, Source, is_vouched
 from vigilnet.peer.view import EXPIRE_EACH_S, Outcome, PeerView, Verdict
+from vigilnet.routing.discovery.reachability import is_public
 from vigilnet.traffic.circuit.messages import DestroyReason
 
 _NOT_AGAINST_IT = (Outcome.KNOWN, Outcome.STALE, Outcome.LATER, Outcome.MUTED)
 _FILES = Source("record file", is_limited=False, name="files")
 _log = get_logger(__name__)
+
+
+def has_public_address(record: PeerRecord) -> bool:
+    """Whether others than its LAN can dial a relay; addresses of unknown forms are believed."""
+    return not record.addresses or any(
+        not address.host or is_public(address.host) for address in record.addresses
+    )
 
 
 class KnownRelays:
@@ -109,8 +117,8 @@ class KnownRelays:
         return any(source.name in LAN_NAMES for source in self.view.sources(identity))
 
     def is_vouched(self, record: PeerRecord) -> bool:
-        """Whether a record was not made for us alone: then it may be a later hop of our paths."""
-        return is_vouched(self.view.sources(record.identity))
+        """Whether a record may be a later hop of our paths: not made for us alone, nor of a LAN alone."""
+        return has_public_address(record) and is_vouched(self.view.sources(record.identity))
 
     def may_extend(self, identity: bytes, least_sequence: int) -> DestroyReason | None:
         """Say why no circuit is extended to `identity`: we hold no record, or an older one."""

@@ -42,10 +42,10 @@ class Reach:
         """Return where others reach us: what we listen on, or what stands for "everywhere".
 
         That is the address by which this machine goes outward, if it is public; else, if the settings say
-        so, a port of the router's.
+        so, a port of the router's; else the private address, for whoever hears of it on the LAN.
         """
         found: list[Endpoint] = []
-        behind: int | None = None
+        on_lan: list[Endpoint] = []
         for host, port in listening:
             if not is_unspecified(host):
                 found.append((host, port))
@@ -53,11 +53,13 @@ class Reach:
             local = preferred_addresses()[":" in host]
             if local and (is_public(local) or self._options.link.allow_private_addresses):
                 found.append((local, port))
-            elif local and ":" not in local:
-                behind = port
+            elif local:
+                on_lan.append((local, port))
+        behind = next((port for host, port in on_lan if ":" not in host), None)
         if not found and behind is not None and self._options.relay.map_port:
             found += await self._ask_router(behind)
-        return found
+        uses = self._options.discovery.uses
+        return found or (on_lan if uses("mdns") or uses("beacon") else [])
 
     async def _ask_router(self, port: int) -> list[Endpoint]:
         self._mapper = PortMapper(port, self._mapped)

@@ -7,8 +7,9 @@ import pytest
 from tests.support.records import RecordMaker
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.node.known_relays import KnownRelays
+from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import PeerRecord, sign_record
-from vigilnet.peer.sources import BAD_WORKS, Source
+from vigilnet.peer.sources import BAD_WORKS, LAN_PLACE, Source
 from vigilnet.peer.view import PeerView
 
 NOW = 1_800_000_000
@@ -110,3 +111,20 @@ def test_a_record_of_a_stranger_with_a_wrong_signature_is_refused() -> None:
     forged[-1] ^= 1
     with pytest.raises(RemoteProtocolError, match="not signed"):
         known.admit(bytes(forged), NEIGHBOUR)
+
+
+def test_a_relay_of_a_lan_alone_is_no_later_hop() -> None:
+    known, maker = known_relays(), RecordMaker("relay")
+
+    def at(*hosts: str) -> PeerRecord:
+        addresses = tuple(PeerAddress.tcp(host, 4001) for host in hosts)
+        return sign_record(maker.identity, replace(maker.record(NOW), addresses=addresses), nonce=bytes(8))
+
+    for hosts, may in ((("192.168.1.5",), False), (("192.168.1.5", "8.8.8.8"), True), (("a.example",), True)):
+        record = at(*hosts)
+        fresh = known_relays()
+        fresh.take(record.encoded, FILE)
+        assert fresh.is_vouched(record) is may
+    lone = at("8.8.8.8")
+    known.take(lone.encoded, Source("mdns x", LAN_PLACE, name="mdns"))
+    assert not known.is_vouched(lone)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
 
@@ -12,13 +11,16 @@ from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options, RelayOptions
 from vigilnet.node.reach import FIRST_ANSWER_S, Reach
 from vigilnet.peer.view import PeerView
+from vigilnet.routing.discovery.options import Options as DiscoveryOptions
+from vigilnet.routing.discovery.options import Profile
 from vigilnet.routing.discovery.port_mapping_io import Mapped
 from vigilnet.routing.discovery.reachability import Mapping
 from vigilnet.traffic.link.options import Options as LinkOptions
 from vigilnet.traffic.link.service import Dials
 
 EVERYWHERE = [("0.0.0.0", 4001), ("::", 4001)]  # noqa: S104  # as settings have it
-ASKING = Options(relay=RelayOptions(map_port=True))
+QUIET = DiscoveryOptions(profile=Profile.QUIET)
+ASKING = Options(relay=RelayOptions(map_port=True), discovery=QUIET)
 
 
 class Router:
@@ -91,8 +93,9 @@ def test_private_ones_are_told_only_where_they_are_allowed(machine: Callable[...
         assert await reach.endpoints(EVERYWHERE) == []
         assert Router.made == []
 
-    play(test, Options(link=LinkOptions(allow_private_addresses=True)))
-    play(nothing, Options())
+    play(test, Options(link=LinkOptions(allow_private_addresses=True), discovery=QUIET))
+    play(test, Options())  # it shows itself on its LAN
+    play(nothing, Options(discovery=QUIET))
 
 
 def test_the_router_is_asked_where_the_settings_say_so(machine: Callable[..., None]) -> None:
@@ -145,9 +148,13 @@ def test_facts_are_those_of_the_rooms(machine: Callable[..., None]) -> None:
         facts = reach.facts(known, Links(), None)  # type: ignore[arg-type]  # has what is asked
         assert (facts.dialled, facts.failed, facts.was_dialled, facts.linked) == (2, 3, True, 0)
         assert (facts.mapping, facts.external, facts.uptime_s) == (Mapping.MAPPED, "8.8.4.4", 5.0)
-        assert (facts.known, facts.expired_only, facts.has_sources, facts.is_relay) == (0, False, True, False)
-        quiet = replace(ASKING.discovery, sources=("gossip",))
-        silent = Reach(replace(ASKING, discovery=quiet), VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
-        assert not silent.facts(known, Links(), None).has_sources  # type: ignore[arg-type]
+        assert (facts.known, facts.expired_only, facts.has_sources, facts.is_relay) == (
+            0,
+            False,
+            False,
+            False,
+        )
+        looking = Reach(Options(), VirtualClock(asyncio.get_running_loop()))  # type: ignore[arg-type]
+        assert looking.facts(known, Links(), None).has_sources  # type: ignore[arg-type]
 
     play(test)
