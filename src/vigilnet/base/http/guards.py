@@ -119,8 +119,17 @@ class RateLimit:
 
 def is_local(request: Request) -> bool:
     """Whether a request comes from this machine."""
+    return not request.peer or is_loopback(request.peer)
+
+
+def is_loopback(peer: str) -> bool:
+    """Whether an address is of this machine alone.
+
+    >>> [is_loopback(peer) for peer in ("127.0.0.2", "::1", "::ffff:127.0.0.1", "192.0.2.1", "", "?")]
+    [True, True, True, False, False, False]
+    """
     try:
-        return not request.peer or _address(request.peer).is_loopback
+        return _address(peer).is_loopback
     except ValueError:
         return False
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
-from vigilnet.base.http.guards import account_of
+from vigilnet.base.http.guards import account_of, is_loopback
 from vigilnet.peer.address import prefix_of
 from vigilnet.routing.operators.wire import Registration, to_base64
 
@@ -129,7 +129,9 @@ class Registry:
             self.prune(now)
         if is_new and len(self._entries) >= self.max_relays:
             raise FullError("directory: full, try again later")
-        if not self.has_limits:
+        if not self.has_limits or is_loopback(
+            address
+        ):  # this machine's owner needs no protection from itself
             return
         if self._addresses[account_of(address)] >= MAX_PER_ADDRESS:
             raise FullError("directory: too many relays of this address")

@@ -50,6 +50,14 @@ def test_address_and_prefix_have_limits_that_are_given_back() -> None:
     registry.register(_said(99), "192.0.2.1", 0, 121)
 
 
+def test_this_machine_may_bring_as_many_relays_as_there_is_room_for() -> None:
+    registry = Registry(120.0, max_relays=100)
+    for number in range(100):
+        registry.register(_said(number), "127.0.0.1", 0, 0)
+    with pytest.raises(FullError, match="full"):
+        registry.register(_said(100), "127.0.0.1", 0, 0)
+
+
 @pytest.mark.slow
 def test_what_is_remembered_of_the_silent_is_bounded() -> None:
     registry = Registry(1.0, has_limits=False, max_relays=MAX_LAPSED + 5)
