@@ -99,10 +99,10 @@ class Crawler:
         while time.monotonic() < until:
             for shard in range(SHARDS):
                 await engine.get(tag_key(RELAY_TAG, shard, "netns"), 64, 2.0)
+            await asyncio.sleep(3.0)  # until its thread calls nobody back: these wait for it
             self.texts.append(engine._runner.getRoutingTablesLog(2))
             self.texts.append(engine._runner.getStorageLog())
             self.texts.append(engine._runner.getSearchesLog(2))
-            await asyncio.sleep(1.0)
         await engine.close()
 
     def addresses(self) -> set[str]:

@@ -30,7 +30,7 @@ class MemoryEngine:
     def bootstrap(self, host: str, port: int) -> None:
         self.tried.append((host, port))
 
-    def is_joined(self) -> bool:
+    async def is_joined(self) -> bool:
         return self.joined
 
     def put(self, key: bytes, value: bytes) -> None:

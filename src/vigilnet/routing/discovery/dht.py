@@ -34,7 +34,7 @@ class DhtEngine(Protocol):
         """Try to join through a node at an address."""
         ...
 
-    def is_joined(self) -> bool:
+    async def is_joined(self) -> bool:
         """Whether any other node answers."""
         ...
 

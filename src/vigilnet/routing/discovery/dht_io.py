@@ -24,7 +24,7 @@ GET_S: Final = 5.0
 MAX_GETS: Final = 16  # at once
 JOIN_S: Final = 1.0  # between two tries to join, doubles
 MAX_JOIN_S: Final = 300.0
-LOOK_S: Final = 60.0  # whether anybody still answers
+LOOK_S: Final = 300.0  # whether anybody still answers
 MAX_TRIED: Final = 8  # nodes tried at once
 EXPLORE_S: Final = 600.0  # between two looks at a shard, by chance half to one and a half times
 
@@ -112,7 +112,7 @@ class DhtService:
         """Try relays that we know until one answers, and again whenever nobody does any more."""
         pause, was_joined = JOIN_S, False
         while True:
-            is_joined = self._engine.is_joined()
+            is_joined = await self._engine.is_joined()
             if is_joined and not was_joined:
                 self.own_changed()  # what was put before anybody heard it is put again only much later
             nodes = [] if is_joined else self._nodes()[:MAX_TRIED]

@@ -1,11 +1,21 @@
-"""OpenDHT as our `DhtEngine`: its threads call back, we hand everything to the event loop."""
+"""OpenDHT as our `DhtEngine`: its thread calls back, we hand everything to the event loop.
+
+Its thread holds a lock while it calls back and waits for Python's own lock (GIL). What of the library waits
+for that lock without giving the GIL away (`get...Log`, `getBound`, `getNodeMessageStats`) stops both for ever,
+so nothing of it is called while the node runs.
+"""
 
 import asyncio
+import contextlib
+import os
 import socket
+from typing import Final
 
 import opendht  # type: ignore[import-untyped]  # it has no types of its own
 
 from vigilnet.base.errors import EnvironmentRefusedError
+
+PROBE_S: Final = 5.0
 
 
 class OpenDhtEngine:
@@ -32,19 +42,15 @@ class OpenDhtEngine:
         _try_port(socket.AF_INET, host4, port)
         _try_port(socket.AF_INET6, host6, port)
         self._runner.run(port=port, ipv4=host4, ipv6=host6, config=config)
-
-    @property
-    def port(self) -> int:
-        """The UDP port in use."""
-        return int(str(self._runner.getBound()).rpartition(":")[2] or 0)
+        self.port = port or int(str(self._runner.getBound()).rpartition(":")[2])
 
     def bootstrap(self, host: str, port: int) -> None:
         """See `DhtEngine`."""
         self._runner.bootstrap(host, str(port))
 
-    def is_joined(self) -> bool:
+    async def is_joined(self) -> bool:
         """See `DhtEngine`."""
-        return any("good" in self._runner.getRoutingTablesLog(family) for family in (2, 10))
+        return await self._get(os.urandom(20), 1, PROBE_S, [])
 
     def put(self, key: bytes, value: bytes) -> None:
         """See `DhtEngine`."""
@@ -61,26 +67,31 @@ class OpenDhtEngine:
     async def get(self, key: bytes, at_most: int, timeout_s: float) -> list[bytes]:
         """See `DhtEngine`."""
         found: list[bytes] = []
-        done: asyncio.Future[None] = self._loop.create_future()
+        await self._get(key, at_most, timeout_s, found)
+        return found[:at_most]
 
-        def finish() -> None:
+    async def _get(self, key: bytes, at_most: int, timeout_s: float, found: list[bytes]) -> bool:
+        """Put values of a key into `found`; return whether any node answered in time."""
+        done: asyncio.Future[bool] = self._loop.create_future()
+
+        def finish(is_ok: bool) -> None:
             if not done.done():
-                done.set_result(None)
+                done.set_result(is_ok)
 
         def got(value: opendht.Value) -> bool:
             found.append(bytes(value.data))
             return len(found) < at_most
 
         def ended(is_ok: bool, nodes: object) -> None:
-            self._loop.call_soon_threadsafe(finish)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(finish, is_ok)
 
         self._runner.get(_hash(key), got, ended)
         try:
             async with asyncio.timeout(timeout_s):
-                await done
+                return await done
         except TimeoutError:
-            pass  # what came until now is what there is
-        return found[:at_most]
+            return bool(found)
 
     async def close(self) -> None:
         """See `DhtEngine`."""
