@@ -1,12 +1,16 @@
 """Asking a server: real sockets on loopback, and servers that misbehave."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.support.origins import make_certificates
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.base.http import client_io
 from vigilnet.base.http.client_io import Answer, UnreachableError, ask
 from vigilnet.base.http.messages import Request, Response, json_response
 from vigilnet.base.http.routes import Routes
@@ -90,3 +94,38 @@ def test_nobody_there_and_no_answer_in_time_are_unreachable() -> None:
 def test_bad_answers_are_the_servers_fault(reply: bytes, why: str) -> None:
     with pytest.raises(RemoteProtocolError, match=why):
         _raw(reply, max_body=100)
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_https_is_taken_only_from_who_can_prove_its_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_certificates(tmp_path, "localhost")
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
+
+    async def main(*, is_trusted: bool) -> Answer:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours)
+        port = server.sockets[0].getsockname()[1]
+        if is_trusted:
+            context = ssl.create_default_context(cadata=made.root.decode())
+            monkeypatch.setattr(client_io, "tls_context", lambda: context)
+        try:
+            return await ask(Url(name, port, is_secure=True), "GET", "/")
+        finally:
+            server.close()
+            await asyncio.sleep(0)
+
+    with pytest.raises(UnreachableError, match="CertVerification"):
+        asyncio.run(main(is_trusted=False))
+    if name == "localhost":
+        assert asyncio.run(main(is_trusted=True)).body == b"ok"
+    else:
+        with pytest.raises(UnreachableError, match="CertVerification"):
+            asyncio.run(main(is_trusted=True))
