@@ -1,8 +1,8 @@
 """OpenDHT as our `DhtEngine`: its thread calls back, we hand everything to the event loop.
 
 Its thread holds a lock while it calls back and waits for Python's own lock (GIL). What of the library waits
-for that lock without giving the GIL away (`get...Log`, `getBound`, `getNodeMessageStats`) stops both for ever,
-so nothing of it is called while the node runs.
+for that lock without giving the GIL away (`get...Log`, `getBound`, `getNodeMessageStats`) stops both for
+ever, so nothing of it is called while the node runs.
 """
 
 import asyncio
