@@ -65,7 +65,9 @@ def connection(control: ControlClient) -> Iterator[socket.socket]:
             proxy.sendall(b"\x05\x01\x00" + b"\x05\x01\x00\x01\x7f\x00\x00\x01" + number.to_bytes(2))
             answer = b""
             while len(answer) < 12:
-                answer += proxy.recv(100)
+                part = proxy.recv(100)
+                assert part, answer
+                answer += part
             assert answer[3] == 0
             accepted, _ = target.accept()
             with accepted:

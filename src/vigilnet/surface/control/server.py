@@ -127,6 +127,10 @@ class ControlServer:
                 self._events.check(result["watching"])
         except ControlError as error:
             return encode_error(request.id, error.code, str(error), error.why, error.next), None
+        except Exception as error:  # noqa: BLE001 a bug costs one answer, not the session
+            _log.failure("control request failed, this is a bug: please report it", error)
+            message = f"{request.method}: internal error ({type(error).__name__}); see vigilnet logs"
+            return encode_error(request.id, ErrorCode.FAILED, message), None
         return encode_result(request.id, result), request
 
     async def _watch(

@@ -164,3 +164,17 @@ def test_another_user_is_refused_even_where_the_modes_let_him_in(
             [sys.executable, "-c", program, name], capture_output=True, text=True, check=False, timeout=30
         )
     assert json.loads(answer.stdout)["error"]["code"] == "forbidden", answer.stderr
+
+
+def test_a_bug_costs_one_answer_and_not_the_session(tmp_path: Path) -> None:
+    class Buggy(FakeNode):
+        def circuits(self) -> Any:  # noqa: ANN401 it never returns
+            raise KeyError("secret.example")
+
+    with served(tmp_path, Buggy()), Raw(tmp_path) as session:
+        error = session.ask(b'{"method":"circuits"}')["error"]
+        assert error == {
+            "code": "failed",
+            "message": "circuits: internal error (KeyError); see vigilnet logs",
+        }
+        assert session.ask(b'{"method":"version"}')["result"]["version"] == "0.1.0"
