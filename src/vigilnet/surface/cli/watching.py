@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 import time
-import webbrowser
 
+from vigilnet.surface.cli.desktop import open_page, write_page
 from vigilnet.surface.cli.node import Commands, add_command, client_of
 from vigilnet.surface.cli.output import paint, write, write_json
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Log, LogLine, Session
 from vigilnet.surface.control.schema import read
+from vigilnet.surface.control.socket_path import state_folder
 from vigilnet.surface.exits import ExitCode
 
 _SIGNS = {"fail": ("!", "red"), "note": ("-", "yellow"), "pass": ("+", "green")}
@@ -28,6 +29,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     gui.add_argument(
         "--print", action="store_true", dest="only_print", help="print its address, do not open it"
     )
+    gui.add_argument("--tab", action="store_true", help="in a tab of the browser, not in a window of its own")
     gui.add_argument("--read-only", action="store_true", help="an address that may look, not change")
 
 
@@ -67,16 +69,24 @@ def _write_line(line: LogLine, *, as_json: bool) -> None:
 
 
 def open_dashboard(arguments: argparse.Namespace) -> ExitCode:
-    """Open the dashboard in the person's browser, or print where it is."""
+    """Open the dashboard for the person, or print where it is."""
     with client_of(arguments) as control:
         session: Session = control.ask("open-session", role="read-only" if arguments.read_only else "full")
     if arguments.json:
         write_json(session)
-    elif arguments.only_print or not webbrowser.open(session.url):
+    elif arguments.only_print or not _shown(arguments, session.url):
         write(session.url)
         sys.stderr.write(
             "Whoever has this address may steer the node for 12 h; it is good on this computer alone.\n"
         )
     else:
-        write("the dashboard is open in your browser")
+        write("the dashboard is open")
     return ExitCode.OK
+
+
+def _shown(arguments: argparse.Namespace, url: str) -> bool:
+    try:
+        page = write_page(state_folder(arguments.state_folder, arguments.config), url)
+    except OSError:
+        return False
+    return open_page(page, in_tab=arguments.tab)

@@ -5,6 +5,7 @@ with, so the files need no token.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
@@ -37,13 +38,27 @@ _KINDS: Final = {
 }
 
 
+class Visits(OwnHosts):
+    """`OwnHosts` that also lets a person come from elsewhere, as from the page that `vigilnet gui` writes.
+
+    The document holds nothing and may stand in no frame; what it loads and asks comes from itself.
+    """
+
+    def refusal(self, request: Request, now: float) -> Response | None:
+        """Refuse a strange host or origin with 403, and other sites' requests that are no visit."""
+        headers = dict(request.headers)
+        if (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document"):
+            headers.pop("sec-fetch-site", None)
+        return super().refusal(replace(request, headers=headers), now)
+
+
 def dashboard_routes(folder: Traversable | None = None) -> Routes:
     """Return the routes of the built dashboard; none where it was not built.
 
     Args:
         folder: where the files are; None: those of the package.
     """
-    routes = Routes(headers=HEADERS, guard=OwnHosts())
+    routes = Routes(headers=HEADERS, guard=Visits())
     root = folder if folder is not None else files("vigilnet.surface").joinpath("dashboard")
     for name, file in _files_below(root, ""):
         kind = _KINDS.get(name.rpartition(".")[2])

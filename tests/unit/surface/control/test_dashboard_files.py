@@ -6,14 +6,15 @@ from vigilnet.base.http.service import HttpServer
 from vigilnet.surface.control.dashboard_files import POLICY, dashboard_routes
 
 
-def get(folder: Path, *paths: str) -> list[tuple[int, str]]:
+def get(folder: Path, *paths: str, headers: str = "") -> list[tuple[int, str]]:
     async def main() -> list[tuple[int, str]]:
         server = HttpServer([dashboard_routes(folder)], SystemClock())
         port = await server.listen("127.0.0.1", 0)
         answers = []
         for path in paths:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+            writer.write(head.encode())
             answer = (await reader.read()).decode()
             answers.append((int(answer.split()[1]), answer))
             writer.close()
@@ -49,6 +50,19 @@ def test_nothing_else_is_served(tmp_path: Path) -> None:
         "/dashboard/assets", "/dashboard", "/dashboard//index.html",
     ):  # fmt: skip
         assert status == 404
+
+
+def test_a_person_may_come_from_elsewhere_but_no_other_site_may_ask(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("<!doctype html>")
+
+    def status(mode: str, dest: str) -> int:
+        headers = f"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: {mode}\r\nSec-Fetch-Dest: {dest}\r\n"
+        return get(tmp_path, "/dashboard/", headers=headers)[0][0]
+
+    assert status("navigate", "document") == 200
+    assert status("navigate", "iframe") == 403
+    assert status("no-cors", "script") == 403
+    assert status("cors", "empty") == 403
 
 
 def test_package_without_a_built_dashboard_serves_none(tmp_path: Path) -> None:
