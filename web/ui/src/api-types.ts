@@ -75,19 +75,25 @@ export interface Device {
   own: number;
   outside: number;
   refused: number;
+  firewall: readonly string[];
+  portal: string;
 }
 
 /** What to do with the whole device. */
 export interface DeviceParams {
-  /** status, up, down, change, lockdown or join */
+  /** status, up, down, change, lockdown, portal or join */
   action?: string;
   /** of change: settings of the table [device] from now on */
   fields: Record<string, unknown>;
   /** of lockdown */
   is_on?: boolean | null;
+  /** of portal: the sign-in page; left out: look for it */
+  url?: string | null;
+  /** of portal: for how long */
+  seconds?: number | null;
   /** of join: the process */
   pid?: number | null;
-  /** of join: outside or inside */
+  /** of join: outside, inside or exit SE */
   group?: string | null;
 }
 

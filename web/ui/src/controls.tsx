@@ -269,7 +269,10 @@ export function Dialog({ isOpen, onClose, title, closeLabel, children }: DialogP
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
-    if (isOpen && !ref.current?.open) ref.current?.showModal();
+    if (isOpen && !ref.current?.open) {
+      ref.current?.showModal();
+      ref.current?.querySelector<HTMLElement>("[data-first]")?.focus();
+    }
     if (!isOpen && ref.current?.open) ref.current.close();
   }, [isOpen]);
   return (

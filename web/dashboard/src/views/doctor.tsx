@@ -19,6 +19,8 @@ import { Logs } from "./logs";
 const groups: Readonly<Record<string, Key>> = {
   device: "group.device",
   network: "group.network",
+  node: "group.node",
+  exits: "group.exits",
   relays: "group.relays",
   paths: "group.paths",
   settings: "group.settings",

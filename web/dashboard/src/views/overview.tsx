@@ -10,7 +10,7 @@ import { Rates, Throughput } from "@vigilnet/ui/throughput";
 import { ArrowRight } from "@vigilnet/ui/icons";
 import { useLive } from "../data/live";
 import { modeKey } from "../data/modes";
-import { inUseFirst } from "../data/order";
+import { inUseFirst, nameOf } from "../data/order";
 import { StateCard } from "./state-card";
 
 const linkLook = "text-sm font-medium text-accent-ink hover:underline";
@@ -76,7 +76,10 @@ function Online() {
   const lang = useLang();
   const paths = useLive((live) => live.paths);
   const streams = useLive((live) => live.streams);
-  const inUse = paths.filter((path) => path.streams > 0 || path.label !== "").toSorted(inUseFirst);
+  const inUse = paths
+    .filter((path) => path.streams > 0 || path.label !== "")
+    .slice()
+    .sort(inUseFirst);
   const amount = (path: Path): number =>
     streams.reduce(
       (sum, { circuit, sent, received }) => (circuit === path.id ? sum + sent + received : sum),
@@ -110,7 +113,7 @@ function Online() {
               {inUse.slice(0, 8).map((path) => (
                 <tr key={path.id}>
                   <th scope="row" className="max-w-48 truncate py-2 pr-3 text-left font-medium">
-                    {path.label || t("online.shared")}
+                    {nameOf(path, t)}
                   </th>
                   <td className="py-2 pr-3">
                     <span className="flex flex-wrap items-center gap-1 text-xs text-ink-3">

@@ -10,18 +10,17 @@ import { lazy, Suspense, useState } from "react";
 import { press, run, useBusy } from "../data/actions";
 import { change } from "../data/client";
 import { useLive } from "../data/live";
-import { inUseFirst } from "../data/order";
+import { inUseFirst, nameOf } from "../data/order";
 import { WhereToLeave } from "./where-to-leave";
 
 const WorldMap = lazy(() => import("../map/world-map"));
 
-const nameOf = (path: Path, t: Translate): string =>
-  path.label || t(path.is_ready ? "path.ready" : path.is_retired ? "path.retired" : "path.shared");
-
 export function PathView() {
   const t = useT();
   const lang = useLang();
-  const paths = useLive((live) => live.paths).toSorted(inUseFirst);
+  const paths = useLive((live) => live.paths)
+    .slice()
+    .sort(inUseFirst);
   const protection = useLive((live) => live.status?.protection ?? null);
   const isBusy = useBusy();
   const [picked, pick] = useState<number | null>(null);
@@ -118,7 +117,9 @@ export function PathView() {
       >
         <p className="text-base">{t("identity.what")}</p>
         <div className="mt-5 flex flex-wrap justify-end gap-2">
-          <Button onClick={() => setAsks(false)}>{t("cancel")}</Button>
+          <Button data-first onClick={() => setAsks(false)}>
+            {t("cancel")}
+          </Button>
           <Button
             look="primary"
             onClick={() => {

@@ -52,7 +52,8 @@ export function peersShown(peers: readonly Peer[], shown: Shown, text: string, l
         field.toLowerCase().includes(wanted),
       ),
     )
-    .toSorted((a, b) => (rank[a.link] ?? 4) - (rank[b.link] ?? 4) || a.peer_id.localeCompare(b.peer_id));
+    .slice()
+    .sort((a, b) => (rank[a.link] ?? 4) - (rank[b.link] ?? 4) || a.peer_id.localeCompare(b.peer_id));
 }
 
 const MOST_ROWS = 1000;

@@ -107,9 +107,9 @@ export function PathAndExits() {
   const exits = useExits();
   const countries = new Set(exits?.countries.map(({ country }) => country).filter(Boolean));
   if (choice?.country) countries.add(choice.country);
-  const sorted = [...countries].toSorted((a, b) =>
-    countryName(a, lang).localeCompare(countryName(b, lang), lang),
-  );
+  const sorted = [...countries]
+    .slice()
+    .sort((a, b) => countryName(a, lang).localeCompare(countryName(b, lang), lang));
   return (
     <Group id="path" title={t("section.path")}>
       <Row

@@ -109,7 +109,7 @@ function ExitWarning({ asked, onClose, onAccept }: ExitWarningProps) {
           />
         </label>
         <div className="mt-5 flex flex-wrap justify-end gap-2">
-          <Button autoFocus onClick={onClose}>
+          <Button data-first onClick={onClose}>
             {t("exit.no")}
           </Button>
           <Button look="danger" type="submit">

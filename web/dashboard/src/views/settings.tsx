@@ -103,9 +103,9 @@ function Appearance({ setLang }: { setLang: (lang: Lang) => void }) {
   const lang = useLang();
   const [theme, setShown] = useState<Theme>(themeNow());
   const [home, setHome] = useState(recall("home"));
-  const countries = countriesDrawn.toSorted((a, b) =>
-    countryName(a, lang).localeCompare(countryName(b, lang), lang),
-  );
+  const countries = countriesDrawn
+    .slice()
+    .sort((a, b) => countryName(a, lang).localeCompare(countryName(b, lang), lang));
   return (
     <Group id="appearance" title={t("section.appearance")}>
       <Row

@@ -14,7 +14,9 @@ const MOST_IN_A_LINE = 5;
 function Way({ said }: { said: Said }) {
   const t = useT();
   const protection = useLive((live) => live.status?.protection ?? null);
-  const path = useLive((live) => live.paths).toSorted(inUseFirst)[0];
+  const path = useLive((live) => live.paths)
+    .slice()
+    .sort(inUseFirst)[0];
   if (said.id === "no-daemon") return null;
   if (said.id === "offline" || said.id === "blocked") {
     return said.id === "offline" ? <DirectLine /> : <p className="text-sm text-ink-3">{t("path.none")}</p>;
@@ -41,7 +43,9 @@ function Way({ said }: { said: Said }) {
 /** The answer to "Am I protected?": state, sentence, what one can do, and the way of the traffic. */
 export function StateCard({ said }: { said: Said }) {
   const protection = useLive((live) => live.status?.protection ?? null);
-  const first = useLive((live) => live.paths).toSorted(inUseFirst)[0];
+  const first = useLive((live) => live.paths)
+    .slice()
+    .sort(inUseFirst)[0];
   const isBusy = useBusy();
   const hasWay = said.id !== "no-daemon";
   return (

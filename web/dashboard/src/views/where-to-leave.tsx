@@ -39,7 +39,8 @@ export function WhereToLeave() {
   const chosenExit = exits.exits.find((exit) => exit.peer_id === choice.peer_id);
   const countries = exits.countries
     .filter(({ country }) => country)
-    .toSorted((a, b) => countryName(a.country, lang).localeCompare(countryName(b.country, lang), lang));
+    .slice()
+    .sort((a, b) => countryName(a.country, lang).localeCompare(countryName(b.country, lang), lang));
   const isAnywhere = !choice.country && !choice.peer_id;
   const said = choice.peer_id
     ? t("leave.exit", { name: chosenExit?.name ?? choice.peer_id.slice(0, 16) })
