@@ -9,6 +9,7 @@ from typing import Final
 from vigilnet.base.codec import Value, decode, encode
 from vigilnet.base.errors import ConfigurationError, ErrorKind, RemoteProtocolError, VigilnetError
 from vigilnet.base.store_io import Store
+from vigilnet.crypto.kdf import is_equal
 from vigilnet.peer.view import PeerView
 from vigilnet.peer.wire import read_array, read_octets, read_uint
 from vigilnet.routing.discovery.invite import SECRET_SIZE
@@ -113,7 +114,7 @@ class HeldInvites:
         Raises:
             NoMoreInvitesError: 64 are held.
         """
-        if self._held.get(identity) == secret:  # our own: this leaks nothing
+        if is_equal(self._held.get(identity, b""), secret):
             return
         if identity not in self._held and len(self._held) >= MAX_HELD:
             raise NoMoreInvitesError(f"invite: {MAX_HELD} of unlisted relays are held already")
