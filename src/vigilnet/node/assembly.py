@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.base.version import program_version
 from vigilnet.node import views
 from vigilnet.node.dht import open_engine
 from vigilnet.node.discovery import Discovery
@@ -306,7 +306,7 @@ class Node:
             _log.warning(NO_ADDRESS)
         if not relay.is_unlisted:
             capabilities |= self._start_engine(bound, reach)
-        software = f"vigilnet {package_version('vigilnet')}"[:24]
+        software = f"vigilnet {program_version()}"[:24]
 
         def describe() -> None:
             plains = [PeerAddress.tcp(*at) for at in plain]
@@ -578,7 +578,7 @@ class Node:
         if state is NodeState.CONNECTING and is_open:
             state = NodeState.CONNECTED
         return NodeStatus(
-            version=package_version("vigilnet"),
+            version=program_version(),
             pid=os.getpid(),
             state=state,
             uptime_s=round(self._clock.now() - self._started_at, 3),

@@ -110,9 +110,16 @@ def option_list() -> tuple[OptionInfo, ...]:
     return tuple(_info(key, *about[key.path[:-1]]) for key in keys_of(defaults).values())
 
 
-def values_of(options: Options) -> dict[str, str]:
-    """Return every option's value as text, by key."""
-    return {dotted: text_of(key.default) for dotted, key in keys_of(options).items()}
+def values_of(options: object, table: str = "") -> dict[str, str]:
+    """Return every option's value as text, by key; kinds are not looked at, since that takes long."""
+    found: dict[str, str] = {}
+    for part in dataclasses.fields(options):  # type: ignore[arg-type]  # every caller passes a dataclass
+        value = getattr(options, part.name)
+        if dataclasses.is_dataclass(value):
+            found |= values_of(value, f"{table}{part.name}.")
+        elif part.init:
+            found[table + part.name] = text_of(value)
+    return found
 
 
 def _about(options: object, path: tuple[str, ...]) -> dict[tuple[str, ...], tuple[str, dict[str, str]]]:

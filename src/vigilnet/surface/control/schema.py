@@ -16,6 +16,7 @@ import types
 import typing
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
@@ -152,10 +153,17 @@ def decode_reply(line: bytes, identifier: int) -> Any:  # noqa: ANN401 JSON
     return value["result"]
 
 
+@lru_cache(maxsize=256)
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
 def plain(value: object) -> Any:  # noqa: ANN401 JSON
     """Turn dataclasses into plain values that JSON knows; octets into hex, sets of any kind into lists."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {name: plain(getattr(value, name)) for name in _field_names(type(value))}
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, bytes):

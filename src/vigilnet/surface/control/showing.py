@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from vigilnet.node.modes import Mode
 from vigilnet.node.option_list import option_list, values_of
-from vigilnet.node.status import ClientFacts, NodeState, PeerStatus
+from vigilnet.node.options import Options
+from vigilnet.node.status import ClientFacts, NodeState, NodeStatus, PeerStatus
 from vigilnet.routing.discovery.reachability import ReachFinding
 from vigilnet.surface.control import models
 from vigilnet.surface.control.host import SteeredHost, is_live
@@ -24,6 +25,13 @@ _OTHER_PEER_WHY: Final = {
 }
 
 
+_SHARED: Final = tuple(
+    field.name
+    for field in dataclasses.fields(NodeStatus)
+    if field.name in {other.name for other in dataclasses.fields(models.Status)}
+)  # what a node's status and ours have in common
+
+
 class Showing:
     """Builds what is shown; keeps the last minute of traffic and when the present state began."""
 
@@ -35,6 +43,7 @@ class Showing:
         self._state = ""
         self._state_since = host.clock.now()
         self._busy_since = host.clock.now()
+        self._compared: tuple[Options, Options, tuple[str, ...]] | None = None  # and what differs
         self._done_at: dict[str, float] = {}  # step to when it was done, of the present busy time
 
     # --- each second -----------------------------------------------------------------------------
@@ -57,10 +66,10 @@ class Showing:
 
     # --- status ----------------------------------------------------------------------------------
 
-    def facts(self) -> Facts:
+    def facts(self, status: NodeStatus | None = None) -> Facts:
         """Return what the state follows from, and note when it changes."""
         device, client = self._host.device(), self._host.node.client_facts()
-        status = self._host.node.status()
+        status = status or self._host.node.status()
         is_on = self._host.is_on and client is not None
         client = client or ClientFacts(self._host.options.circuits.hops)
         facts = Facts(
@@ -122,17 +131,13 @@ class Showing:
     def status(self) -> models.Status:
         """Return how the node is, in words too."""
         host, node = self._host, self._host.node.status()
-        facts = self.facts()
+        facts = self.facts(node)
         is_client = facts.is_on or not host.options.relay.enabled
         choice = host.options.circuits
         received, sent = host.node.carried()
         last = self._samples[-1] if self._samples else models.TrafficSample(0.0)
         state = NodeState.OFF if not host.is_on and node.state is NodeState.SERVING else node.state
-        known: dict[str, Any] = {
-            field.name: getattr(node, field.name)
-            for field in dataclasses.fields(node)
-            if field.name in {other.name for other in dataclasses.fields(models.Status)}
-        }
+        known: dict[str, Any] = {name: getattr(node, name) for name in _SHARED}
         known["state"] = state.value if not host.options.relay.enabled else node.state.value
         return models.Status(
             **known,
@@ -261,8 +266,13 @@ class Showing:
         )
 
     def _waiting_options(self) -> tuple[str, ...]:
-        now, started = values_of(self._host.loaded.options), values_of(self._host.options)
-        return tuple(key for key, value in now.items() if value != started[key])
+        """Return the options that wait for a restart; looked at anew only when something was changed."""
+        loaded, running = self._host.loaded.options, self._host.options
+        if self._compared is None or self._compared[0] is not loaded or self._compared[1] is not running:
+            now, started = values_of(loaded), values_of(running)
+            waiting = tuple(key for key, value in now.items() if value != started[key])
+            self._compared = (loaded, running, waiting)
+        return self._compared[2]
 
 
 def is_locked(origin: str) -> bool:
