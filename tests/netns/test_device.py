@@ -184,3 +184,18 @@ def test_rules_of_the_user_refuse_what_the_tunnel_would_carry(up: ProtectedDevic
     assert up.network.curl(f"http://[{up.network.target.v6}]/page.txt") == "found\n"
     up.cli("firewall", "remove", "out", "tcp", f"{up.network.target.v4}/32", "80")
     assert up.network.curl(f"http://{up.network.target.v4}/page.txt") == "found\n"
+
+
+@needs_programs("curl")
+def test_one_command_starts_the_helper_and_protects(device: ProtectedDevice) -> None:
+    device.stop_helper()
+    before = device.state()
+    words = [f"--helper-argument={word}" for word in device.helper_words[2:]]
+    said = device.cli("up", *words)
+    assert "all traffic goes through the network" in said
+    assert "vigilnet dns overlay" in said  # the notice that names are seen
+    with device.sniff() as sniffer:
+        assert device.network.curl(f"http://{device.network.target.v4}/page.txt") == "found\n"
+    assert not sniffer.leaks
+    assert "down" in device.cli("down")
+    assert device.state() == before

@@ -1,9 +1,12 @@
 """A name server for tests: `python dns_server.py PORT IPV4 IPV6` knows `site.test` and nothing else."""
 
+import contextlib
 import socket
 import sys
+import threading
 from typing import Any
 
+import dns.exception
 import dns.message
 import dns.rcode
 import dns.rdatatype
@@ -22,6 +25,17 @@ def answer(query: bytes, addresses: dict[Any, str]) -> bytes:
     return reply.to_wire()
 
 
+def serve_tcp(listener: socket.socket, addresses: dict[Any, str]) -> None:
+    """One question a connection."""
+    while True:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError, dns.exception.DNSException):
+            connection.settimeout(5)
+            size = int.from_bytes(connection.recv(2, socket.MSG_WAITALL))
+            said = answer(connection.recv(size, socket.MSG_WAITALL), addresses)
+            connection.sendall(len(said).to_bytes(2) + said)
+
+
 def main() -> None:
     """Serve until killed, on both families where there are both."""
     port, v4, v6 = int(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -30,6 +44,8 @@ def main() -> None:
     if v6:
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     server.bind(("", port))
+    listener = socket.create_server(("", port), family=server.family, dualstack_ipv6=bool(v6 and v4))
+    threading.Thread(target=serve_tcp, args=(listener, addresses), daemon=True).start()
     while True:
         query, asker = server.recvfrom(65536)
         server.sendto(answer(query, addresses), asker)

@@ -138,19 +138,24 @@ def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
             "machine, or install its service), or the SOCKS proxy, which needs no rights"
         )
     owner = socket_of(state_folder(arguments.state_folder, arguments.config)).stat().st_uid
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    log = path.with_name("helper.log")
     reader, writer = os.pipe()
-    helper = subprocess.Popen(  # noqa: S603  # our own module
-        [
-            sys.executable, "-m", HELPER_MODULE, "--owner", str(owner), "--run-folder", str(path.parent),
-            "--ready-fd", str(writer), *arguments.helper_argument,
-        ],
-        pass_fds=(writer,), stdin=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    words = ["--owner", str(owner), "--run-folder", str(path.parent), "--ready-fd", str(writer)]
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as said:
+        helper = subprocess.Popen(  # noqa: S603  # our own module
+            [sys.executable, "-m", HELPER_MODULE, *words, *arguments.helper_argument],
+            pass_fds=(writer,),
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
     os.close(writer)
     with os.fdopen(reader) as ready:
         if ready.readline() != "ready\n":
             helper.wait(SLOW_S)
-            raise EnvironmentRefusedError("up: the helper did not start; its own line says why")
+            raise EnvironmentRefusedError(f"up: the helper did not start; {log} says why")
 
 
 def go_down(arguments: argparse.Namespace) -> ExitCode:

@@ -4,6 +4,7 @@ import array
 import asyncio
 import json
 import os
+import select
 import socket
 import stat
 import threading
@@ -42,8 +43,9 @@ class HelperClient:
 
     def connect(self) -> None:
         """Open the session; raises HelperMissingError."""
-        if self._connection is not None:
+        if self._connection is not None and not self._has_ended(self._connection):
             return
+        self.close()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         connection.settimeout(ANSWER_S)
         try:
@@ -55,6 +57,13 @@ class HelperClient:
                 "the SOCKS proxy, which needs none"
             ) from error
         self._connection = connection
+
+    @staticmethod
+    def _has_ended(connection: socket.socket) -> bool:
+        """Whether the helper is gone: between two requests nothing comes but the end."""
+        poll = select.poll()  # not select(): a busy node has more than 1024 descriptors
+        poll.register(connection, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self) -> None:
         """End the session; the helper keeps everything closed if it is up."""

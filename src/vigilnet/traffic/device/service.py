@@ -350,7 +350,7 @@ class DeviceService:
     async def refreshed(self) -> DeviceSnapshot:
         """Return figures, asked of the helper anew."""
         try:
-            if self.options.helper.exists():
+            if self._client.is_connected or self.options.helper.exists():
                 await asyncio.to_thread(self._client.connect)
                 self._told, _ = await self._client.ask(Request(Operation.STATUS))
         except HelperMissingError:

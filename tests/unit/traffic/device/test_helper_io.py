@@ -163,6 +163,17 @@ def test_a_helper_that_ends_is_heard_of(tmp_path: Path) -> None:
     assert not client.is_connected
 
 
+def test_a_helper_that_was_started_anew_is_found(tmp_path: Path) -> None:
+    client = HelperClient(tmp_path / "helper.sock")
+    for _ in range(2):
+        with running_helper(tmp_path):
+            client.connect()
+            assert ask(client, Request(Operation.STATUS))[0]["ok"] is True
+    with pytest.raises(HelperMissingError):
+        client.connect()
+    assert not client.is_connected
+
+
 def test_sockets_that_lead_out_are_found_and_others_are_not() -> None:
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outward,
