@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.support.links import FakeRecord, Gatherer, make_frame, seeded_random
+from tests.support.pipes import pipes
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.link.admission import Admission
@@ -14,6 +16,7 @@ from vigilnet.traffic.link.handshake import Channel, Initiator, Responder
 from vigilnet.traffic.link.machine import LinkMachine
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.parts import PartJoiner
+from vigilnet.traffic.link.pipe import WINDOW, PipeState
 from vigilnet.traffic.link.wire import (
     Hello,
     PacketKind,
@@ -130,6 +133,26 @@ def _parts(data: bytes) -> None:
             joiner.part_received(body, 0, len(body), Gatherer())
 
 
+def _pipe(data: bytes) -> None:
+    """What anybody may send to a pipe, and what the other end of an open one may seal."""
+    dialling, answering = pipes()
+    with contextlib.suppress(RemoteProtocolError):
+        answering.receive(data, 0.0)
+    opened, other = _PIPES
+    body, kind = data[1:16_000], list(FrameType)[data[0] % len(FrameType)] if data else FrameType.PADDING
+    sealed = b"".join(FrameSealer(Suite.CHACHA20_POLY1305, KEY, **_PIPE_KEYS).seal(kind, body, 0.0))
+    opened._opener = FrameOpener(Suite.CHACHA20_POLY1305, KEY, has_tls_records=False, limits=KeyLimits())
+    opened.state, opened._may_receive = PipeState.OPEN, WINDOW
+    opened.credit = 0
+    opened._pending.clear()
+    with contextlib.suppress(RemoteProtocolError):
+        opened.receive(sealed, 0.0)
+    assert other.state is dialling.state
+
+
+_PIPES = pipes()
+_PIPE_KEYS: dict[str, Any] = {"has_tls_records": False, "limits": KeyLimits(), "now": 0.0}
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "packet": _packet,
     "hello": _hello,
@@ -140,6 +163,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "tls_frames": _frames(tls=True),
     "plaintext": _plaintext,
     "parts": _parts,
+    "pipe": _pipe,
 }
 
 
@@ -154,6 +178,7 @@ _HELLO = Hello(link_suite(2), bytes(32), bytes(12)).encode()
 _RETRY = Retry(PuzzleKind.SHA256, 1, bytes(16), bytes(32)).encode()
 
 SEEDS: dict[str, list[bytes]] = {
+    "pipe": [b"\7\0\1x", b"\x08\0\0\0\1", _HELLO],
     "packet": [encode_packet(PacketKind.MESSAGE_2, bytes(20))],
     "hello": [_HELLO, Hello(link_suite(0x81)).encode()],
     "retry": [_RETRY],

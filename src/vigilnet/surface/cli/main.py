@@ -32,6 +32,7 @@ BECOMES: Final = {
     "helper": "vigilnet.surface.device_helper",
     "htx": "vigilnet.surface.htx_capture",
     "doctor": "vigilnet.surface.doctor.main",
+    "pt": "vigilnet.surface.pt",
 }
 
 
@@ -54,6 +55,7 @@ def new_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "doctor", help="find out what is wrong, and what to do: --repair, --all, --json", add_help=False
     )
+    commands.add_parser("pt", help="a pluggable transport for tor and others", add_help=False)
     commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
     for group in (status, network, device, settings, watching, top, node, invite, testnet, help_page):
         group.add_commands(commands)

@@ -113,9 +113,10 @@ class _Step(Enum):
 class Socks5Machine:
     """The server's side of one SOCKS connection, up to and including the reply."""
 
-    __slots__ = ("_buffer", "_isolation", "_out", "_step")
+    __slots__ = ("_buffer", "_isolation", "_out", "_step", "login")
 
     def __init__(self) -> None:
+        self.login: tuple[bytes, bytes] | None = None  # user name and password, where the client gave them
         self._buffer = b""
         self._isolation = ""
         self._out: list[bytes] = []
@@ -195,7 +196,8 @@ class Socks5Machine:
         end = user_end + 1 + buffer[user_end]
         if len(buffer) < end:
             return False
-        self._isolation = isolation_key(buffer[2:user_end], buffer[user_end + 1 : end])
+        self.login = buffer[2:user_end], buffer[user_end + 1 : end]
+        self._isolation = isolation_key(*self.login)
         self._out.append(bytes((_LOGIN_VERSION, 0)))
         self._buffer = buffer[end:]
         self._step = _Step.REQUEST

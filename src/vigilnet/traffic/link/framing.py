@@ -55,6 +55,8 @@ class FrameType(IntEnum):
     UPDATE = 5
     GOSSIP = 6
     PART = 7
+    PIPE_DATA = 64  # of pipes alone (see `pipe`); a link closes on both
+    PIPE_CREDIT = 65
 
 
 _RUNS: Final = int(FrameType.RUNS)  # members of an enum cost 40 ns to look up
