@@ -26,6 +26,7 @@ from vigilnet.traffic.link.options import Options as LinkOptions
 from vigilnet.traffic.stream.outbox import MuxOptions
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
 from vigilnet.traffic.transport.pluggable.options import Options as PluggableOptions
+from vigilnet.traffic.transport.quic.options import Options as QuicOptions
 from vigilnet.traffic.transport.shadowsocks.options import Options as ShadowsocksOptions
 
 RUN_TIME = "until the next start"  # origin of what a running node was told and does not keep
@@ -117,6 +118,7 @@ class Options:
     htx: HtxOptions = field(default_factory=HtxOptions)
     shadowsocks: ShadowsocksOptions = field(default_factory=ShadowsocksOptions)
     pluggable: PluggableOptions = field(default_factory=PluggableOptions)
+    quic: QuicOptions = field(default_factory=QuicOptions)
     circuits: CircuitsOptions = field(default_factory=CircuitsOptions)
     streams: MuxOptions = field(default_factory=MuxOptions)
     ingress: IngressOptions = field(default_factory=IngressOptions)

@@ -43,7 +43,7 @@ MARKER: Final = "testnet.json"
 LOCK: Final = "testnet.lock"
 SITE: Final = "site"  # the origin of relays over HTX
 PASSING: Final = "vigilnet-testnet-"
-TRANSPORTS: Final = ("tcp", "htx", "shadowsocks", "obfs4")
+TRANSPORTS: Final = ("tcp", "htx", "shadowsocks", "obfs4", "quic")
 
 _now = time.monotonic  # noqa: TID251 a command, not a machine
 
@@ -161,6 +161,8 @@ class Plan:
                 "policy": "open",
                 "allow_private_targets": self.allow_private_targets,
             }
+        if self.transport == "quic":
+            tables["link"]["transports"] = ["quic"]
         if self.transport == "obfs4":
             tables.setdefault("pluggable", {})["client"] = OBFS4
         if self.site is not None:
@@ -188,7 +190,7 @@ class Plan:
         if self.transport == "obfs4":
             table: dict[str, object] = {"server": OBFS4, "listen": ["obfs4 = 127.0.0.1:0"]}
             return {"pluggable": table}
-        return {"shadowsocks": {"listen": HERE}} if self.transport == "shadowsocks" else {}
+        return {self.transport: {"listen": HERE}} if self.transport in ("shadowsocks", "quic") else {}
 
     def state_of(self, name: str) -> Path:
         """The state folder of one process."""

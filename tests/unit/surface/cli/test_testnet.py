@@ -101,6 +101,14 @@ def test_relays_over_shadowsocks_have_no_plain_address() -> None:
     assert "shadowsocks" not in tomllib.loads(made.config_of("client"))
 
 
+def test_relays_over_quic_are_dialled_over_nothing_else() -> None:
+    made = plan(transport="quic")
+    relay, client = (tomllib.loads(made.config_of(name)) for name in ("relay1", "client"))
+    assert relay["quic"] == {"listen": ["127.0.0.1:0"]}
+    assert relay["relay"]["listen"] == []
+    assert client["link"]["transports"] == ["quic"]
+
+
 def test_relays_over_obfs4_have_no_plain_address_and_clients_dial_it() -> None:
     made = plan(transport="obfs4")
     relay, client = (tomllib.loads(made.config_of(name)) for name in ("relay1", "client"))
@@ -346,7 +354,7 @@ def test_real_network_over_htx_carries_a_page_and_dies_with_its_parent(tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "transport", ["shadowsocks", pytest.param("obfs4", marks=needs_programs("obfs4proxy"))]
+    "transport", ["shadowsocks", "quic", pytest.param("obfs4", marks=needs_programs("obfs4proxy"))]
 )
 def test_real_network_over_other_transports_carries_a_page(transport: str, tmp_path: Path) -> None:
     page = os.urandom(300_000)
