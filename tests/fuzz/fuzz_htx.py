@@ -1,8 +1,10 @@
 """Fuzz targets of HTX: records, hellos, the authenticator, what servers say, templates."""
 
 import contextlib
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -11,6 +13,7 @@ from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.traffic.transport.htx import wire
 from vigilnet.traffic.transport.htx.authenticator import Authenticator, Stamp, decode_stamp, seal_session_id
 from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
+from vigilnet.traffic.transport.htx.ech import decode_configs
 from vigilnet.traffic.transport.htx.fingerprint import ja4
 from vigilnet.traffic.transport.htx.hello import build, build_retry
 from vigilnet.traffic.transport.htx.page import PageFetch
@@ -153,10 +156,18 @@ def _tls_client(data: bytes) -> None:
     client.data_to_send()
 
 
+def _ech_configs(data: bytes) -> None:
+    with contextlib.suppress(RemoteProtocolError):
+        for config in decode_configs(data):
+            assert len(config.public_key) == 32
+            assert config.aeads
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "records": _records,
     "messages": _messages,
     "hello": _hello,
+    "ech_configs": _ech_configs,
     "authenticator": _authenticator,
     "stamp": _stamp,
     "server_hello": _server_hello,
@@ -175,7 +186,10 @@ _SERVER = b"\3\3%s\0\x13\1\0\0\x10\0\x2b\0\2\3\4\0\x33\0\2\0\x17\0\x2c\0\4\0\2ab
 _STAMPED_RECORD = wire.encode_record(22, _stamped())
 _ANSWER = wire.encode_record(22, wire.encode_message(2, _SERVER % bytes(32)))
 
+_ECH_VECTORS = Path(__file__).parents[1] / "vectors" / "ech" / "handshakes.json"
+
 SEEDS: dict[str, list[bytes]] = {
+    "ech_configs": [bytes.fromhex(v["configs"]) for v in json.loads(_ECH_VECTORS.read_text())["vectors"]],
     "records": [path.read_bytes() for path in sorted(FOLDER.glob("*.0.bin"))],
     "messages": [wire.encode_message(8, b"abc") + wire.encode_message(20, bytes(32))],
     "hello": _HELLOS,

@@ -23,6 +23,7 @@ from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.dial_io import (
     BORROWED,
+    ECH,
     HOST_NAME,
     ISSUER,
     KEY,
@@ -259,4 +260,6 @@ class NodeHtx:
         issuer = self.watch.issuer if self.watch is not None else None
         if self._options.htx.pins_issuer and issuer is not None:
             params[ISSUER] = issuer
+        if configs := self._options.htx.ech_octets():
+            params[ECH] = configs
         return PeerAddress.build(TransportKind.HTX, host, port, params)

@@ -87,7 +87,7 @@ def test_parents_that_say_too_little_are_told_so(tmp_path: Path) -> None:
 
 @contextmanager
 def site(folder: Path) -> Iterator[Decoy]:
-    decoy = Decoy(folder / "site", is_root=os.geteuid() == 0)
+    decoy = Decoy(folder / "site")
     try:
         yield decoy
     finally:

@@ -30,6 +30,7 @@ from vigilnet.traffic.transport.htx.client_hello import (
     X25519MLKEM768,
     ClientHello,
     decode_client_hello,
+    without_ech_payload,
 )
 
 # From the specification.
@@ -198,6 +199,8 @@ class Authenticator:
             except ValueError:  # a share of small order
                 return None
             plaintext = open_session_id(shared, hello.random, message, self._network)
+            if plaintext is None and (zeroed := without_ech_payload(hello)) is not None:
+                plaintext = open_session_id(shared, hello.random, zeroed, self._network)
             if plaintext is None:
                 continue
             stamp = decode_stamp(plaintext)

@@ -104,6 +104,28 @@ class ClientHello:
         return shares
 
 
+def without_ech_payload(hello: ClientHello) -> bytes | None:
+    """Return the message with its outer ECH's payload zeroed, as the session id of a real one was sealed.
+
+    None: there is no ECH, or none of that form.
+    """
+    data = hello.extension(ExtensionType.ECH)
+    if data is None:
+        return None
+    try:
+        reader = Reader(data, "ech")
+        kind, _ = reader.number(1), reader.take(5)
+        reader.vector(2)
+        payload = reader.vector(2, 1)
+        reader.end()
+    except RemoteProtocolError:
+        return None
+    if kind:
+        return None
+    zeroed = data[: -len(payload)] + bytes(len(payload))
+    return hello.with_extension(ExtensionType.ECH, zeroed).encode()
+
+
 def encode_key_shares(shares: Mapping[int, bytes]) -> bytes:
     """Return the data of a client's key_share extension."""
     entries = b"".join(

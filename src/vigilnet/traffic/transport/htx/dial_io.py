@@ -22,6 +22,8 @@ from vigilnet.traffic.transport.htx.authenticator import (
 )
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.certificates import TrustAnchors, check_chain, issuer_digest
+from vigilnet.traffic.transport.htx.client_hello import ClientHello
+from vigilnet.traffic.transport.htx.ech import EchConfig, Offer, choose, decode_configs, encrypt_hello
 from vigilnet.traffic.transport.htx.hello import BuiltHello, build
 from vigilnet.traffic.transport.htx.page import PageFetch
 from vigilnet.traffic.transport.htx.relays_met import Place, RelaysMet
@@ -36,7 +38,7 @@ from vigilnet.traffic.transport.tcp_io import TcpCarrier
 MAX_FOREIGN: Final = 8  # records of the origin that may still be on their way
 PAGE_TIMEOUT_S: Final = 15.0
 
-KEY, HOST_NAME, MODE, ISSUER = 0, 1, 2, 3  # params of an htx address
+KEY, HOST_NAME, MODE, ISSUER, ECH = 0, 1, 2, 3, 4  # params of an htx address
 BORROWED, OWN_SITE = 1, 2
 _KINDS: Final = {BORROWED: CarrierKind.HTX_BORROWED, OWN_SITE: CarrierKind.HTX_OWN_SITE}
 
@@ -49,6 +51,7 @@ class HtxAddress:
     host_name: str
     kind: CarrierKind
     issuer: bytes | None
+    ech: tuple[EchConfig, ...] = ()  # the origin's, where the record has them
 
 
 def read_params(params: Mapping[int, object]) -> HtxAddress:
@@ -64,7 +67,18 @@ def read_params(params: Mapping[int, object]) -> HtxAddress:
         raise RemoteProtocolError(f"htx address: mode {mode}, or no host name")
     if issuer is not None and (not isinstance(issuer, bytes) or len(issuer) != 32):
         raise RemoteProtocolError("htx address: issuer is no digest")
-    return HtxAddress(X25519PublicKey.from_public_bytes(key), name, _KINDS[mode], issuer)
+    return HtxAddress(
+        X25519PublicKey.from_public_bytes(key), name, _KINDS[mode], issuer, _read_ech(params.get(ECH))
+    )
+
+
+def _read_ech(value: object) -> tuple[EchConfig, ...]:
+    if value is None:
+        return ()
+    configs = decode_configs(value) if isinstance(value, bytes) else []
+    if not configs:  # not said in the clear instead: the name is what it hides
+        raise RemoteProtocolError("htx address: no ech config that we can use")
+    return tuple(configs)
 
 
 def load_anchors(path: Path | None) -> TrustAnchors:
@@ -108,17 +122,28 @@ class Visitor:
     relays: RelaysMet
     invite: bytes | None = None  # to an unlisted relay
 
-    def build(self, session_id: bytes | None = None) -> BuiltHello:
-        """Return a hello of a browser drawn for this connection."""
-        browser = self.browser
-        template = draw(browser.templates, browser.random_bytes, browser.weights)
-        return build(template, self.address.host_name, browser.random_bytes, session_id)
+    def offer(self) -> Offer:
+        """Return a hello of a browser drawn for this connection; its session id is zero yet.
 
-    def connection(self, tcp: TcpCarrier, built: BuiltHello) -> TlsConnection:
+        Raises:
+            RemoteProtocolError: no browser of ours would use the origin's ECH config.
+        """
+        browser, address = self.browser, self.address
+        if not address.ech:
+            template = draw(browser.templates, browser.random_bytes, browser.weights)
+            return Offer(build(template, address.host_name, browser.random_bytes))
+        chosen = {t: found for t in browser.templates if (found := choose(address.ech, t)) is not None}
+        if not chosen:
+            raise RemoteProtocolError("htx: no browser of ours would use the origin's ech config")
+        template = draw(list(chosen), browser.random_bytes, browser.weights)
+        return encrypt_hello(template, *chosen[template], address.host_name, browser.random_bytes)
+
+    def connection(self, tcp: TcpCarrier, built: BuiltHello, inner: ClientHello | None) -> TlsConnection:
         """Return a TLS connection that begins with this hello."""
         anchors, wall = self.browser.anchors(), self.browser.clock.wall()
         name = self.address.host_name
-        return TlsConnection(tcp, TlsClient(built, lambda chain: check_chain(anchors, chain, name, wall)))
+        tls = TlsClient(built, lambda chain: check_chain(anchors, chain, name, wall), inner)
+        return TlsConnection(tcp, tls)
 
     def page(self, connection: TlsConnection, built: BuiltHello) -> PageFetch:
         """Return a visit of the site over an open connection."""
@@ -133,8 +158,12 @@ async def visit(tcp: TcpCarrier, visitor: Visitor) -> tuple[Handshake, PageFetch
     Raises:
         OSError: the origin's handshake failed or is not trusted; TCP is closed.
     """
-    built = visitor.build(visitor.browser.random_bytes(SESSION_ID_SIZE))
-    connection = visitor.connection(tcp, built)
+    try:
+        built, inner = visitor.offer().sealed(visitor.browser.random_bytes(SESSION_ID_SIZE))
+    except RemoteProtocolError as error:
+        tcp.close()
+        raise ConnectionAbortedError(f"htx: {error}") from error
+    connection = visitor.connection(tcp, built, inner)
     try:
         await connection.wait_handshake()
         handshake = _finished(connection)
@@ -164,19 +193,20 @@ async def open_carrier(tcp: TcpCarrier, visitor: Visitor) -> HtxCarrier:
         OSError: the origin's handshake failed, is not trusted, or cannot carry us; TCP is closed.
     """
     browser, address = visitor.browser, visitor.address
-    built = visitor.build()
     connection: TlsConnection | None = None
     try:
+        offer = visitor.offer()
+        built = offer.outer
         shared = built.keys.authenticating.exchange(address.key)
         wall = browser.clock.wall() + visitor.relays.offset_s(visitor.place)
         proof = browser.random_bytes(PROOF_SIZE)
         if visitor.invite is not None:
             proof = invite_proof(visitor.invite, built.hello.random)
         stamp = Stamp(max(0, int(wall)), proof)
-        built = built.with_session_id(
+        built, inner = offer.sealed(
             seal_session_id(shared, built.hello.random, built.hello.encode(), stamp.encode(), browser.network)
         )
-        connection = visitor.connection(tcp, built)
+        connection = visitor.connection(tcp, built, inner)
         await connection.wait_handshake()
         return _switched(connection, visitor, built, shared)
     except InterceptedError as error:

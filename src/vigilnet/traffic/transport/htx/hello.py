@@ -99,6 +99,11 @@ def build(
     return BuiltHello(_padded(hello), keys, template)
 
 
+def with_ech(built: BuiltHello, data: bytes) -> BuiltHello:
+    """Return a hello with this ECH in place of the one that only pretends, padded anew."""
+    return replace(built, hello=_padded(built.hello.with_extension(ExtensionType.ECH, data)))
+
+
 def build_retry(first: BuiltHello, group: int | None, cookie: bytes) -> BuiltHello:
     """Return the second hello after a HelloRetryRequest (RFC 8446 section 4.1.2).
 

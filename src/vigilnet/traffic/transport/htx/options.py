@@ -1,10 +1,13 @@
 """HTX's settings (the file's `[htx]` table)."""
 
+import base64
+import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vigilnet.base.errors import ConfigurationError
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
+from vigilnet.traffic.transport.htx.ech import decode_configs
 from vigilnet.traffic.transport.htx.shaping import PROFILES
 
 
@@ -18,6 +21,7 @@ class Options:
     certificate: Path | None = None  # relay without an origin: PEM chain of the site that it starts itself
     certificate_key: Path | None = None  # of that certificate, PEM
     site_folder: Path | None = None  # its pages; "": one page of our own
+    ech_configs: str = ""  # relay: the origin's ECHConfigList in base64; clients hide host_name with it
     pins_issuer: bool = False  # relay: its record names who issues the origin's certificate; see the spec
     trust_anchors: Path | None = None  # PEM bundle of roots to believe; "": the system's
     templates: tuple[Path, ...] = ()  # files of `vigilnet htx capture`, beside those of the program
@@ -30,6 +34,7 @@ class Options:
 
     def __post_init__(self) -> None:
         self.weights_by_name()
+        self.ech_octets()
         for name in ("shaping", "relay_shaping"):
             if (got := getattr(self, name)) not in PROFILES:
                 raise ConfigurationError(f"{name}: got {got!r}, one of {', '.join(PROFILES)} expected")
@@ -40,6 +45,16 @@ class Options:
         for name in ("max_spliced", "max_spliced_per_prefix"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}: got {getattr(self, name)}, at least 1 expected")
+
+    def ech_octets(self) -> bytes:
+        """Return `ech_configs` decoded; empty if there are none."""
+        try:
+            octets = base64.b64decode(self.ech_configs, validate=True)
+            if octets and not decode_configs(octets):
+                raise ConfigurationError("ech_configs: none of them can be used (X25519 and HKDF-SHA256)")
+        except (binascii.Error, RemoteProtocolError) as error:
+            raise ConfigurationError(f"ech_configs: not the base64 of an ECHConfigList ({error})") from error
+        return octets
 
     def weights_by_name(self) -> Mapping[str, float]:
         """Return `weights` taken apart."""

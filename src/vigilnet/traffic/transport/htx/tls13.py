@@ -15,20 +15,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
+from vigilnet.crypto.kdf import is_equal
 from vigilnet.traffic.transport.htx.alerts import CLOSE_NOTIFY, Fault, TlsFaultError, alert_for
 from vigilnet.traffic.transport.htx.certificates import UntrustedCertificateError, check_signature, decompress
-from vigilnet.traffic.transport.htx.client_hello import X25519, X25519MLKEM768
+from vigilnet.traffic.transport.htx.client_hello import X25519, X25519MLKEM768, ClientHello
+from vigilnet.traffic.transport.htx.ech import CONFIRMATION_SIZE, confirmation
 from vigilnet.traffic.transport.htx.hello import BuiltHello, ShareKeys, build_retry
 from vigilnet.traffic.transport.htx.key_schedule import (
     SUITES,
     KeySchedule,
     RecordProtection,
+    TlsSuite,
     finished,
     is_finished,
 )
 from vigilnet.traffic.transport.htx.wire import (
     MAX_FRAGMENT,
     MESSAGE_HEAD,
+    RANDOM_SIZE,
     TLS_1_3,
     ExtensionType,
     MessageReader,
@@ -94,11 +98,13 @@ class TlsClient:
 
     Args:
         built: our hello, session id included.
+        inner: the hello inside ours, if it has a real ECH: the handshake goes on with that one or not at all.
         check_chain: judges the origin's certificates (DER, leaf first), raising RemoteProtocolError.
     """
 
-    def __init__(self, built: BuiltHello, check_chain: CheckChain) -> None:
+    def __init__(self, built: BuiltHello, check_chain: CheckChain, inner: ClientHello | None = None) -> None:
         self._built = built
+        self._inner = inner
         self._check_chain = check_chain
         self._records = RecordReader()
         self._messages = MessageReader()
@@ -244,6 +250,7 @@ class TlsClient:
         if hello.is_retry:
             self._retry(message, hello)
             return
+        self._check_ech(message, SUITES[hello.suite])
         shared = shared_secret(built.keys, hello)
         self._transcript.append(message)
         self._schedule = schedule = KeySchedule(SUITES[hello.suite], shared)
@@ -257,7 +264,19 @@ class TlsClient:
         self._facts["server hello"] = message
         self.state = TlsState.ENCRYPTED_EXTENSIONS
 
+    def _check_ech(self, message: bytes, suite: TlsSuite) -> None:
+        """Go on with the inner hello where there is one; the outer one's name must not be all we get."""
+        inner = self._inner
+        if inner is None:
+            return
+        end = MESSAGE_HEAD + 2 + RANDOM_SIZE
+        if not is_equal(message[end - CONFIRMATION_SIZE : end], confirmation(suite, inner, message)):
+            raise RemoteProtocolError("ech: the origin did not take it: its config has changed")
+        self._transcript[0] = inner.encode()
+
     def _retry(self, message: bytes, hello: ServerHello) -> None:
+        if self._inner is not None:
+            raise RemoteProtocolError("server hello: asks for another hello, which is not done with ech")
         if self._was_retried:
             raise RemoteProtocolError("server hello: asks twice for another hello")
         self._was_retried = True

@@ -214,7 +214,7 @@ class _Server(QuicServer):
 
     def datagram_received(self, data: bytes | str, addr: Any) -> None:  # noqa: ANN401 as the base class
         unproven = self._listener.unproven
-        self._retry = self._tokens if unproven > RETRY_ABOVE else None
+        self._retry = self._tokens if unproven > RETRY_ABOVE else None  # type: ignore[assignment]
         super().datagram_received(data, addr)
 
     def _connection_terminated(self, protocol: QuicConnectionProtocol) -> None:

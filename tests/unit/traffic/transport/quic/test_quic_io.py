@@ -58,7 +58,7 @@ def test_a_relay_with_another_certificate_is_refused() -> None:
 @pytest.mark.parametrize("params", [{}, {0: b"short"}, {0: bytes(32), 1: 5}, {0: bytes(32), 1: "x" * 254}])
 def test_params_that_are_none_fail_the_dial(params: dict[int, object]) -> None:
     with pytest.raises(ConnectionAbortedError):
-        asyncio.run(QuicTransport().dial("127.0.0.1", 1, params))  # type: ignore[arg-type]
+        asyncio.run(QuicTransport().dial("127.0.0.1", 1, params))
 
 
 def test_under_a_flood_newcomers_show_that_they_hear_us(monkeypatch: pytest.MonkeyPatch) -> None:

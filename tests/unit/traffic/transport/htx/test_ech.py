@@ -1,0 +1,227 @@
+"""Encrypted client hellos: against BoringSSL, and what goes wrong."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.ech import fixed_offer
+from tests.support.hellos import NAMES, template_of
+from tests.support.htx import PARAMS, SECRET, Peer, browser, htx_relay
+from tests.support.origins import HOST, make_certificates
+from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
+from vigilnet.traffic.transport.htx.authenticator import Authenticator, Stamp, seal_session_id
+from vigilnet.traffic.transport.htx.client_hello import decode_client_hello, without_ech_payload
+from vigilnet.traffic.transport.htx.dial_io import read_params
+from vigilnet.traffic.transport.htx.ech import (
+    MAX_CONFIGS,
+    EchConfig,
+    choose,
+    confirmation,
+    decode_configs,
+    encrypt_hello,
+)
+from vigilnet.traffic.transport.htx.hello import build
+from vigilnet.traffic.transport.htx.htx_io import HtxTransport
+from vigilnet.traffic.transport.htx.key_schedule import SUITES
+from vigilnet.traffic.transport.htx.options import Options
+from vigilnet.traffic.transport.htx.tls13 import TlsClient, TlsState
+from vigilnet.traffic.transport.htx.wire import RETRY_RANDOM, encode_message, encode_record
+
+PUBLIC_NAME = "public.example.test"
+FOLDER = Path(__file__).parents[4] / "vectors" / "ech"
+VECTORS: list[dict[str, str]] = json.loads((FOLDER / "handshakes.json").read_text())["vectors"]
+KEY = bytes.fromhex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f")  # any point
+CONTENT = b"\x07\0\x20\0\x20" + KEY + b"\0\x08\0\1\0\1\0\1\0\3\x40\x13" + PUBLIC_NAME.encode() + b"\0\0"
+
+
+def listed(content: bytes = CONTENT, version: int = 0xFE0D) -> bytes:
+    config = version.to_bytes(2) + len(content).to_bytes(2) + content
+    return len(config).to_bytes(2) + config
+
+
+def test_a_config_is_read() -> None:
+    (config,) = decode_configs(listed())
+    assert config == EchConfig(listed()[2:], 7, KEY, (1, 3), 64, PUBLIC_NAME)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        listed(version=0xFE0C),
+        listed(CONTENT.replace(b"\x07\0\x20\0\x20", b"\x07\0\x10\0\x20")),  # another KEM
+        listed(CONTENT.replace(b"\0\x08\0\1\0\1\0\1\0\3", b"\0\x04\0\2\0\1")),  # another KDF
+        listed(CONTENT[:-2] + b"\0\4\xff\xff\0\0"),  # a mandatory extension
+    ],
+)
+def test_configs_that_we_cannot_use_are_left_out(data: bytes) -> None:
+    assert decode_configs(data) == []
+    with pytest.raises(RemoteProtocolError, match="no ech config"):
+        read_params({**PARAMS, 4: data})
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0\0", listed()[:-1], listed() + b"x", listed(CONTENT[:-1]), bytes(MAX_CONFIGS + 1)]
+)
+def test_lists_that_are_none_are_refused(data: bytes) -> None:
+    with pytest.raises(RemoteProtocolError):
+        decode_configs(data)
+
+
+@given(st.binary(max_size=120))
+def test_any_octets_are_configs_or_blamed(data: bytes) -> None:
+    for given_list in (data, listed(data)):
+        with contextlib.suppress(RemoteProtocolError):
+            decode_configs(given_list)
+
+
+def test_only_browsers_that_have_ech_use_it() -> None:
+    configs = decode_configs(listed())
+    able = {name for name in NAMES if choose(configs, template_of(name)) is not None}
+    assert able == {"chromium", "firefox"}
+
+
+def test_the_real_name_is_in_no_octet_and_the_rest_is_a_browsers() -> None:
+    (config,) = decode_configs(listed())
+    for name in ("chromium", "firefox"):
+        template = template_of(name)
+        offer = encrypt_hello(template, config, 1, HOST, os.urandom)
+        built, inner = offer.sealed(os.urandom(32))
+        message = built.hello.encode()
+        assert HOST.encode() not in message
+        assert built.hello.server_name == PUBLIC_NAME
+        assert inner is not None
+        assert inner.server_name == HOST
+        assert inner.session_id == built.hello.session_id
+        assert decode_client_hello(message) == built.hello
+        pretended = build(template, PUBLIC_NAME, os.urandom).hello
+        assert {kind for kind, _ in built.hello.extensions if kind & 0x0F0F != 0x0A0A} >= {
+            kind for kind, _ in pretended.extensions if kind & 0x0F0F != 0x0A0A
+        }
+
+
+def test_names_of_all_lengths_give_payloads_of_one_length() -> None:
+    (config,) = decode_configs(listed())
+    sizes = {
+        len(encrypt_hello(template_of("firefox"), config, 1, "x" * size, os.urandom).outer.hello.encode())
+        for size in (1, 20, 64)
+    }
+    assert len(sizes) == 1
+
+
+def test_the_relay_knows_its_client_though_the_payload_came_later() -> None:
+    (config,) = decode_configs(listed())
+    offer = encrypt_hello(template_of("chromium"), config, 1, HOST, os.urandom)
+    hello = offer.outer.hello
+    shared = offer.outer.keys.authenticating.exchange(SECRET.public_key())
+    sealed = seal_session_id(shared, hello.random, hello.encode(), Stamp(10**9, bytes(8)).encode())
+    built, _ = offer.sealed(sealed)
+    assert Authenticator(lambda: (SECRET,)).judge(built.hello.encode(), 1e9, 0.0) == shared
+    other = replace(built.hello, random=bytes(32))
+    assert Authenticator(lambda: (SECRET,)).judge(other.encode(), 1e9, 0.0) is None
+    assert without_ech_payload(build(template_of("curl"), HOST, os.urandom).hello) is None
+    broken = built.hello.with_extension(0xFE0D, b"\0\0\1")
+    assert without_ech_payload(broken) is None
+    assert without_ech_payload(built.hello.with_extension(0xFE0D, b"\1" + bytes(50))) is None
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["template"])
+def test_a_server_of_gos_took_our_hello(vector: dict[str, str]) -> None:
+    (config,) = decode_configs(bytes.fromhex(vector["configs"]))
+    outer, inner = fixed_offer(vector["template"], config)
+    assert outer.hello.encode().hex() == vector["outer"]
+    said = bytes.fromhex(vector["server"])
+    client = TlsClient(outer, lambda _: None, inner)
+    client.receive(said)
+    assert client.state is TlsState.OPEN
+    assert client.data_received().endswith(b"hello")
+    assert client.handshake is not None
+    assert client.handshake.client_hello == outer.hello.encode()  # what the relay saw
+    with pytest.raises(RemoteProtocolError):  # the outer hello alone does not get there
+        TlsClient(outer, lambda _: None).receive(said)
+    assert inner is not None
+    with pytest.raises(RemoteProtocolError, match="did not take it"):
+        TlsClient(outer, lambda _: None, replace(inner, random=bytes(32))).receive(said)
+
+
+def test_another_hello_is_not_said_with_ech() -> None:
+    (config,) = decode_configs(listed())
+    outer, inner = encrypt_hello(template_of("firefox"), config, 1, HOST, os.urandom).sealed(bytes(32))
+    client = TlsClient(outer, lambda _: None, inner)
+    retry = b"\3\3" + RETRY_RANDOM + b"\x20" + bytes(32) + b"\x13\1\0\0\x0c\0\x2b\0\2\3\4\0\x33\0\2\0\x18"
+    with pytest.raises(RemoteProtocolError, match="not done with ech"):
+        client.receive(encode_record(22, encode_message(2, retry)))
+
+
+def test_a_dial_whose_browsers_have_no_ech_fails_rather_than_say_the_name(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path)
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            transport = HtxTransport(browser(certificates, "curl"))
+            with pytest.raises(ConnectionAbortedError, match="no browser of ours"):
+                await transport.dial("127.0.0.1", server.getsockname()[1], {**PARAMS, 4: listed()})
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("go") is None, reason="no go here: handshakes.json stands for it")
+def test_a_link_over_htx_hides_the_origins_name(tmp_path: Path) -> None:
+    """Go's server as the origin behind a relay; a link's first octets both ways."""
+    certificates = make_certificates(tmp_path)
+
+    async def scenario(port: int, configs: bytes) -> None:
+        async with htx_relay(port) as relay:
+            transport = HtxTransport(browser(certificates))
+            carrier = await transport.dial("127.0.0.1", relay.port, {**PARAMS, 4: configs})
+            here = Peer(carrier)
+            packet = b"\0\5\1hell"
+            carrier.write([packet])
+            there = Peer(await asyncio.wait_for(relay.accepted.get(), 5))
+            assert await there.wait_octets(len(packet)) == packet
+            assert there.carrier.binding == here.carrier.binding
+            carrier.close()
+            there.carrier.close()
+            await here.wait(lambda: here.is_closed)
+            await there.wait(lambda: there.is_closed)
+
+    files = [str(tmp_path / name) for name in ("chain.pem", "key.pem")]
+    command = ["go", "run", str(FOLDER / "server.go"), *files, PUBLIC_NAME]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        facts = json.loads(server.stdout.readline())
+        asyncio.run(scenario(facts["port"], bytes.fromhex(facts["configs"])))
+        assert json.loads(server.stdout.readline()) == {"name": HOST, "accepted": True, "error": ""}
+        server.stdin.close()
+
+
+def test_a_confirmation_is_bound_to_both_hellos() -> None:
+    (config,) = decode_configs(listed())
+    _, inner = encrypt_hello(template_of("firefox"), config, 1, HOST, os.urandom).sealed(bytes(32))
+    assert inner is not None
+    server_hello = os.urandom(90)
+    said = confirmation(SUITES[0x1301], inner, server_hello)
+    assert len(said) == 8
+    assert confirmation(SUITES[0x1301], inner, server_hello[:30] + os.urandom(8) + server_hello[38:]) == said
+    assert confirmation(SUITES[0x1301], inner, os.urandom(90)) != said
+    assert confirmation(SUITES[0x1302], inner, server_hello) != said
+
+
+def test_a_relays_setting_is_its_origins_list() -> None:
+    assert Options().ech_octets() == b""
+    assert Options(ech_configs=base64.b64encode(listed()).decode()).ech_octets() == listed()
+    for text in ("!", "AAAA", base64.b64encode(listed(version=1)).decode()):
+        with pytest.raises(ConfigurationError, match="ech_configs"):
+            Options(ech_configs=text)
