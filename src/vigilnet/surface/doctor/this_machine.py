@@ -69,7 +69,7 @@ def _check_clock(machine: Machine) -> Iterator[Finding]:
 
 
 def _check_folder(folder: Path) -> Iterator[Finding]:
-    there = next((path for path in (folder, *folder.parents) if path.exists()), Path("/"))
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), Path("/"))
     if not there.is_dir():
         yield failed(
             "device.folder", "The state folder is not a folder",

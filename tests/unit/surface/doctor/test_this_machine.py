@@ -39,9 +39,6 @@ def test_state_folder_of_someone_else(tmp_path: Path) -> None:
         f"os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         f"print([one.id for one in _check_folder(Path('{where.folder}'))])"
     )
-    for folder in (tmp_path, *tmp_path.parents[:-1]):
-        if stat.S_IMODE(folder.stat().st_mode) & 0o001 == 0:
-            folder.chmod(stat.S_IMODE(folder.stat().st_mode) | 0o011)
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
