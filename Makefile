@@ -28,7 +28,7 @@ fuzz: setup  ## every decoder, a million inputs in all (SEED=n repeats a run)
 
 coverage: setup  ## branch coverage, with the floors of the rooms that matter most
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -m "not netns"
+	$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal -m "not netns"
 	$(BIN)/coverage combine -q
 	$(BIN)/python -m tests.coverage_floors
 

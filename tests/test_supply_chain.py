@@ -17,7 +17,7 @@ PERMISSIVE = re.compile(
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|GNU|EUPL|SSPL|MPL|Mozilla)", re.IGNORECASE)
 
 
-# Used as they are, by import, and replaceable by whoever installs us: docs/decisions/0012.
+# Used as they are, by import, and replaceable by whoever installs us: docs/decisions/0014.
 WEAK_COPYLEFT = {"zeroconf"}
 
 
