@@ -190,8 +190,9 @@ def test_duration_ends_it_and_the_passing_folder_is_removed() -> None:
 def test_process_that_fails_at_the_start_ends_all_with_its_reason(tmp_path: Path) -> None:
     done = run("--relays", "2", "--hops", "1", "--json", "--dir", str(tmp_path / "net"), fake="relay2:fail")
     assert done.returncode == 1
-    assert done.stdout == ""
-    assert done.stderr == "vigilnet: testnet: relay2 ended: vigilnetd: port 4001 is in use, choose another\n"
+    reason = "testnet: relay2 ended: vigilnetd: port 4001 is in use, choose another"
+    assert json.loads(done.stdout)["error"]["message"] == reason
+    assert done.stderr == ""
 
 
 @pytest.mark.slow
