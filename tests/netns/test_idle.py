@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
 WATCHED_S = 65.0  # two rounds of PING
-MOST_PER_HOUR = 300_000
+MOST_PER_HOUR = 1_200_000  # 20 KB a minute; a quiet machine shows 80 to 230 KB an hour
 
 
 def octets_of(host: Namespace) -> int:

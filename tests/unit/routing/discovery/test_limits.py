@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.support.records import RecordMaker
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import PeerRecord
@@ -58,6 +60,7 @@ def test_revocations_have_a_share_of_their_own() -> None:
     assert sum(limits.may_pass(revoked, 0.0) for _ in range(200)) == REVOCATION_BURST
 
 
+@pytest.mark.slow
 def test_memory_for_prefixes_is_bounded() -> None:
     limits = PrefixLimits()
     for number in range(MAX_PREFIXES + 50):

@@ -247,6 +247,7 @@ def test_arguments_out_of_range_are_usage_errors(arguments: tuple[str, ...]) -> 
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = run("--dir", str(tmp_path / "file" / "net"))

@@ -300,6 +300,7 @@ def test_a_target_that_closes_is_seen_as_closed() -> None:
     run(scenario())
 
 
+@pytest.mark.slow
 def test_many_streams_at_once() -> None:
     async def scenario() -> None:
         async with echo_server() as port, DirectNetwork(OPEN_EXIT) as network, proxies(network) as service:

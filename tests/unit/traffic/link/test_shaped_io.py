@@ -31,6 +31,7 @@ def origin(certificates: Certificates) -> Iterator[int]:
         yield port
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", [Profile.OFF, *SHAPED])
 def test_runs_pass_both_ways_in_order(origin: int, certificates: Certificates, profile: Profile) -> None:
     async def scenario() -> None:

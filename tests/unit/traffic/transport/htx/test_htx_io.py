@@ -47,6 +47,7 @@ def origin(certificates: Certificates) -> Iterator[int]:
         yield port
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_link_s_octets_pass_behind_a_real_handshake(
     origin: int, certificates: Certificates, name: str

@@ -60,6 +60,7 @@ async def say(stack: AsyncExitStack, ours: PluggableTransport, served: ServedTra
     assert await keeper.wait_octets(len(DATA)) == DATA
 
 
+@pytest.mark.slow
 @needs_programs("obfs4proxy")
 @pytest.mark.parametrize("is_extended", [True, False])
 def test_debians_obfs4proxy_carries_octets(is_extended: bool, tmp_path: Path) -> None:

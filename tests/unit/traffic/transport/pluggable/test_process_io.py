@@ -52,6 +52,7 @@ def test_a_proxy_gets_its_environment_and_none_of_ours(
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "said"),
     [
