@@ -16,7 +16,7 @@ SIMULATION = Path(__file__).parent / "simulation"
 
 # No deadline: the machines that run this are shared and noisy. Failures print how to repeat them.
 settings.register_profile("vigilnet", deadline=None, print_blob=True, max_examples=100)
-settings.register_profile("quick", deadline=None, print_blob=True, max_examples=20)  # of `make check`
+settings.register_profile("quick", deadline=None, print_blob=True, max_examples=10)  # of `make check`
 settings.register_profile(
     "thorough",
     deadline=None,

@@ -10,6 +10,7 @@ from tests.fuzz.run import Campaign, campaigns, fuzz, main
 ALL = list(campaigns(""))
 
 
+@pytest.mark.slow  # `.ci/run` and `make fuzz` give it minutes
 @pytest.mark.parametrize("campaign", ALL, ids=[campaign.name for campaign in ALL])
 def test_a_hundred_inputs_parse_or_blame_the_peer(campaign: Campaign) -> None:
     fuzz(campaign, seed=1, iterations=100, seconds=1.0)

@@ -23,6 +23,8 @@ from vigilnet.routing.discovery.wire import (
     pack_entry,
 )
 
+pytestmark = pytest.mark.slow  # networks of many relays
+
 
 def mesh(net: GossipNetwork, count: int, dials: int = 3) -> list[Node]:
     """A connected network: each dials the one before and a few others."""
