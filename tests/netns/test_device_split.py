@@ -207,25 +207,54 @@ def _start_talking(device: ProtectedDevice, words: list[object]) -> "subprocess.
     return process
 
 
+WHO_ASKS = """
+import socket, threading
+def family():
+    s = socket.socket(socket.AF_INET6, kind); s.setsockopt(41, 26, 0); s.bind(("::", 7100)); return s
+kind = socket.SOCK_DGRAM; by_udp = family()
+kind = socket.SOCK_STREAM; by_tcp = family(); by_tcp.listen()
+def answer():
+    while True:
+        _, asker = by_udp.recvfrom(100); by_udp.sendto(asker[0].encode(), asker)
+threading.Thread(target=answer, daemon=True).start()
+while True:
+    connection, asker = by_tcp.accept(); connection.sendall(asker[0].encode()); connection.close()
+"""
+ASK_BY_UDP = """
+import socket, sys
+for _ in range(5):
+    asking = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+    asking.settimeout(3)
+    asking.sendto(b"who", (sys.argv[1], 7100))
+    try:
+        print(asking.recv(100).decode())
+        break
+    except TimeoutError:
+        pass
+"""
+
+
 def test_a_program_is_bound_to_an_exit_and_others_are_not(up: ProtectedDevice) -> None:
-    script = (
-        "import socket,sys\n"
-        "s=socket.socket(socket.AF_INET6);s.setsockopt(41,26,0);s.bind(('::',7100));s.listen()\n"
-        "while True:\n c,a=s.accept();c.sendall(a[0].encode());c.close()\n"
-    )
     target = up.network.target
-    target.start(sys.executable, "-c", script)
+    target.start(sys.executable, "-c", WHO_ASKS)
     wait_for_port(target, target.v4, 7100)
     exits = {}
     for node in up.network.nodes.values():
         status = node.status()
         if node.name.startswith("exit") and status is not None:
-            exits[status.peer_id] = node.host.v4
+            exits[status.peer_id] = node.host
     assert len(exits) == 2
-    for peer_id, address in exits.items():
-        for _ in range(3):
-            words = vigilnet_exec(up, "exit", "curl", "-sS", "-m", "15", f"telnet://{target.v4}:7100")
-            words[4] = f"--exit={peer_id}"
+    asks = (
+        (("curl", "-sS", "-m", "15", f"telnet://{target.v4}:7100"), "v4"),
+        ((sys.executable, "-c", ASK_BY_UDP, target.v4), "v4"),
+        ((sys.executable, "-c", ASK_BY_UDP, target.v6), "v6"),
+        (("ping", "-c1", "-W5", target.v4), ""),
+    )
+    for peer_id, host in exits.items():
+        for words, family in asks * 2:
+            command = vigilnet_exec(up, "exit", *words)
+            command[4] = f"--exit={peer_id}"
             with up.sniff() as sniffer:
-                assert address in up.host.run(*words, stdin="").stdout
+                said = up.host.run(*command, stdin="").stdout
+            assert (getattr(host, family) if family else "1 received") in said
             assert not sniffer.leaks

@@ -18,6 +18,7 @@ from vigilnet.traffic.device.settings import (
     DeviceSettings,
     FirewallRule,
     Scope,
+    bound_source,
 )
 
 TABLE: Final = "vigilnet"
@@ -93,7 +94,7 @@ def cgroup_marks(path: str, level: int, mark: int) -> str:
 def _table(settings: DeviceSettings, cgroups: Sequence[str]) -> str:
     chains = [
         _sets(settings), _marks(settings, cgroups), _capture(settings), _capture_forwarded(settings),
-        _wishes(settings),         _guard(), _output(settings), _input(settings), _forward(), _source(),
+        _wishes(settings), _guard(), _output(settings), _input(settings), _forward(), _source(settings),
     ]  # fmt: skip
     return _block(f"table inet {TABLE}", chains)
 
@@ -258,8 +259,12 @@ def _wishes(settings: DeviceSettings) -> str:
 def _output(settings: DeviceSettings) -> str:
     refuse = "counter name refused"
     rules = [
-        # Only TCP can be bound to an exit; the rest of such a program must not leave by another.
-        f"meta mark & {WHO:#x} == {MARK_BOUND:#x} ct status & dnat == 0x0 {refuse} {_PROHIBITED}",
+        *(
+            f'meta mark {MARK_BOUND + number:#x} oifname "{INTERFACE}" accept'
+            for number in range(len(settings.binding_ports))
+        ),
+        # What is bound to an exit that is not served now must not leave by another.
+        f'meta mark & {WHO:#x} == {MARK_BOUND:#x} oifname != "lo" {refuse} {_PROHIBITED}',
         f'oifname {{ "lo", "{INTERFACE}" }} accept',
         f"meta mark & {WHO:#x} == {MARK_OWN:#x} counter name own accept",
         f"meta mark & {WHO:#x} == {MARK_OUTSIDE:#x} counter name outside accept",
@@ -298,9 +303,18 @@ def _forward() -> str:
     return _chain("forward", "type filter hook forward priority filter; policy drop;", rules)
 
 
-def _source() -> str:
-    """Packets that were sent outside after their source was chosen for the tunnel get another."""
+def _source(settings: DeviceSettings) -> str:
+    """Packets that were sent outside after their source was chosen for the tunnel get another.
+
+    At the tunnel the source tells the daemon which exit a program is bound to: it sees no marks there.
+    """
     rules = [
+        f'oifname "{INTERFACE}" meta mark {MARK_BOUND + number:#x} meta nfproto ipv{version} '
+        f"snat {family} to {bound_source(number, version)}"
+        for number in range(len(settings.binding_ports))
+        for version, family in ((4, "ip"), (6, "ip6"))
+    ]
+    rules += [
         f"meta mark & {WHO:#x} == {MARK_OUTSIDE:#x} ip saddr {TUN_IPV4} masquerade",
         f"meta mark & {WHO:#x} == {MARK_OUTSIDE:#x} ip6 saddr {TUN_IPV6} masquerade",
         f'oifname "{INTERFACE}" ip saddr != {TUN_IPV4} masquerade',

@@ -87,7 +87,7 @@ class DeviceService:
         self._tasks = TaskGroup("device")
         self._dialler_for_exit = dialler_for_exit
         self._capture: TcpCapture | None = None
-        self._bound: dict[str, TcpCapture] = {}  # by exit, in the order of their groups
+        self._bound: dict[str, tuple[Dialler, TcpCapture]] = {}  # by exit, in the order of their groups
         self._names: NameServer | None = None
         self._port: TunPort | None = None
         self._changing = asyncio.Lock()
@@ -174,7 +174,7 @@ class DeviceService:
         self._capture = self._names = None
         await self._close_port()
         bound, self._bound = self._bound, {}
-        for one in (capture, *bound.values()):
+        for one in (capture, *(taken for _, taken in bound.values())):
             if one is not None:
                 await one.close()
         if names is not None:
@@ -200,6 +200,12 @@ class DeviceService:
             options.max_flows,
             options.flow_idle_s,
         )
+        self._bind_flows()
+
+    def _bind_flows(self) -> None:
+        for number, (exit_, (dialler, _)) in enumerate(self._bound.items()):
+            if self._port is not None:
+                self._port.bind(number, dialler, _isolation_of(exit_))
 
     async def _keep(self) -> None:
         """When the helper was lost, take the device again as soon as there is one."""
@@ -232,7 +238,7 @@ class DeviceService:
             options.outside_users,
             options.inside_users,
             (*options.open_ports, *self._relay_ports),
-            tuple(capture.port for capture in self._bound.values()),
+            tuple(capture.port for _, capture in self._bound.values()),
             options.underlay_marks,
             options.firewall_rules(),
         )
@@ -334,15 +340,16 @@ class DeviceService:
                         f"exec: {MAX_BINDINGS} exits have programs bound to them already"
                     )
                 dialler = self._dialler_for_exit(exit_)
-                isolation, most = f"{ISOLATION} {exit_}", self.options.max_connections
-                capture = TcpCapture(dialler, self._target, isolation, most)
+                most = self.options.max_connections
+                capture = TcpCapture(dialler, self._target, _isolation_of(exit_), most)
                 capture.start()
-                self._bound[exit_] = capture
+                self._bound[exit_] = (dialler, capture)
                 try:
                     self._told, _ = await self._client.ask(Request(Operation.UPDATE, self._settings()))
                 except VigilnetError:
-                    await self._bound.pop(exit_).close()
+                    await self._bound.pop(exit_)[1].close()
                     raise
+                self._bind_flows()
             return f"exit{list(self._bound).index(exit_)}"
 
     # ---- status
@@ -382,3 +389,7 @@ class DeviceService:
             refused=int(counters.get("refused", 0)),
             firewall=options.firewall,
         )
+
+
+def _isolation_of(exit_: str) -> str:
+    return f"{ISOLATION} {exit_}"

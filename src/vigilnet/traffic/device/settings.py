@@ -25,6 +25,15 @@ TUN_IPV4: Final = "198.18.86.1"  # of the benchmarking range (RFC 2544): no netw
 TUN_IPV6: Final = "fd56:4e45:5400::1"
 
 
+def bound_source(number: int, version: int) -> str:
+    """Return the source address, at the interface, of programs bound to the exit of that number.
+
+    >>> bound_source(0, 4), bound_source(15, 6)
+    ('198.18.86.16', 'fd56:4e45:5400::1f')
+    """
+    return f"198.18.86.{16 + number}" if version == 4 else f"fd56:4e45:5400::{16 + number:x}"
+
+
 class Scope(StrEnum):
     """Whose traffic is taken."""
 

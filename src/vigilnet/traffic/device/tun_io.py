@@ -19,7 +19,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device import packets
 from vigilnet.traffic.device.packets import Packet, Refusal, UdpMaker
-from vigilnet.traffic.device.settings import TUN_IPV4, TUN_IPV6
+from vigilnet.traffic.device.settings import MAX_BINDINGS, TUN_IPV4, TUN_IPV6, bound_source
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import ANY_FAMILY, BeginFlag, Echo, Target
 from vigilnet.traffic.stream.segments import mergeable
@@ -45,6 +45,9 @@ _REFUSALS: Final = {
 }
 
 _log = get_logger(__name__)
+_BOUND: Final = frozenset(
+    ip_address(bound_source(number, version)).packed for number in range(MAX_BINDINGS) for version in (4, 6)
+)
 _Key = tuple[bytes, bytes, int, int]
 _F = TypeVar("_F", DatagramFlow, EchoFlow)
 _W = TypeVar("_W")
@@ -86,10 +89,10 @@ class TunPort:
         idle_s: float,
     ) -> None:
         self._descriptor = descriptor
-        self.opener = opener
+        self._way = (opener, isolation)
+        self._bound_ways: dict[bytes, tuple[FlowOpener, str]] = {}  # by packed source address
         self._clock = clock
         self._name_of = name_of
-        self.isolation = isolation
         self._most = max_flows
         self._idle_s = idle_s
         self.loop = asyncio.get_running_loop()
@@ -107,6 +110,11 @@ class TunPort:
     def flows(self) -> int:
         """How many there are."""
         return len(self._flows)
+
+    def bind(self, number: int, opener: FlowOpener, isolation: str) -> None:
+        """Have programs bound to the exit of that number (`settings.bound_source`) use another opener."""
+        for version in (4, 6):
+            self._bound_ways[ip_address(bound_source(number, version)).packed] = (opener, isolation)
 
     async def close(self) -> None:
         """End all flows and give the descriptor up."""
@@ -180,6 +188,10 @@ class TunPort:
         else:
             self.refuse(packet, packets.NO_PROTOCOL)
 
+    def _way_of(self, packet: Packet) -> tuple[FlowOpener, str] | None:
+        """Whom a new flow is asked of; None: nobody, for the exit that it is bound to is not known."""
+        return self._bound_ways.get(packet.source) if packet.source in _BOUND else self._way
+
     def refuse(self, packet: Packet, refusal: Refusal) -> None:
         """Tell the application that a packet goes nowhere."""
         self.refused += 1
@@ -193,10 +205,11 @@ class TunPort:
             key = (packet.source, b"", source_port, 0)
         flow = self._flows.get(key)
         if flow is None:
-            if not _is_carried(packet.target) or not target_port:
+            way = self._way_of(packet)
+            if way is None or not _is_carried(packet.target) or not target_port:
                 self.refuse(packet, packets.PROHIBITED)
                 return
-            flow = self._flows[key] = _UdpFlow(self, key, self._target(key, packet.version))
+            flow = self._flows[key] = _UdpFlow(self, key, self._target(key, packet.version), *way)
             self._make_room()
         elif isinstance(flow, _UdpFlow):
             self._flows.move_to_end(key)
@@ -215,7 +228,8 @@ class TunPort:
         asked = packets.echo_of(packet)
         if asked is None:
             return  # errors about flows of ours and the like; whoever sent them wants no answer
-        if not _is_carried(packet.target):
+        way = self._way_of(packet)
+        if way is None or not _is_carried(packet.target):
             self.refuse(packet, packets.PROHIBITED)
             return
         identifier, sequence, payload = asked
@@ -224,7 +238,7 @@ class TunPort:
         if flow is None:
             family = socket.AF_INET if packet.version == 4 else socket.AF_INET6
             target = Target(socket.inet_ntop(family, packet.target), 0, 1, ANY_FAMILY)
-            flow = self._flows[key] = _EchoFlow(self, key, target)
+            flow = self._flows[key] = _EchoFlow(self, key, target, *way)
             self._make_room()
         if isinstance(flow, _EchoFlow):
             self._flows.move_to_end(key)
@@ -353,11 +367,11 @@ class _DeviceFlow(Generic[_F, _W]):
 class _UdpFlow(_DeviceFlow[DatagramFlow, tuple[int, list[bytes]]]):
     """One flow of an application's datagrams; a `DatagramConsumer`."""
 
-    def __init__(self, port: TunPort, key: _Key, target: Target) -> None:
+    def __init__(self, port: TunPort, key: _Key, target: Target, opener: FlowOpener, isolation: str) -> None:
         self._is_bound = bool(key[1])
         self._gathered: dict[tuple[str, int], list[bytes]] = {}
         self._makers: dict[tuple[str, int], UdpMaker] = {}
-        super().__init__(port, key, port.opener.open_datagrams(port.isolation, target))
+        super().__init__(port, key, opener.open_datagrams(isolation, target))
 
     def _opened(self, flow: DatagramFlow) -> None:
         flow.set_consumer(self)
@@ -416,8 +430,8 @@ class _UdpFlow(_DeviceFlow[DatagramFlow, tuple[int, list[bytes]]]):
 class _EchoFlow(_DeviceFlow[EchoFlow, Echo]):
     """Echoes of one application to one host; an `EchoConsumer`."""
 
-    def __init__(self, port: TunPort, key: _Key, target: Target) -> None:
-        super().__init__(port, key, port.opener.open_echo(target, port.isolation))
+    def __init__(self, port: TunPort, key: _Key, target: Target, opener: FlowOpener, isolation: str) -> None:
+        super().__init__(port, key, opener.open_echo(target, isolation))
 
     def _opened(self, flow: EchoFlow) -> None:
         flow.set_consumer(self)

@@ -168,3 +168,33 @@ def test_a_name_that_an_address_came_from_goes_to_the_exit() -> None:
             assert (target.host, target.port, target.flags & 8) == ("host.example", 443, 8)
 
     run(scenario())
+
+
+def test_programs_bound_to_an_exit_have_flows_of_that_exit_alone() -> None:
+    async def scenario() -> None:
+        async with udp_echo() as far, port_on() as (kernel, port, network):
+            bound = [socket.inet_aton(f"198.18.86.{number}") for number in (16, 17)]
+            port.bind(0, network, "device SE")
+            for source in (NEAR, *bound):
+                kernel.put(
+                    b"".join(
+                        packets.UdpMaker(source, socket.inet_aton("127.0.0.1"), 5000, far).packet([b"hello"])
+                    )
+                )
+            answers = [await kernel.get() for _ in range(3)]
+            back = {packet.target: packet for packet in answers}
+            for source in (NEAR, bound[0]):
+                assert packets.datagrams_of(back[source])[2] == [b"hello"]
+            assert bytes(back[bound[1]].body[:2]) == bytes(packets.PROHIBITED.ipv4)  # whose exit nobody knows
+            assert set(network.circuits) == {"", "device SE"}
+            kernel.put(bytes(10) + _echo_request(bound[1], "192.0.2.1"))
+            assert bytes((await kernel.get()).body[:2]) == bytes(packets.PROHIBITED.ipv4)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        run(scenario())
+
+
+def _echo_request(source: bytes, far: str) -> bytes:
+    message = struct.pack(">BBHHH", 8, 0, 0, 1, 1)
+    return struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 1, 0, source, socket.inet_aton(far)) + message
