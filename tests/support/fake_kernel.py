@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vigilnet.base.errors import EnvironmentRefusedError
-from vigilnet.traffic.device.cgroups_io import ControlGroups
+from vigilnet.traffic.backends.cgroups_io import ControlGroups
+from vigilnet.traffic.backends.linux_io import Kernel
 from vigilnet.traffic.device.helper_io import Helper, listen
-from vigilnet.traffic.device.kernel_io import Kernel
 from vigilnet.traffic.device.settings import DeviceSettings
 
 

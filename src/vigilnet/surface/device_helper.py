@@ -17,8 +17,9 @@ from vigilnet.base import safelog
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 from vigilnet.surface.process_guard import forbid_core_dumps
+from vigilnet.traffic.backends.choice_io import choose_backend
+from vigilnet.traffic.device.backend import Backend
 from vigilnet.traffic.device.helper_io import Helper, listen
-from vigilnet.traffic.device.kernel_io import Kernel
 
 RUN_FOLDER: Final = Path("/run/vigilnet")
 STATE_FOLDER: Final = Path("/var/lib/vigilnet")
@@ -51,21 +52,21 @@ def _run(arguments: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise EnvironmentRefusedError("vigilnet-helper: needs root (it changes routes and the firewall)")
     os.umask(0o077)
-    kernel = Kernel(arguments.run_folder, arguments.keep_folder, arguments.group)
+    backend = choose_backend(arguments.run_folder, arguments.keep_folder, arguments.group)
     if arguments.repair:
-        kernel.restore(everybody=True)
+        backend.restore(everybody=True)
     elif arguments.boot:
-        if kernel.is_locked:
-            kernel.set_lockdown(is_on=True)
+        if backend.is_locked:
+            backend.set_lockdown(is_on=True)
     else:
-        _serve(arguments, kernel)
+        _serve(arguments, backend)
     return ExitCode.OK
 
 
-def _serve(arguments: argparse.Namespace, kernel: Kernel) -> None:
+def _serve(arguments: argparse.Namespace, backend: Backend) -> None:
     path = arguments.run_folder / SOCKET_NAME
     listener = listen(path, arguments.owner)
-    helper = Helper(kernel, listener, arguments.owner)
+    helper = Helper(backend, listener, arguments.owner)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: helper.stop())
     if arguments.ready_fd >= 0:
@@ -76,7 +77,7 @@ def _serve(arguments: argparse.Namespace, kernel: Kernel) -> None:
     finally:
         helper.close()
         path.unlink(missing_ok=True)
-        kernel.restore()
+        backend.restore()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from vigilnet.surface import device_helper
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKernel]:
     made = FakeKernel(tmp_path)
-    monkeypatch.setattr(device_helper, "Kernel", lambda *_: made)
+    monkeypatch.setattr(device_helper, "choose_backend", lambda *_: made)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(device_helper, "forbid_core_dumps", lambda: None)
     yield made

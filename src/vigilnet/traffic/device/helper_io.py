@@ -6,7 +6,6 @@ kill) everything stays closed until it comes back or somebody asks for it to be 
 """
 
 import array
-import contextlib
 import json
 import os
 import selectors
@@ -17,9 +16,8 @@ from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
+from vigilnet.traffic.device.backend import Backend
 from vigilnet.traffic.device.helper_wire import MAX_MESSAGE, MAX_SOCKETS, Group, Operation, Request
-from vigilnet.traffic.device.kernel_io import Kernel
-from vigilnet.traffic.device.ruleset import MARK_OWN
 
 MAX_SESSIONS: Final = 8
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -40,13 +38,13 @@ class Helper:
     """Serves one socket until `stop` is called.
 
     Args:
-        kernel: does what is asked.
+        backend: does what is asked.
         listener: of kind SOCK_SEQPACKET, listening.
         owner: the user whose daemon may ask; root may, too.
     """
 
-    def __init__(self, kernel: Kernel, listener: socket.socket, owner: int) -> None:
-        self._kernel = kernel
+    def __init__(self, backend: Backend, listener: socket.socket, owner: int) -> None:
+        self._backend = backend
         self._listener = listener
         self._owner = owner
         self._selector = selectors.DefaultSelector()
@@ -115,7 +113,7 @@ class Helper:
         self._sessions.discard(session)
         if session is self._controller:
             self._controller = None
-            if self._kernel.is_up:
+            if self._backend.is_up:
                 _log.warning("the daemon is gone without a word: nothing is let out until it is back")
 
     def _answer(self, session: Session, octets: bytes, descriptors: list[int]) -> None:
@@ -135,21 +133,21 @@ class Helper:
     def _serve(
         self, session: Session, request: Request, descriptors: list[int], given: list[int]
     ) -> dict[str, Any]:
-        kernel, operation = self._kernel, request.operation
+        backend, operation = self._backend, request.operation
         if operation in (Operation.UPDATE, Operation.OPEN):
             self._check_controller(session)
         if operation is Operation.HELLO:
-            self._greet(session)
+            backend.adopt(session.pid)
         elif operation is Operation.MARK:
-            _mark(descriptors)
+            backend.mark_sockets(descriptors)
         elif operation is Operation.UPDATE and request.settings is not None:
-            kernel.update(request.settings)
+            backend.update(request.settings)
         elif operation is Operation.JOIN:
             self._join(session, request)
         elif operation is Operation.OPEN:
-            kernel.open_addresses(request.purpose, request.addresses, request.seconds)
+            backend.open_addresses(request.purpose, request.addresses, request.seconds)
         elif operation is Operation.LOCKDOWN:
-            kernel.set_lockdown(is_on=request.is_on)
+            backend.set_lockdown(is_on=request.is_on)
         else:
             self._up_or_down(session, request, given)
         return self._status()
@@ -159,61 +157,32 @@ class Helper:
             if self._controller not in (None, session):
                 raise EnvironmentRefusedError("device: another node protects it already; stop that one")
             self._controller = session
-            given.append(self._kernel.up(request.settings))
+            given.append(self._backend.up(request.settings))
         elif request.operation is Operation.DOWN:
             if self._controller is not None:
                 self._check_controller(session)
-            self._kernel.down()
+            self._backend.down()
             self._controller = None
 
     def _status(self) -> dict[str, Any]:
-        kernel = self._kernel
+        backend = self._backend
         return {
             "ok": True,
-            "is_up": kernel.is_up,
-            "is_locked": kernel.is_locked,
-            "can_split": kernel.groups.exist,
-            "counters": kernel.counters(),
+            "capture": backend.capture.value,
+            "is_up": backend.is_up,
+            "is_locked": backend.is_locked,
+            "can_split": backend.can_split,
+            "counters": backend.counters(),
         }
 
     def _check_controller(self, session: Session) -> None:
         if session is not self._controller:
             raise EnvironmentRefusedError("device: not protected by this node")
 
-    def _greet(self, session: Session) -> None:
-        """From now on the daemon's new sockets go around the tunnel."""
-        for pid in _with_children(session.pid):
-            self._kernel.groups.join(pid, Group.OWN)
-        self._kernel.refresh()
-
     def _join(self, session: Session, request: Request) -> None:
         if request.group == Group.OWN:
             raise RemoteProtocolError("helper request join: nobody else becomes the daemon")
-        owner = Path(f"/proc/{request.pid}").stat().st_uid
-        if session.uid not in (0, owner):
-            raise EnvironmentRefusedError("control groups: that process is another user's")
-        is_new = not self._kernel.groups.members(request.group)
-        self._kernel.groups.join(request.pid, request.group)
-        if is_new:
-            self._kernel.refresh()
-
-
-def _with_children(pid: int) -> list[int]:
-    """Return a process and those it started: they carry its links, too."""
-    found = [pid]
-    for parent in found:
-        with contextlib.suppress(OSError):
-            for file in Path(f"/proc/{parent}/task").glob("*/children"):
-                found.extend(map(int, file.read_text().split()))
-    return found
-
-
-def _mark(descriptors: list[int]) -> None:
-    """Have sockets that were made too early go around the tunnel, too."""
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as taken:
-            if taken.family in (socket.AF_INET, socket.AF_INET6):
-                taken.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK_OWN)
+        self._backend.join(request.pid, request.group, session.uid)
 
 
 def _check_alone(path: Path, *, is_served: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import Final
 
-from vigilnet.traffic.device.ruleset import BYPASS, MARK_BYPASS, MARK_TAKEN, TAKEN
+from vigilnet.traffic.backends.ruleset import BYPASS, MARK_BYPASS, MARK_TAKEN, TAKEN
 from vigilnet.traffic.device.settings import INTERFACE, TUN_IPV4, TUN_IPV6, DeviceSettings, Scope
 
 TABLE: Final = 22_089

@@ -1,6 +1,6 @@
 """The routes of a protected device: rules of our own before the system's, nothing of the system's touched."""
 
-from vigilnet.traffic.device import routes
+from vigilnet.traffic.backends import routes
 from vigilnet.traffic.device.settings import DeviceSettings, Scope
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vigilnet.traffic.device.cgroups_io import mark_of, mounted_cgroup2
+from vigilnet.traffic.backends.cgroups_io import mark_of, mounted_cgroup2
 
 PURE = "30 24 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 HYBRID = "38 28 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw"

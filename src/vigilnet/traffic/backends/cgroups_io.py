@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.traffic.backends.ruleset import MARK_BOUND, MARK_INSIDE, MARK_OUTSIDE, MARK_OWN, cgroup_marks
 from vigilnet.traffic.device.helper_wire import Group
-from vigilnet.traffic.device.ruleset import MARK_BOUND, MARK_INSIDE, MARK_OUTSIDE, MARK_OWN, cgroup_marks
 
 _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "armv7l": 386, "i686": 357}
 _PROG_LOAD, _PROG_ATTACH = 5, 8

@@ -1,4 +1,4 @@
-"""What the helper changes in this machine's kernel, and how it puts it back (Linux; needs root).
+"""Linux with nftables: what the helper changes in the kernel, and how it puts it back (needs root).
 
 Everything added bears our own name or number (a table of the firewall, a table of routes, rules of ours, one
 interface), so that `restore` finds it without having to remember it. The few values of the system that are
@@ -9,15 +9,18 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
-from vigilnet.traffic.device import routes, ruleset
-from vigilnet.traffic.device.cgroups_io import ControlGroups
+from vigilnet.traffic.backends import routes, ruleset
+from vigilnet.traffic.backends.cgroups_io import ControlGroups
+from vigilnet.traffic.device.backend import Capture
+from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import INTERFACE, DeviceSettings
 
 COMMAND_S: Final = 20.0
@@ -59,6 +62,16 @@ class Kernel:
     def is_locked(self) -> bool:
         """Whether lockdown is on."""
         return self._lock_file.exists()
+
+    @property
+    def capture(self) -> Capture:
+        """TCP comes by redirect."""
+        return Capture.REDIRECT
+
+    @property
+    def can_split(self) -> bool:
+        """Whether there is a cgroup v2 tree."""
+        return self.groups.exist
 
     # ---- up and down
 
@@ -151,6 +164,31 @@ class Kernel:
         counted = (item.get("counter") for item in listed.get("nftables", ()))
         return {counter["name"]: int(counter["packets"]) for counter in counted if counter}
 
+    # ---- whose a packet is
+
+    def adopt(self, pid: int) -> None:
+        """From now on the daemon's new sockets go around the tunnel."""
+        for member in _with_children(pid):
+            self.groups.join(member, Group.OWN)
+        self.refresh()
+
+    def mark_sockets(self, descriptors: Sequence[int]) -> None:
+        """Have sockets that were made too early go around the tunnel, too."""
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as taken:
+                if taken.family in (socket.AF_INET, socket.AF_INET6):
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, ruleset.MARK_OWN)
+
+    def join(self, pid: int, group: str, asker: int) -> None:
+        """Put one process of a user's into a split-tunnel group; root may move those of others."""
+        owner = Path(f"/proc/{pid}").stat().st_uid
+        if asker not in (0, owner):
+            raise EnvironmentRefusedError("control groups: that process is another user's")
+        is_new = not self.groups.members(group)
+        self.groups.join(pid, group)
+        if is_new:
+            self.refresh()
+
     # ---- pieces
 
     def _load_rules(self, settings: DeviceSettings) -> None:
@@ -182,6 +220,16 @@ class Kernel:
             return
         if value in (0, 1):
             (self._values / "ipv4" / "conf" / "all" / "src_valid_mark").write_text(str(value))
+
+
+def _with_children(pid: int) -> list[int]:
+    """Return a process and those it started: they carry its links, too."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            for file in Path(f"/proc/{parent}/task").glob("*/children"):
+                found.extend(map(int, file.read_text().split()))
+    return found
 
 
 def leading_out() -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vigilnet.traffic.device import ruleset
+from vigilnet.traffic.backends import ruleset
 from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule, Scope
 
 GOLDEN = Path(__file__).parents[3] / "vectors" / "device"
