@@ -11,6 +11,8 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
+ACCEPTING_TURNS = 8  # of the loop, until a connection that came last has its writer
+
 
 @asynccontextmanager
 async def echo_server(host: str = "127.0.0.1") -> AsyncIterator[int]:
@@ -46,6 +48,8 @@ async def tcp_server(
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
         server.close()
         for writer in writers:
             writer.transport.abort()

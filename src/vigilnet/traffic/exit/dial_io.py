@@ -110,6 +110,15 @@ def _source_for(address: IpAddress) -> str:
         return ""
 
 
+def _is_connected(sock: socket.socket) -> bool:
+    """Whether a connect that was begun is through: on this machine it is, before `connect_ex` returns."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 DialDone = Callable[[socket.socket | None, IpAddress | None, EndReason], None]
 
 
@@ -178,6 +187,9 @@ class Dial:
             sock.close()
             self._note(result)
             return False
+        if _is_connected(sock):
+            self._finish(sock, address)
+            return True
         self._pending[sock.fileno()] = (sock, address)
         self._loop.add_writer(sock.fileno(), self._writable, sock.fileno())
         return True

@@ -83,7 +83,7 @@ class IngressService:
             if options.socks_enabled:
                 listener = self._listen(options.socks_host, options.socks_port, "SOCKS proxy", "socks_port")
                 self.socks_address = listener.address
-                listener.serve = lambda sock: self._handshake_began(
+                listener.serve = lambda sock: self._serve_socks(
                     SocksConnection(around, sock, self._handshake_ended)
                 )
             if options.http_enabled:
@@ -128,6 +128,10 @@ class IngressService:
 
     def _may_accept(self) -> bool:
         return self._connections < self._options.max_connections
+
+    def _serve_socks(self, connection: SocksConnection) -> None:
+        self._handshake_began(connection)
+        connection.start()
 
     def _handshake_began(self, connection: _Waiting) -> None:
         self._connections += 1

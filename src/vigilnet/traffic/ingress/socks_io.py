@@ -35,7 +35,7 @@ class SocksConnection:
         on_request: called once when the handshake is over, well or badly.
     """
 
-    __slots__ = ("_around", "_machine", "_on_request", "_socket")
+    __slots__ = ("_around", "_is_over", "_machine", "_on_request", "_socket")
 
     def __init__(
         self, around: Surroundings, sock: socket.socket, on_request: Callable[["SocksConnection"], None]
@@ -44,7 +44,13 @@ class SocksConnection:
         self._socket = sock
         self._machine = Socks5Machine()
         self._on_request = on_request
-        around.loop.add_reader(sock.fileno(), self._read)
+        self._is_over = False
+
+    def start(self) -> None:
+        """Read the request; mostly its first octets are here already."""
+        self._read()
+        if not self._is_over:
+            self._around.loop.add_reader(self._socket.fileno(), self._read)
 
     def time_out(self) -> None:
         """The application took too long."""
@@ -53,6 +59,7 @@ class SocksConnection:
 
     def close(self) -> None:
         """Close without an answer."""
+        self._is_over = True
         self._around.loop.remove_reader(self._socket.fileno())
         self._socket.close()
         self._around.on_closed()
@@ -85,7 +92,8 @@ class SocksConnection:
             self._serve(request)
 
     def _end_handshake(self) -> None:
-        self._around.loop.remove_reader(self._socket.fileno())
+        """Whoever takes the socket over puts a reader in the place of ours: cheaper than removing it."""
+        self._is_over = True
         self._on_request(self)
 
     def _serve(self, request: SocksRequest) -> None:

@@ -89,7 +89,6 @@ class Tunnel:
             self._drop()
             raise
         else:
-            self._stop_reading()
             try:
                 self._socket.send(self._success)
             except OSError:
@@ -99,7 +98,6 @@ class Tunnel:
             on_closed = self._around.on_closed
             bridge(self._around.loop, self._socket, stream, self._early, lambda _: on_closed())
             return
-        self._stop_reading()
         LastWords(self._around, self._socket, self._failure(reason))
 
     def _read(self) -> None:
@@ -147,6 +145,7 @@ class LastWords:
                 sock.send(answer)  # at most some KiB: a fresh socket takes them
             sock.shutdown(socket.SHUT_WR)
         except OSError:
+            around.loop.remove_reader(sock.fileno())
             sock.close()
             around.on_closed()
             return

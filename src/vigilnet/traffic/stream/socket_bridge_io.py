@@ -78,8 +78,18 @@ class SocketBridge:
     def start(self) -> None:
         """Begin to pump."""
         self._stream.set_consumer(self)
+        self._listen()
+
+    def start_soon(self) -> None:
+        """Begin to pump, but look at the socket, which nobody reads yet, in the next turn of the loop."""
+        self._stream.set_consumer(self)
+        self._loop.call_soon(self._listen)
+
+    def _listen(self) -> None:
         if not self._is_closed:
             self._resume()
+            if not self._is_reading:
+                self._loop.remove_reader(self._fd)  # of who had the socket before
             reset_watch(self._loop).watch(self._fd, self._in_error)
 
     def _in_error(self) -> None:
@@ -240,7 +250,8 @@ class SocketBridge:
         if self._is_closed:
             return
         self._is_closed = True
-        self._pause()
+        self._is_reading = False
+        self._loop.remove_reader(self._fd)  # ours, or of who had the socket before
         if self._is_writing:
             self._is_writing = False
             self._loop.remove_writer(self._fd)
