@@ -4,72 +4,27 @@ r0 ── switch ── r1 ... r5, client        all know r0 by its invite, noth
 """
 
 import contextlib
-import json
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.capture import TCP, Capture
-from tests.support.netns import Lab, Namespace
-from tests.support.nodes import EXIT_CONSENT, VIGILNETD
+from tests.support.netns import Lab
+from tests.support.nodes import EXIT_CONSENT
+from tests.support.relays import IGMP, Tables, invite_of, relay_tables, start, wait_until
 from vigilnet.base.errors import VigilnetError
 from vigilnet.surface.control.client import ControlClient
-from vigilnet.surface.control.models import Peer, Status
+from vigilnet.surface.control.models import Peer
 
 pytestmark = pytest.mark.netns
-
-IGMP = 2
-
-Tables = dict[str, dict[str, object]]
 
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     with Lab() as made:
         yield made
-
-
-def start(host: Namespace, folder: Path, name: str, tables: Tables, *arguments: str) -> Path:
-    """Start a node; return its state folder."""
-    everything: Tables = {"link": {"allow_private_addresses": True}, **tables}
-    node: dict[str, object] = {"state_folder": str(folder / name), "network": "netns", "work_bits": 0}
-    everything["node"] = node | tables.get("node", {})
-    lines = []
-    for table, keys in everything.items():
-        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items())]
-    file = folder / f"{name}.toml"
-    file.write_text("\n".join(lines) + "\n")
-    with (folder / f"{name}.log").open("wb") as log:
-        host.start(VIGILNETD, "--config", file, *arguments, stdout=log)
-    return folder / name
-
-
-def relay_tables(host: Namespace, **discovery: object) -> Tables:
-    return {
-        "relay": {"enabled": True, "listen": [f"{host.v4}:4001"]},
-        "ingress": {"socks_enabled": False, "http_enabled": False},
-        "discovery": {"profile": "quiet", **discovery},
-    }
-
-
-def wait_until(state: Path, is_so: Callable[[Status], bool], timeout: float = 30.0) -> float:
-    """Wait until a node's status is as wanted; return how long it took."""
-    started = time.monotonic()
-    while time.monotonic() - started < timeout:
-        with contextlib.suppress(VigilnetError), ControlClient(state) as control:
-            if is_so(control.status()):
-                return time.monotonic() - started
-        signal.sigtimedwait([], 0.05)
-    raise TimeoutError(f"{state.name}: not so after {timeout} s")
-
-
-def invite_of(state: Path) -> str:
-    wait_until(state, lambda status: bool(status.listen))
-    with ControlClient(state) as control:
-        return control.invite().uri
 
 
 def test_relays_that_know_one_know_all_and_speak_to_nobody_else(lab: Lab, tmp_path: Path) -> None:

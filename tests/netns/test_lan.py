@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.test_discovery import Tables, start, wait_until
 from tests.support.capture import UDP, Capture, Packet
 from tests.support.figures import note
 from tests.support.netns import Lab, Namespace, ip
 from tests.support.nodes import EXIT_CONSENT
+from tests.support.relays import Tables, start, wait_until
 from vigilnet.surface.control.client import ControlClient
 
 pytestmark = pytest.mark.netns

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.test_discovery import Tables, start, wait_until
 from tests.support.capture import TCP, Capture
 from tests.support.netns import Lab
 from tests.support.nodes import EXIT_CONSENT
+from tests.support.relays import Tables, start, wait_until
 from tests.support.waiting import wait_until as wait_for
 from vigilnet.base.errors import VigilnetError
 from vigilnet.surface.control.client import ControlClient

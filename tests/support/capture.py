@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -47,6 +48,7 @@ class Capture:
         self._is_over = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.packets: list[Packet] = []
+        self.take: Callable[[Packet], None] = self.packets.append
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -74,7 +76,7 @@ class Capture:
             if interface != "lo" and kind in (ETH_P_IP, ETH_P_IPV6):
                 packet = parse(octets, is_sent=way == OUTGOING)
                 if packet is not None:
-                    self.packets.append(packet)
+                    self.take(packet)
 
     def addresses(self) -> set[str]:
         """All addresses that packets came from or went to."""
