@@ -111,8 +111,8 @@ def test_names_are_resolved_by_the_exit_in_overlay_mode(up: ProtectedDevice, tcp
 
 
 def _echoed(sock: socket.socket, sent: bytes, address: str) -> bytes:
-    """What comes back; more than a cell may be lost while a circuit may not change its run length."""
-    for _ in range(10):
+    """What comes back, within three tries: UDP may lose."""
+    for _ in range(3):
         sock.sendto(sent, (address, ECHO_PORT))
         with contextlib.suppress(TimeoutError):
             return sock.recvfrom(65536)[0]
@@ -136,7 +136,7 @@ def test_ping_is_answered_by_the_target_through_the_exit(up: ProtectedDevice, fa
 
 
 @pytest.mark.parametrize("family", ["v4", "v6"])
-@pytest.mark.parametrize("size", [1, 1350, 4000, 9000])
+@pytest.mark.parametrize("size", [1, 1350, 4000, 20_000, 65_507])
 def test_datagrams_of_any_size_come_back(up: ProtectedDevice, family: str, size: int) -> None:
     address = up.network.target.v4 if family == "v4" else up.network.target.v6
     sent = os.urandom(size)

@@ -1,7 +1,7 @@
 """UDP and ICMP echo over a circuit: one flow carries the datagrams of one association (sans-IO).
 
-Datagrams are never fragmented over records and are dropped, not delayed for long, when the circuit
-is full. docs/spec/circuit.md section 6.
+Datagrams are dropped, not delayed for long, when the circuit is full; one that fits no record travels in
+parts. docs/spec/circuit.md section 6.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.stream.messages import BeginFlag, Datagram, Echo, Target
-from vigilnet.traffic.stream.wire import MAX_BODY, EndReason, MessageType
+from vigilnet.traffic.stream.wire import MAX_PARTS, EndReason, MessageType
 
 MAX_KEPT_ENDS: Final = 64
 
@@ -101,7 +101,7 @@ class Flow:
             consumer.flow_closed(self.closed)
 
     def _send(self, body: bytes) -> bool:
-        if self.closed is not None or len(body) > MAX_BODY[7] or not self._owner.send_datagram(self, body):
+        if self.closed is not None or len(body) > MAX_PARTS or not self._owner.send_datagram(self, body):
             self.dropped += 1
             return False
         return True
@@ -165,7 +165,7 @@ class DatagramFlow(Flow):
         Args:
             host: canonical text of an IP address, never a name; of no account on a connected flow.
             port: 1 to 65535.
-            payload: as many octets as fit into one record, else it is dropped.
+            payload: at most `MAX_PARTS` octets with the address before it, else it is dropped.
 
         Returns:
             Whether it was queued; False means dropped, as UDP may.

@@ -30,6 +30,7 @@ from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import (
     COUNTED,
     MAX_BODY,
+    MAX_PARTS,
     MAX_STREAM_ID,
     EndReason,
     MessageType,
@@ -54,6 +55,7 @@ STREAM_TYPES: Final = frozenset(
         MessageType.RESOLVED,
         MessageType.DATAGRAM,
         MessageType.ECHO,
+        MessageType.DATAGRAM_PART,
         MessageType.SENDME,
         MessageType.BEGIN_DIRECTORY,
     }
@@ -109,6 +111,8 @@ class StreamMux:
         self.flows: dict[int, Flow] = {}
         self._lookups: dict[int, Callable[[Resolved | EndReason], None]] = {}
         self._closed = ClosedStreams()
+        self._parts = bytearray()  # of the one datagram or echo that is under way
+        self._parts_of = 0  # its flow; 0: none is
         self._next_id = 1
         self._now = now
         self.round_trip_s = _GUESSED_ROUND_TRIP_S
@@ -280,7 +284,7 @@ class StreamMux:
         """A flow's consumer closes it."""
         if self.flows.pop(flow.identifier, None) is not None:
             self.outbox.queue_flow_end(flow.identifier, reason)
-            closed = LateMessages(self._clock(), ends=1, others={flow.kind: MAX_LATE_DATAGRAMS})
+            closed = LateMessages(self._clock(), ends=1, others=_late_of(flow.kind))
             closed.connects = int(self._is_client and not flow.is_connected)
             self._closed.remember(flow.identifier, closed)
             flow.on_closed(reason)
@@ -367,7 +371,7 @@ class StreamMux:
                 late = self._late_stream()
             else:
                 kind = MessageType.DATAGRAM if target.proto == 17 else MessageType.ECHO
-                late.others[kind] = MAX_LATE_DATAGRAMS
+                late.others = _late_of(kind)
             self._refuse(identifier, reason, late)
         elif target.proto == 17:
             flow = self.flows[identifier] = DatagramFlow(self, identifier, target)
@@ -506,7 +510,27 @@ class StreamMux:
     def _on_echo(self, identifier: int, body: memoryview) -> None:
         self._on_flow_message(identifier, body, MessageType.ECHO)
 
+    def _on_part(self, identifier: int, body: memoryview) -> None:
+        """The next octets of a datagram or echo: only one travels in parts at a time."""
+        if self._parts_of not in (0, identifier) or not body or len(self._parts) + len(body) > MAX_PARTS:
+            raise RemoteProtocolError("stream: a part that is empty, too much, or of another datagram")
+        if identifier in self.flows:
+            self._parts += body
+        else:
+            self._closed.late(identifier).take(MessageType.DATAGRAM_PART)
+        self._parts_of = identifier
+
+    def _whole(self, identifier: int, body: memoryview) -> memoryview:
+        """Return a body with the parts that came before it."""
+        if self._parts_of != identifier or len(self._parts) + len(body) > MAX_PARTS:
+            raise RemoteProtocolError("stream: too long, or a datagram within another's parts")
+        parts, self._parts, self._parts_of = self._parts, bytearray(), 0
+        parts += body
+        return memoryview(parts)
+
     def _on_flow_message(self, identifier: int, body: memoryview, kind: MessageType) -> None:
+        if self._parts_of:
+            body = self._whole(identifier, body)
         flow = self.flows.get(identifier)
         if flow is None:
             self._closed.late(identifier).take(kind)
@@ -550,6 +574,12 @@ class StreamMux:
         MessageType.RESOLVED: _on_resolved,
         MessageType.DATAGRAM: _on_datagram,
         MessageType.ECHO: _on_echo,
+        MessageType.DATAGRAM_PART: _on_part,
         MessageType.SENDME: _on_sendme,
         MessageType.BEGIN_DIRECTORY: _on_begin_directory,
     }
+
+
+def _late_of(kind: MessageType) -> dict[int, int]:
+    """How much of a flow that was closed here may still come."""
+    return {kind: MAX_LATE_DATAGRAMS, MessageType.DATAGRAM_PART: MAX_LATE_DATAGRAMS}

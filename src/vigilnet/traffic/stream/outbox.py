@@ -19,6 +19,7 @@ from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import (
     AREA_AT,
     AREA_SIZES,
+    MAX_PARTS,
     MESSAGE_HEADER_SIZE,
     MESSAGE_MARK,
     EndReason,
@@ -36,6 +37,9 @@ TIMER_EARLY_S: Final = 0.001  # how early a timer may fire
 _CELL_AREA: Final = AREA_SIZES[1]
 _CELL_BODY: Final = _CELL_AREA - MESSAGE_HEADER_SIZE
 _DATA: Final = int(MessageType.DATA)
+_PART: Final = int(MessageType.DATAGRAM_PART)
+_END: Final = int(MessageType.END)
+_LEAST_PART: Final = 256  # octets: with less room a part waits for the next record
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,7 @@ class Outbox:
         self._control: deque[bytes] = deque()
         self._datagrams: deque[bytes] = deque()
         self._datagram_octets = 0  # of what waits there
+        self._parted = 0  # octets of the first one's body that have left in parts
         self._ready: deque[Stream] = deque()
         self._starved: set[Stream] = set()  # have octets, wait for credit
         self._hungry: list[Stream] = []
@@ -154,7 +159,7 @@ class Outbox:
         waiting = self._datagrams
         if len(waiting) >= MAX_QUEUED_DATAGRAMS or self._datagram_octets > MAX_QUEUED_DATAGRAM_OCTETS:
             return False
-        message = encode_message(kind, stream, body)
+        message = encode_message(kind, stream, body, MAX_PARTS)
         waiting.append(message)
         self._datagram_octets += len(message)
         self._carriage.wake()
@@ -269,12 +274,8 @@ class Outbox:
             at = _fill_messages(control, record, at, end)
         is_counted = False
         if may_send:
-            start = at
             if self._datagrams:
-                at = _fill_messages(self._datagrams, record, at, end)
-                self._datagram_octets -= at - start
-                # The END of a flow may be all there is, and counts for nothing.
-                is_counted = at != start and record[start] != MessageType.END
+                at, is_counted = self._fill_datagrams(record, at, end)
             if self._ready:
                 sent = self.counters.sent
                 at = self._fill_streams(record, at, end)
@@ -317,15 +318,42 @@ class Outbox:
             waiting = 0
         if self._control and len(self._control[0]) > _CELL_AREA:
             waiting = BULK
-        if may_send and self._datagrams and len(self._datagrams[0]) > _CELL_AREA:
-            waiting = BULK
         cells = self._governor.choose(waiting, now)
-        if cells == 1:
-            if self._control and len(self._control[0]) > _CELL_AREA:
-                self._carriage.wake_later(1.0)  # the change budget is used up: wait for a token
-            while self._datagrams and len(self._datagrams[0]) > _CELL_AREA:
-                self._datagram_octets -= len(self._datagrams.popleft())  # UDP does not wait
+        if cells == 1 and self._control and len(self._control[0]) > _CELL_AREA:
+            self._carriage.wake_later(1.0)  # the change budget is used up: wait for a token
         return cells
+
+    def _fill_datagrams(self, record: memoryview, at: int, end: int) -> tuple[int, bool]:
+        """Move datagrams into a record while they fit, and of one that fits no cell what fits.
+
+        Returns:
+            Where the next message would start, and whether the record counts: the END of a flow, which
+            waits among them, may be all there is, and counts for nothing.
+        """
+        waiting = self._datagrams
+        is_counted = False
+        while waiting:
+            message = waiting[0]
+            parted = self._parted
+            size = len(message) - parted
+            if size <= end - at:
+                waiting.popleft()
+                self._datagram_octets -= len(message)
+                record[at : at + size] = message if not parted else _rest_of(message, parted)
+                self._parted = 0
+                is_counted = is_counted or message[0] != _END
+                at += size
+                continue
+            octets = end - at - MESSAGE_HEADER_SIZE
+            if octets >= _LEAST_PART and len(message) > _CELL_AREA:
+                stream = int.from_bytes(message[2:4], "big")
+                pack_message_header(record, at, _PART, stream, octets, MESSAGE_MARK)
+                start = MESSAGE_HEADER_SIZE + parted
+                record[at + MESSAGE_HEADER_SIZE : end] = message[start : start + octets]
+                self._parted += octets
+                return end, True
+            break
+        return at, is_counted
 
     def _fill_streams(self, record: memoryview, at: int, end: int) -> int:
         """Fill the record with octets of streams, one message each, and with ends that are due."""
@@ -400,7 +428,7 @@ class Outbox:
         """The circuit is gone: forget everything."""
         self._control.clear()
         self._datagrams.clear()
-        self._datagram_octets = 0
+        self._datagram_octets = self._parted = 0
         self._ready.clear()
         self._starved.clear()
 
@@ -412,3 +440,9 @@ def _fill_messages(messages: deque[bytes], record: memoryview, at: int, end: int
         record[at : at + len(message)] = message
         at += len(message)
     return at
+
+
+def _rest_of(message: bytes, parted: int) -> bytes:
+    """Return a message without the octets of its body that went before it."""
+    stream = int.from_bytes(message[2:4], "big")
+    return encode_message(message[0], stream, message[MESSAGE_HEADER_SIZE + parted :])

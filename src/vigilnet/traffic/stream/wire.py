@@ -1,6 +1,7 @@
 """Relay messages: how they lie in a record's area, and their numbers (hot path; circuit.md section 6).
 
-The area of a record is filled with messages back to back; no message is cut over two records:
+The area of a record is filled with messages back to back; no message is cut over two records, but the body
+of a long datagram or echo travels in several (DATAGRAM_PART):
 
      0    1    2        4        6        8
      | type | 0 | stream | length | 0x564E | body: length octets |   next message, or zeros to the end
@@ -27,6 +28,9 @@ MAX_STREAM_ID: Final = 0xFFFF
 MAX_BODY: Final = {1: 1848, 7: 14_136}
 """Longest body of one message, by the cells of the run that carries it."""
 
+MAX_PARTS: Final = 65_535
+"""Longest body of a datagram or echo, all its parts together."""
+
 _HEADER: Final = struct.Struct(">BxHHH")
 _READ: Final = struct.Struct(">HHHH").unpack_from
 _ZEROS: Final = bytes(MAX_BODY[7] + MESSAGE_HEADER_SIZE)
@@ -48,6 +52,7 @@ class MessageType(IntEnum):
     RESOLVED = 8
     DATAGRAM = 9
     ECHO = 10
+    DATAGRAM_PART = 11
     EXTEND = 16
     EXTENDED = 17
     TRUNCATE = 18
@@ -72,7 +77,15 @@ class MessageType(IntEnum):
     BEGIN_DIRECTORY = 48
 
 
-COUNTED: Final = frozenset({MessageType.DATA, MessageType.DATAGRAM, MessageType.ECHO, MessageType.REND_DATA})
+COUNTED: Final = frozenset(
+    {
+        MessageType.DATA,
+        MessageType.DATAGRAM,
+        MessageType.ECHO,
+        MessageType.DATAGRAM_PART,
+        MessageType.REND_DATA,
+    }
+)
 """A record with one of these counts towards SENDME and the congestion window."""
 
 
@@ -120,12 +133,12 @@ def split_area(area: memoryview) -> list[tuple[int, int, memoryview]]:
     return found
 
 
-def encode_message(kind: int, stream: int, body: bytes = b"") -> bytes:
+def encode_message(kind: int, stream: int, body: bytes = b"", most: int = MAX_BODY[7]) -> bytes:
     """Return one whole message, header and body; for control messages, not for the hot path.
 
     Raises:
-        LocalProtocolError: the body does not fit into the largest record.
+        LocalProtocolError: the body does not fit into the largest record, or exceeds `most`.
     """
-    if len(body) > MAX_BODY[7]:
-        raise LocalProtocolError(f"relay message body: {len(body)} octets, at most {MAX_BODY[7]}")
+    if len(body) > most:
+        raise LocalProtocolError(f"relay message body: {len(body)} octets, at most {most}")
     return _HEADER.pack(kind, stream, len(body), MESSAGE_MARK) + body
