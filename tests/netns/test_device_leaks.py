@@ -6,14 +6,13 @@
 Each probe is first shown to be seen by the sniffer when the device is not protected.
 """
 
-import contextlib
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.device import ProtectedDevice, start_device
-from tests.support.leak_probes import PROBES, Where
+from tests.support.device import ProtectedDevice, run_probes, start_device
+from tests.support.leak_probes import PROBES
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, ip
 from tests.support.waiting import pause, wait_until
@@ -32,28 +31,6 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice
         ip("-n", client.name, "-6", "route", "add", "default", "via", target.v6)
         made.start_helper()
         yield made
-
-
-def where_of(device: ProtectedDevice) -> Where:
-    client, target = device.host, device.network.target
-    interface = client.interfaces[0]
-
-    def mac(host: object, name: str) -> bytes:
-        said = client.run if host is client else target.run
-        return bytes.fromhex(said("cat", f"/sys/class/net/{name}/address").stdout.strip().replace(":", ""))
-
-    return Where(
-        interface, mac(client, interface), mac(target, target.interfaces[0]), client.v4, client.v6,
-        target.v4, target.v6, client.v4.rpartition(".")[0] + ".255",
-    )  # fmt: skip
-
-
-def run_probes(device: ProtectedDevice, names: list[str] | None = None) -> None:
-    where = where_of(device)
-    with device.host.entered():
-        for name in names or PROBES:
-            with contextlib.suppress(OSError):  # refused, as it should be
-                PROBES[name](where)
 
 
 def test_there_are_enough_probes() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.leak_probes import PROBES, Where
 from tests.support.netns import Lab, Namespace
 from tests.support.nodes import Network, Tables, start_network
 from tests.support.waiting import wait_until
@@ -104,6 +105,7 @@ class ProtectedDevice:
     network: Network
     lab: Lab
     run_folder: Path
+    capture: str = ""  # "interface": as where there is no nftables
 
     @property
     def host(self) -> Namespace:
@@ -151,7 +153,7 @@ class ProtectedDevice:
         """Arguments of the helper that keep it apart from those of other tests."""
         return [
             "--run-folder", str(self.run_folder), "--keep-folder", str(self.run_folder / "keep"),
-            "--group", self.group,
+            "--group", self.group, *(["--capture", self.capture] if self.capture else []),
         ]  # fmt: skip
 
     def repair(self) -> None:
@@ -169,7 +171,7 @@ class ProtectedDevice:
         said = []
         for command in (
             "ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all",
-            "ip -br addr", "nft list ruleset", "cat /etc/resolv.conf",
+            "ip -br addr", "nft list ruleset", "tc qdisc show", "cat /etc/resolv.conf",
             "sysctl net.ipv4.conf.all.src_valid_mark net.ipv4.conf.all.rp_filter net.ipv4.ip_forward",
             f"ls -d /sys/fs/cgroup/{self.group} 2>&1 || true",
         ):  # fmt: skip
@@ -213,3 +215,27 @@ def start_device(
         lab, folder, tables={**(tables or {}), "client": client}, v4=v4, v6=v6, exits=exits
     )
     return ProtectedDevice(network, lab, run_folder)
+
+
+def where_of(device: ProtectedDevice) -> Where:
+    """Addresses that the probes need."""
+    client, target = device.host, device.network.target
+    interface = client.interfaces[0]
+
+    def mac(host: object, name: str) -> bytes:
+        said = client.run if host is client else target.run
+        return bytes.fromhex(said("cat", f"/sys/class/net/{name}/address").stdout.strip().replace(":", ""))
+
+    return Where(
+        interface, mac(client, interface), mac(target, target.interfaces[0]), client.v4, client.v6,
+        target.v4, target.v6, client.v4.rpartition(".")[0] + ".255",
+    )  # fmt: skip
+
+
+def run_probes(device: ProtectedDevice, names: list[str] | None = None) -> None:
+    """Try to get something out of the client's host in every way, or in those that are named."""
+    where = where_of(device)
+    with device.host.entered():
+        for name in names or PROBES:
+            with contextlib.suppress(OSError):  # refused, as it should be
+                PROBES[name](where)

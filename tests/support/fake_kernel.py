@@ -10,7 +10,9 @@ from pathlib import Path
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends.cgroups_io import ControlGroups
+from vigilnet.traffic.backends.firewall_io import Nftables
 from vigilnet.traffic.backends.linux_io import Kernel
+from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.helper_io import Helper, listen
 from vigilnet.traffic.device.settings import DeviceSettings
 
@@ -37,13 +39,18 @@ class FakeKernel(Kernel):
     """Remembers; `refusal` makes `up` fail."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, folder / "keep", "fake")
+        super().__init__(folder, folder / "keep", "fake", Nftables())
         self.groups = FakeGroups()
         self.said: list[object] = []
         self.refusal = ""
+        self.way = Capture.REDIRECT
         self.device, self.applications = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.device.setblocking(False)
         self.applications.setblocking(False)
+
+    @property
+    def capture(self) -> Capture:
+        return self.way
 
     def up(self, settings: DeviceSettings) -> int:
         if self.refusal:

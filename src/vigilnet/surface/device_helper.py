@@ -18,7 +18,7 @@ from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 from vigilnet.surface.process_guard import forbid_core_dumps
 from vigilnet.traffic.backends.choice_io import choose_backend
-from vigilnet.traffic.device.backend import Backend
+from vigilnet.traffic.device.backend import Backend, Capture
 from vigilnet.traffic.device.helper_io import Helper, listen
 
 RUN_FOLDER: Final = Path("/run/vigilnet")
@@ -34,6 +34,9 @@ def new_parser() -> argparse.ArgumentParser:
     parser.add_argument("--keep-folder", type=Path, default=STATE_FOLDER, metavar="DIR")
     parser.add_argument("--group", default="vigilnet", metavar="NAME", help="folder of the control groups")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--capture", choices=[*Capture], help="how TCP comes; left out: redirect where there is nftables"
+    )
     todo = parser.add_mutually_exclusive_group()
     todo.add_argument("--repair", action="store_true", help="put everything back and end")
     todo.add_argument("--boot", action="store_true", help="close the firewall if lockdown is on, and end")
@@ -52,7 +55,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if os.geteuid() != 0:
         raise EnvironmentRefusedError("vigilnet-helper: needs root (it changes routes and the firewall)")
     os.umask(0o077)
-    backend = choose_backend(arguments.run_folder, arguments.keep_folder, arguments.group)
+    capture = Capture(arguments.capture) if arguments.capture else None
+    backend = choose_backend(arguments.run_folder, arguments.keep_folder, arguments.group, capture)
     if arguments.repair:
         backend.restore(everybody=True)
     elif arguments.boot:

@@ -205,7 +205,9 @@ def _check_device(situation: Situation, options: Options, machine: Machine) -> I
     if machine.system() != "Linux":
         return
     missing = [program for program in ("nft", "ip") if machine.which(program) is None]
-    if missing:
+    if missing == ["nft"] and machine.which("tc") is not None:
+        yield passed("device.programs", "The device can be protected, with fewer settings than with nft")
+    elif missing:
         yield noted(
             "device.programs", "The whole device cannot be protected yet",
             f"That needs {' and '.join(missing)}. Apps that are set to use the proxy work without.",
@@ -219,11 +221,13 @@ def _check_device(situation: Situation, options: Options, machine: Machine) -> I
             "device.helper", "The whole device cannot be protected without rights",
             "A small helper has them; it does not run.", "sudo vigilnet up", str(helper),
         )  # fmt: skip
-    if machine.user() == 0 and "nft" not in missing and not helper.exists() and _is_left_behind():
+    has_doors = helper.with_name("doors.json").exists()
+    is_closed = has_doors or ("nft" not in missing and machine.user() == 0 and _is_left_behind())
+    if machine.user() == 0 and not helper.exists() and is_closed:
         yield failed(
             "device.leftover", "A helper was killed and left the firewall closed",
             "Nothing leaves this device, so that nothing leaks.", "sudo vigilnet helper --repair",
-            "table inet vigilnet is there, and nobody keeps it",
+            "our filters are there, and nobody keeps them",
             repair="put the firewall and the routes back",
         )  # fmt: skip
 

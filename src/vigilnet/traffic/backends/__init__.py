@@ -1,6 +1,7 @@
 """What the device room needs of an operating system, for each of them (`device.backend.Backend`).
 
-    Linux     nftables: TCP by redirect; a firewall that outlives the helper
+    Linux     with nftables: TCP by redirect; a firewall that outlives the helper
+              without: TCP by the interface; routes, and filters at the doors, that outlive it
 
 `choice_io` picks one. Only the privileged helper imports this room. docs/spec/device.md.
 """

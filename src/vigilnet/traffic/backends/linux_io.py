@@ -1,4 +1,4 @@
-"""Linux with nftables: what the helper changes in the kernel, and how it puts it back (needs root).
+"""Linux: what the helper changes in the kernel, and how it puts it back (needs root).
 
 Everything added bears our own name or number (a table of the firewall, a table of routes, rules of ours, one
 interface), so that `restore` finds it without having to remember it. The few values of the system that are
@@ -11,26 +11,28 @@ import json
 import os
 import socket
 import struct
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
-from vigilnet.traffic.backends import routes, ruleset
+from vigilnet.traffic.backends import commands_io, routes, ruleset
 from vigilnet.traffic.backends.cgroups_io import ControlGroups
+from vigilnet.traffic.backends.firewall_io import Firewall
 from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import INTERFACE, DeviceSettings
 
-COMMAND_S: Final = 20.0
 _TUNSETIFF: Final = 0x400454CA
 _TUNSETOFFLOAD: Final = 0x400454D0
 _TUNSETVNETHDRSZ: Final = 0x400454D8
 _IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR = 1, 0x1000, 0x4000
-_OFFLOADS: Final = (0x01 | 0x20 | 0x40, 0x01)  # checksums and UDP segmentation; an older kernel: checksums
+_CHECKSUMS, _TCP, _UDP = 0x01, 0x02 | 0x04 | 0x08, 0x20 | 0x40  # and segmentation
+_OFFLOADS: Final = {  # the most that a kernel takes; TCP only comes where nothing redirects it
+    Capture.REDIRECT: (_CHECKSUMS | _UDP, _CHECKSUMS),
+    Capture.INTERFACE: (_CHECKSUMS | _TCP | _UDP, _CHECKSUMS | _TCP, _CHECKSUMS),
+}
 _VNET_HEADER_SIZE: Final = 10
-_PROGRAM_FOLDERS: Final = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Kernel:
@@ -40,13 +42,20 @@ class Kernel:
         run_folder: where what must be put back is written down; empty after a reboot.
         state_folder: where it is written down that lockdown is on; survives a reboot.
         group_name: see `ControlGroups`.
+        firewall: what closes this machine.
         values: where the system keeps its settings of the network.
     """
 
     def __init__(
-        self, run_folder: Path, state_folder: Path, group_name: str, values: Path = Path("/proc/sys/net")
+        self,
+        run_folder: Path,
+        state_folder: Path,
+        group_name: str,
+        firewall: Firewall,
+        values: Path = Path("/proc/sys/net"),
     ) -> None:
         self._values = values
+        self.firewall = firewall
         self._journal = run_folder / "changed.json"
         self._lock_file = state_folder / "lockdown"
         self.groups = ControlGroups(group_name)
@@ -65,8 +74,8 @@ class Kernel:
 
     @property
     def capture(self) -> Capture:
-        """TCP comes by redirect."""
-        return Capture.REDIRECT
+        """Whether the firewall can redirect TCP."""
+        return self.firewall.capture
 
     @property
     def can_split(self) -> bool:
@@ -89,12 +98,12 @@ class Kernel:
         try:
             self._write_journal()
             if self._tun < 0:
-                self._tun = _open_tun()
+                self._tun = _open_tun(self.capture)
             self._load_rules(settings)
             with contextlib.suppress(OSError):
                 (self._values / "ipv6" / "conf" / INTERFACE / "disable_ipv6").write_text("0")
-            _ip(_possible(routes.interface_up(settings.mtu)))
-            _ip(_possible(routes.table_up()))
+            commands_io.ip_batch(_possible(routes.interface_up(settings.mtu)))
+            commands_io.ip_batch(_possible(routes.table_up()))
             self._replace_rules(settings)
         except BaseException:
             self.restore()
@@ -105,7 +114,7 @@ class Kernel:
     def update(self, settings: DeviceSettings) -> None:
         """Change the settings of a protected device; the firewall never opens in between."""
         self._load_rules(settings)
-        _ip([f"link set dev {INTERFACE} mtu {settings.mtu}"])
+        commands_io.ip_batch([f"link set dev {INTERFACE} mtu {settings.mtu}"])
         self._replace_rules(settings)
         self._settings = settings
 
@@ -125,19 +134,19 @@ class Kernel:
             everybody: also take programs out of the split-tunnel groups.
         """
         if self.is_locked:
-            _nft(ruleset.lockdown(self._settings, leading_out()))
+            self.firewall.lock(self._settings, leading_out())
         self._settings = None
         for option in ("-4", "-6"):
-            _ip(routes.rules_down(_run(["ip", option, "rule", "show"]), option))
+            commands_io.ip_batch(routes.rules_down(commands_io.run(["ip", option, "rule", "show"]), option))
         for line in routes.table_down():
-            _ip([line], must=False)
+            commands_io.ip_batch([line], must=False)
         if self._tun >= 0:
             os.close(self._tun)
             self._tun = -1
-        _ip([f"link del dev {INTERFACE}"], must=False)  # if somebody made it stay
+        commands_io.ip_batch([f"link del dev {INTERFACE}"], must=False)  # if somebody made it stay
         self._put_back_values()
         if not self.is_locked:
-            _nft(ruleset.disabled())
+            self.firewall.remove()
         self.groups.clear(everybody=everybody)
         self._journal.unlink(missing_ok=True)
 
@@ -149,20 +158,18 @@ class Kernel:
         else:
             self._lock_file.unlink(missing_ok=True)
         if not self.is_up:
-            _nft(ruleset.lockdown(None, leading_out()) if is_on else ruleset.disabled())
+            if is_on:
+                self.firewall.lock(None, leading_out())
+            else:
+                self.firewall.remove()
 
     def open_addresses(self, purpose: str, addresses: Iterable[str], seconds: int) -> None:
         """Let addresses around the tunnel for a time."""
-        _nft(ruleset.opened(purpose, tuple(addresses), seconds))
+        self.firewall.allow(purpose, tuple(addresses), seconds)
 
     def counters(self) -> dict[str, int]:
         """Return packets by what became of them; empty when the firewall is off."""
-        try:
-            listed = json.loads(_run(["nft", "-j", "list", "counters", "table", "inet", ruleset.TABLE]))
-        except (EnvironmentRefusedError, ValueError):
-            return {}
-        counted = (item.get("counter") for item in listed.get("nftables", ()))
-        return {counter["name"]: int(counter["packets"]) for counter in counted if counter}
+        return self.firewall.counters()
 
     # ---- whose a packet is
 
@@ -192,13 +199,20 @@ class Kernel:
     # ---- pieces
 
     def _load_rules(self, settings: DeviceSettings) -> None:
-        _nft(ruleset.protected(settings, leading_out(), self.groups.marks_by_firewall()))
+        if self.groups.refusal and not self.firewall.can_mark_groups:
+            raise EnvironmentRefusedError(
+                "device: our own traffic cannot be told apart: BPF on control groups: "
+                f"{self.groups.refusal}; install nftables"
+            )
+        self.firewall.protect(settings, leading_out(), self.groups.marks_by_firewall())
 
     def _replace_rules(self, settings: DeviceSettings) -> None:
         """Rules of routes: the new ones first would clash, so the firewall stands guard meanwhile."""
         for option in ("-4", "-6"):
-            _ip(routes.rules_down(_run(["ip", option, "rule", "show"]), option))
-        _ip(routes.rules_up(settings, has_ipv6=_has_ipv6()))
+            commands_io.ip_batch(routes.rules_down(commands_io.run(["ip", option, "rule", "show"]), option))
+        if self.capture is Capture.INTERFACE:
+            commands_io.ip_batch(_possible(routes.bindings_up(settings)))
+        commands_io.ip_batch(routes.rules_up(settings, self.capture, has_ipv6=_has_ipv6()))
 
     def _write_journal(self) -> None:
         """Change what must be changed of the system's own values; write down what they were."""
@@ -236,7 +250,7 @@ def leading_out() -> list[str]:
     """Return the interfaces that have a default route."""
     devices: set[str] = set()
     for option in ("-4", "-6"):
-        for line in _run(["ip", option, "route", "show", "default"]).splitlines():
+        for line in commands_io.run(["ip", option, "route", "show", "default"]).splitlines():
             words = line.split()
             if "dev" in words and words[0] == "default":
                 devices.add(words[words.index("dev") + 1])
@@ -251,7 +265,7 @@ def _possible(lines: Iterable[str]) -> list[str]:
     return [line for line in lines if _has_ipv6() or not line.startswith("-6")]
 
 
-def _open_tun() -> int:
+def _open_tun(capture: Capture) -> int:
     try:
         descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -262,7 +276,7 @@ def _open_tun() -> int:
         flags = _IFF_TUN | _IFF_NO_PI | _IFF_VNET_HDR
         fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", INTERFACE.encode(), flags))
         fcntl.ioctl(descriptor, _TUNSETVNETHDRSZ, struct.pack("i", _VNET_HEADER_SIZE))
-        for offloads in _OFFLOADS:
+        for offloads in _OFFLOADS[capture]:
             try:
                 fcntl.ioctl(descriptor, _TUNSETOFFLOAD, offloads)
                 break
@@ -274,46 +288,3 @@ def _open_tun() -> int:
             f"TUN interface {INTERFACE}: {error.strerror}; another instance may have it"
         ) from error
     return descriptor
-
-
-def _nft(text: str) -> None:
-    _run(["nft", "-f", "-"], text)
-
-
-def _ip(lines: Iterable[str], *, must: bool = True) -> None:
-    """Run lines of `routes`: by family, since `ip -batch` takes that option for all of its lines only."""
-    kept = list(lines)
-    for option in ("", "-4", "-6"):
-        ours = [line for line in kept if (line[:2] if line[:1] == "-" else "") == option]
-        if not ours:
-            continue
-        text = "".join(f"{line.removeprefix(option).strip()}\n" for line in ours)
-        try:
-            _run(["ip", *([option] if option else []), "-batch", "-"], text)
-        except EnvironmentRefusedError:
-            if must:
-                raise
-
-
-def _run(command: list[str], text: str = "") -> str:
-    try:
-        done = subprocess.run(  # noqa: S603  # constant words; values were parsed into their types
-            command,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_S,
-            check=False,
-            env={"PATH": _PROGRAM_FOLDERS, "LC_ALL": "C"},
-        )
-    except FileNotFoundError as error:
-        package = "nftables" if command[0] == "nft" else "iproute2"
-        raise EnvironmentRefusedError(f"{command[0]}: not installed here; install {package}") from error
-    except subprocess.TimeoutExpired as error:
-        raise EnvironmentRefusedError(f"{command[0]}: no answer within {COMMAND_S:.0f} s") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise EnvironmentRefusedError(
-            f"{' '.join(command)}: refused: {said[0] if said else 'no reason given'}"
-        )
-    return done.stdout

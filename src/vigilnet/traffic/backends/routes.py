@@ -8,10 +8,29 @@ from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import Final
 
-from vigilnet.traffic.backends.ruleset import BYPASS, MARK_BYPASS, MARK_TAKEN, TAKEN
-from vigilnet.traffic.device.settings import INTERFACE, TUN_IPV4, TUN_IPV6, DeviceSettings, Scope
+from vigilnet.traffic.backends.ruleset import (
+    BYPASS,
+    MARK_BOUND,
+    MARK_BYPASS,
+    MARK_OWN,
+    MARK_TAKEN,
+    TAKEN,
+    WHO,
+)
+from vigilnet.traffic.device.backend import Capture
+from vigilnet.traffic.device.settings import (
+    INTERFACE,
+    NEIGHBOUR_IPV4,
+    NEIGHBOUR_IPV6,
+    TUN_IPV4,
+    TUN_IPV6,
+    DeviceSettings,
+    Scope,
+    bound_source,
+)
 
 TABLE: Final = 22_089
+BOUND_TABLE: Final = 22_090  # of the first exit that programs are bound to; without nftables
 PREFERENCE: Final = 5_620  # of our first rule; they take the following numbers
 MAX_PREFERENCE: Final = 5_629
 UNREACHABLE_METRIC: Final = 4_000
@@ -44,7 +63,24 @@ def table_up() -> list[str]:
     return lines
 
 
-def rules_up(settings: DeviceSettings, *, has_ipv6: bool = True) -> list[str]:
+def bindings_up(settings: DeviceSettings) -> list[str]:
+    """Return the lines that give programs bound to an exit its source address, without nftables."""
+    lines = []
+    for number in range(len(settings.binding_ports)):
+        for option, version in _FAMILIES:
+            source = bound_source(number, version)
+            length = "/32" if version == 4 else "/128"
+            no_probe = "" if version == 4 else " nodad"
+            lines.append(f"{option} addr replace {source}{length} dev {INTERFACE}{no_probe}")
+            lines.append(
+                f"{option} route replace default dev {INTERFACE} src {source} table {BOUND_TABLE + number}"
+            )
+    return lines
+
+
+def rules_up(
+    settings: DeviceSettings, capture: Capture = Capture.REDIRECT, *, has_ipv6: bool = True
+) -> list[str]:
     """Return the lines that lead packets to our table."""
     lines: list[str] = []
     for option, version in _FAMILIES:
@@ -56,6 +92,8 @@ def rules_up(settings: DeviceSettings, *, has_ipv6: bool = True) -> list[str]:
         lines += [
             f"{add} pref {PREFERENCE + 3} fwmark {mark:#x} lookup main" for mark in settings.underlay_marks
         ]
+        if capture is Capture.INTERFACE:
+            lines += _without_firewall(add, version, settings)
         if settings.scope is Scope.ALL:
             # Users and networks by rules, too, so that sockets get the right source address at once.
             lines += _to_main(add, version, settings)
@@ -72,6 +110,32 @@ def rules_up(settings: DeviceSettings, *, has_ipv6: bool = True) -> list[str]:
                 f"{add} pref {PREFERENCE + 7} to {text} lookup {TABLE}"
                 for text in _of_version(settings.inside_networks, version)
             ]
+    return lines
+
+
+def _without_firewall(add: str, version: int, settings: DeviceSettings) -> list[str]:
+    """Return what nftables would do by marks and redirects."""
+    neighbour = NEIGHBOUR_IPV4 if version == 4 else NEIGHBOUR_IPV6
+    lines = [f"{add} pref {PREFERENCE + 8} to {neighbour} lookup {TABLE}"]  # answers of our listeners
+    refusals = [rule for rule in settings.rules if rule.direction == "out"]
+    if refusals:
+        lines.append(f"{add} pref {PREFERENCE} fwmark {MARK_OWN:#x}/{WHO:#x} goto {PREFERENCE + 4}")
+    for rule in refusals:
+        if ip_network(rule.network).version == version:
+            what = "" if rule.protocol == "any" else f" ipproto {rule.protocol}"
+            what += f" dport {rule.port}" if rule.port else ""
+            lines.append(f"{add} pref {PREFERENCE} to {rule.network}{what} prohibit")
+    lines += [
+        f"{add} pref {PREFERENCE + 4} fwmark {MARK_BOUND + number:#x} lookup {BOUND_TABLE + number}"
+        for number in range(len(settings.binding_ports))
+    ]
+    lines.append(f"{add} pref {PREFERENCE + 4} fwmark {MARK_BOUND:#x}/{WHO:#x} prohibit")
+    if settings.allow_lan and settings.scope is Scope.ALL:  # names are asked of the daemon all the same
+        lines.append(f"{add} pref {PREFERENCE + 2} fwmark {MARK_BYPASS:#x}/{BYPASS:#x} goto {PREFERENCE + 4}")
+        lines += [
+            f"{add} pref {PREFERENCE + 2} ipproto {protocol} dport 53 lookup {TABLE}"
+            for protocol in ("udp", "tcp")
+        ]
     return lines
 
 

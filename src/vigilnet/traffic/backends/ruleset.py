@@ -34,8 +34,8 @@ TAKEN: Final = 0xFE00_0000
 
 LAN4: Final = ("10.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16")
 LAN6: Final = ("fc00::/7", "fe80::/10")
-_GROUPS4: Final = ("224.0.0.0/4", "255.255.255.255/32")
-_GROUPS6: Final = ("ff00::/8",)
+GROUPS4: Final = ("224.0.0.0/4", "255.255.255.255/32")
+GROUPS6: Final = ("ff00::/8",)
 
 _PROHIBITED: Final = "reject with icmpx admin-prohibited"
 _NEIGHBOURS: Final = (
@@ -175,8 +175,8 @@ def _lan(settings: DeviceSettings, verdict: str) -> list[str]:
     if not settings.allow_lan:
         return []
     return [
-        f"ip daddr {{ {', '.join(LAN4 + _GROUPS4)} }} {verdict}",
-        f"ip6 daddr {{ {', '.join(LAN6 + _GROUPS6)} }} {verdict}",
+        f"ip daddr {{ {', '.join(LAN4 + GROUPS4)} }} {verdict}",
+        f"ip6 daddr {{ {', '.join(LAN6 + GROUPS6)} }} {verdict}",
     ]
 
 

@@ -8,19 +8,25 @@ import asyncio
 import errno
 import socket
 import struct
+import sys
 from contextlib import suppress
 from typing import Final, Protocol
 
 from vigilnet.base.errors import EnvironmentRefusedError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.traffic.device.settings import TUN_IPV4, TUN_IPV6
+from vigilnet.traffic.device.translation import Translation
 from vigilnet.traffic.stream.messages import Target
 from vigilnet.traffic.stream.socket_bridge_io import bridge
 from vigilnet.traffic.stream.stream import Stream
 
+EVERY_HOST: Final = ("0.0.0.0", "::")  # noqa: S104  # redirected connections come to any of our addresses
+TUNNEL_HOSTS: Final = (TUN_IPV4, TUN_IPV6)
 BACKLOG: Final = 4096
 ACCEPTS_A_TURN: Final = 128
 PAUSE_S: Final = 0.5
+_FREEBIND: Final = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
 _SO_ORIGINAL_DST: Final = 80  # of both families
 _IPV4: Final = struct.Struct("!2xH4s8x")
 _IPV6: Final = struct.Struct("!2xH4x16s4x")
@@ -53,11 +59,18 @@ class TcpCapture:
         target_of: see there.
         isolation: see `ingress.ports.Dialler`.
         max_connections: at a time.
+        translation: knows where connections were meant to go, if no firewall led them here.
     """
 
     def __init__(
-        self, opener: StreamOpener, target_of: TargetOf, isolation: str, max_connections: int
+        self,
+        opener: StreamOpener,
+        target_of: TargetOf,
+        isolation: str,
+        max_connections: int,
+        translation: Translation | None = None,
     ) -> None:
+        self._translation = translation
         self._opener = opener
         self._target_of = target_of
         self._isolation = isolation
@@ -76,7 +89,8 @@ class TcpCapture:
         Raises:
             EnvironmentRefusedError: no port is free.
         """
-        self._listeners, self.port = listen_pair(socket.SOCK_STREAM, port)
+        hosts = EVERY_HOST if self._translation is None else TUNNEL_HOSTS
+        self._listeners, self.port = listen_pair(socket.SOCK_STREAM, port, hosts)
         self._resume()
 
     async def close(self) -> None:
@@ -118,19 +132,37 @@ class TcpCapture:
             self._take(sock)
 
     def _take(self, sock: socket.socket) -> None:
-        wanted = original_destination(sock)
+        number = 0
+        if self._translation is None:
+            wanted = original_destination(sock)
+        else:
+            wanted, number = self._translated(self._translation, sock)
         target = self._target_of(*wanted) if wanted is not None else None
         if target is None:
             self.failed += 1
+            self._release(number)
             _reset(sock)
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.open += 1
         self.taken += 1
-        self._tasks.start("open a stream", self._open(sock, target))
+        self._tasks.start("open a stream", self._open(sock, target, number))
 
-    async def _open(self, sock: socket.socket, target: Target) -> None:
+    @staticmethod
+    def _translated(translation: Translation, sock: socket.socket) -> tuple[tuple[str, int] | None, int]:
+        try:
+            neighbour, number = sock.getpeername()[:2]
+        except OSError:
+            return None, 0
+        wanted = translation.accept(neighbour, number)
+        return wanted, number if wanted is not None else 0
+
+    def _release(self, number: int) -> None:
+        if self._translation is not None and number:
+            self._translation.release(number)
+
+    async def _open(self, sock: socket.socket, target: Target, number: int) -> None:
         early = b""
         with suppress(OSError):
             early = sock.recv(16 * 1024)
@@ -139,16 +171,17 @@ class TcpCapture:
         except VigilnetError as error:
             _log.debug("no stream for a redirected connection", error=error)
             self.failed += 1
-            self._closed()
+            self._closed(number)
             _reset(sock)
             return
         except BaseException:
-            self._closed()
+            self._closed(number)
             _reset(sock)
             raise
-        bridge(self._loop, sock, stream, on_closed=lambda _: self._closed())
+        bridge(self._loop, sock, stream, on_closed=lambda _: self._closed(number))
 
-    def _closed(self) -> None:
+    def _closed(self, number: int) -> None:
+        self._release(number)
         was_full = self.open >= self._most
         self.open -= 1
         if was_full and self._listeners:
@@ -175,17 +208,24 @@ def original_destination(sock: socket.socket) -> tuple[str, int] | None:
     return None if wanted == sock.getsockname()[:2] else wanted
 
 
-def listen_pair(kind: socket.SocketKind, port: int = 0) -> tuple[list[socket.socket], int]:
+def listen_pair(
+    kind: socket.SocketKind, port: int = 0, hosts: tuple[str, str] = EVERY_HOST
+) -> tuple[list[socket.socket], int]:
     """Return sockets of both families (of one where the other is missing) on one port.
+
+    Args:
+        kind: stream or datagram.
+        port: 0 for any.
+        hosts: addresses of IPv4 and IPv6, which need not be there yet.
 
     Raises:
         EnvironmentRefusedError: no port is free in both.
     """
     for _ in range(16):
-        first = _bound(socket.AF_INET, kind, port)
+        first = _bound(socket.AF_INET, kind, hosts[0], port)
         number = int(first.getsockname()[1])
         try:
-            return [first, _bound(socket.AF_INET6, kind, number)], number
+            return [first, _bound(socket.AF_INET6, kind, hosts[1], number)], number
         except OSError as error:
             if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 return [first], number
@@ -195,7 +235,7 @@ def listen_pair(kind: socket.SocketKind, port: int = 0) -> tuple[list[socket.soc
     raise EnvironmentRefusedError("device: no port is free for redirected connections")
 
 
-def _bound(family: socket.AddressFamily, kind: socket.SocketKind, port: int) -> socket.socket:
+def _bound(family: socket.AddressFamily, kind: socket.SocketKind, host: str, port: int) -> socket.socket:
     sock = socket.socket(family, kind)
     try:
         if kind is socket.SOCK_STREAM:
@@ -203,7 +243,9 @@ def _bound(family: socket.AddressFamily, kind: socket.SocketKind, port: int) -> 
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setblocking(False)
-        sock.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", port))  # noqa: S104  # see `start`
+        if host in TUNNEL_HOSTS and sys.platform == "linux":
+            sock.setsockopt(*_FREEBIND[family], 1)
+        sock.bind((host, port))
         if kind is socket.SOCK_STREAM:
             sock.listen(BACKLOG)
     except BaseException:

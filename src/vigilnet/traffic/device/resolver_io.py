@@ -22,7 +22,7 @@ from vigilnet.base.errors import RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device import dns
-from vigilnet.traffic.device.capture_io import StreamOpener, listen_pair
+from vigilnet.traffic.device.capture_io import EVERY_HOST, TUNNEL_HOSTS, StreamOpener, listen_pair
 from vigilnet.traffic.device.options import DnsMode
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
 from vigilnet.traffic.stream.stream import Stream
@@ -126,10 +126,17 @@ class NameServer:
         self.port = 0
         self.asked = self.failed = 0
 
-    def start(self) -> None:
-        """Listen; raises EnvironmentRefusedError."""
-        self._tcp, self.port = listen_pair(socket.SOCK_STREAM)
-        self._udp, _ = listen_pair(socket.SOCK_DGRAM, self.port)
+    def start(self, *, has_redirect: bool = True) -> None:
+        """Listen; raises EnvironmentRefusedError.
+
+        Args:
+            has_redirect: whether the firewall leads questions here; else TCP alone is, at the tunnel.
+        """
+        self._tcp, self.port = listen_pair(
+            socket.SOCK_STREAM, hosts=EVERY_HOST if has_redirect else TUNNEL_HOSTS
+        )
+        if has_redirect:
+            self._udp, _ = listen_pair(socket.SOCK_DGRAM, self.port)
         for sock in self._udp:
             sock.setsockopt(*_ASK_WHERE[sock.family], 1)
             self._loop.add_reader(sock.fileno(), self._read, sock)

@@ -1,6 +1,7 @@
 """The whole device at work: asks the helper to take this machine's traffic, and carries what comes."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
@@ -9,6 +10,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.capture_io import TcpCapture
 from vigilnet.traffic.device.helper_client_io import (
     HelperClient,
@@ -20,9 +22,10 @@ from vigilnet.traffic.device.helper_wire import MAX_ADDRESSES, MAX_LIFE_S, Group
 from vigilnet.traffic.device.options import DnsMode, Options, parse_server
 from vigilnet.traffic.device.portal_io import Portal, find_addresses, find_portal, host_of
 from vigilnet.traffic.device.resolver_io import NameResolver, NameServer
-from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Scope
+from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Scope, binding_of
 from vigilnet.traffic.device.split import matches_domain
-from vigilnet.traffic.device.tun_io import FlowOpener, TunPort
+from vigilnet.traffic.device.translation import Translation
+from vigilnet.traffic.device.tun_io import NAME_PORT, FlowOpener, TunPort, is_carried
 from vigilnet.traffic.stream.messages import Target
 
 ISOLATION: Final = "device"
@@ -88,6 +91,7 @@ class DeviceService:
         self._dialler_for_exit = dialler_for_exit
         self._capture: TcpCapture | None = None
         self._bound: dict[str, tuple[Dialler, TcpCapture]] = {}  # by exit, in the order of their groups
+        self._translation: Translation | None = None  # where nothing redirects TCP
         self._names: NameServer | None = None
         self._port: TunPort | None = None
         self._changing = asyncio.Lock()
@@ -157,11 +161,14 @@ class DeviceService:
     async def _listen(self) -> None:
         if self._capture is not None:
             return
-        capture = TcpCapture(self._dialler, self._target, ISOLATION, self.options.max_connections)
+        most = self.options.max_connections
+        if self._told.get("capture") == Capture.INTERFACE:
+            self._translation = Translation(self._listener_of, is_carried, most)
+        capture = TcpCapture(self._dialler, self._target, ISOLATION, most, self._translation)
         names = NameServer(self._dialler, self._clock, ISOLATION, self._learnt)
         try:
             capture.start()
-            names.start()
+            names.start(has_redirect=self._translation is None)
         except EnvironmentRefusedError:
             await capture.close()
             await names.close()
@@ -171,7 +178,7 @@ class DeviceService:
 
     async def _stop_listening(self) -> None:
         capture, names = self._capture, self._names
-        self._capture = self._names = None
+        self._capture = self._names = self._translation = None
         await self._close_port()
         bound, self._bound = self._bound, {}
         for one in (capture, *(taken for _, taken in bound.values())):
@@ -189,6 +196,9 @@ class DeviceService:
         self._told, descriptor = await self._client.ask(Request(Operation.UP, self._settings()))
         if descriptor < 0:
             raise EnvironmentRefusedError("device: the helper gave no interface")
+        if (self._told.get("capture") == Capture.INTERFACE) != (self._translation is not None):
+            os.close(descriptor)  # another kind of helper took over
+            raise EnvironmentRefusedError("device: TCP comes another way now; vigilnet down, then up")
         await self._close_port()
         options = self.options
         self._port = TunPort(
@@ -199,8 +209,25 @@ class DeviceService:
             ISOLATION,
             options.max_flows,
             options.flow_idle_s,
+            self._translation,
+            self._answer if self._translation is not None else None,
         )
         self._bind_flows()
+
+    async def _answer(self, question: bytes) -> bytes:
+        return await self._names.answer(question, is_tcp=False) if self._names is not None else b""
+
+    def _listener_of(self, source: bytes, port: int) -> int:
+        """Return our port for a connection that came by the interface; 0: refuse it."""
+        if self._names is None or self._capture is None:
+            return 0
+        if port == NAME_PORT:
+            return self._names.port
+        number = binding_of(source)
+        if number is None:
+            return self._capture.port
+        bound = list(self._bound.values())
+        return bound[number][1].port if number < len(bound) else 0
 
     def _bind_flows(self) -> None:
         for number, (exit_, (dialler, _)) in enumerate(self._bound.items()):
@@ -227,6 +254,8 @@ class DeviceService:
         if self._capture is None or self._names is None:
             raise EnvironmentRefusedError("device: not listening")
         options = self.options
+        if self._translation is not None and options.outside_domains:
+            raise EnvironmentRefusedError("device: excluding domains needs nftables, which is missing here")
         return DeviceSettings(
             self._capture.port,
             self._names.port,
@@ -341,7 +370,7 @@ class DeviceService:
                     )
                 dialler = self._dialler_for_exit(exit_)
                 most = self.options.max_connections
-                capture = TcpCapture(dialler, self._target, _isolation_of(exit_), most)
+                capture = TcpCapture(dialler, self._target, _isolation_of(exit_), most, self._translation)
                 capture.start()
                 self._bound[exit_] = (dialler, capture)
                 try:

@@ -7,7 +7,7 @@ and writes the commands itself (`ruleset`, `routes`). docs/spec/device.md sectio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Final, Self
 
 from vigilnet.base.errors import RemoteProtocolError
@@ -23,6 +23,8 @@ MAX_ID: Final = 0xFFFF_FFFE
 INTERFACE: Final = "vigilnet0"
 TUN_IPV4: Final = "198.18.86.1"  # of the benchmarking range (RFC 2544): no network of anybody's
 TUN_IPV6: Final = "fd56:4e45:5400::1"
+NEIGHBOUR_IPV4: Final = "198.18.86.2"  # whom connections seem to come from where there is no redirect
+NEIGHBOUR_IPV6: Final = "fd56:4e45:5400::2"
 
 
 def bound_source(number: int, version: int) -> str:
@@ -32,6 +34,18 @@ def bound_source(number: int, version: int) -> str:
     ('198.18.86.16', 'fd56:4e45:5400::1f')
     """
     return f"198.18.86.{16 + number}" if version == 4 else f"fd56:4e45:5400::{16 + number:x}"
+
+
+_BOUND: Final = {
+    ip_address(bound_source(number, version)).packed: number
+    for number in range(MAX_BINDINGS)
+    for version in (4, 6)
+}
+
+
+def binding_of(source: bytes) -> int | None:
+    """Return the number of the exit that a packed source address stands for; None if for none."""
+    return _BOUND.get(source)
 
 
 class Scope(StrEnum):

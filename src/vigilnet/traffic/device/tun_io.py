@@ -9,7 +9,7 @@ import asyncio
 import os
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from ipaddress import ip_address
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -19,7 +19,8 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device import packets
 from vigilnet.traffic.device.packets import Packet, Refusal, UdpMaker
-from vigilnet.traffic.device.settings import MAX_BINDINGS, TUN_IPV4, TUN_IPV6, bound_source
+from vigilnet.traffic.device.settings import TUN_IPV4, TUN_IPV6, binding_of, bound_source
+from vigilnet.traffic.device.translation import Translation, Verdict
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import ANY_FAMILY, BeginFlag, Echo, Target
 from vigilnet.traffic.stream.segments import mergeable
@@ -27,6 +28,8 @@ from vigilnet.traffic.stream.stream import StreamEndedError
 from vigilnet.traffic.stream.wire import EndReason
 
 READS_A_TURN: Final = 64
+NAME_PORT: Final = 53
+MAX_QUESTIONS: Final = 512  # for names, being answered
 MAX_WAITING: Final = 64  # datagrams of a flow that is being opened
 MAX_GATHERED: Final = 512  # datagrams for the interface in one turn
 MAX_MAKERS: Final = 1024  # far ends of one flow
@@ -45,9 +48,6 @@ _REFUSALS: Final = {
 }
 
 _log = get_logger(__name__)
-_BOUND: Final = frozenset(
-    ip_address(bound_source(number, version)).packed for number in range(MAX_BINDINGS) for version in (4, 6)
-)
 _Key = tuple[bytes, bytes, int, int]
 _F = TypeVar("_F", DatagramFlow, EchoFlow)
 _W = TypeVar("_W")
@@ -76,6 +76,8 @@ class TunPort:
         isolation: see `ingress.ports.Dialler`.
         max_flows: at a time; the one unused for longest makes room.
         idle_s: a flow without datagrams is forgotten after so long.
+        translation: takes TCP, where no redirect does.
+        answer: answers questions for names, where no redirect leads them to the name server.
     """
 
     def __init__(
@@ -87,8 +89,12 @@ class TunPort:
         isolation: str,
         max_flows: int,
         idle_s: float,
+        translation: Translation | None = None,
+        answer: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
         self._descriptor = descriptor
+        self._translation = translation
+        self._answer = answer
         self._way = (opener, isolation)
         self._bound_ways: dict[bytes, tuple[FlowOpener, str]] = {}  # by packed source address
         self._clock = clock
@@ -127,7 +133,7 @@ class TunPort:
         await self.tasks.close()
         os.close(self._descriptor)
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Give one packet to the interface; an empty one is none."""
         if not pieces:
             return
@@ -153,6 +159,11 @@ class TunPort:
                 self.loop.remove_reader(descriptor)
                 return
             self.read += 1
+            if self._translation is not None:
+                verdict = self._translation.translate(buffer, size, self._clock.now())
+                if verdict is Verdict.WRITE:
+                    self.write([view[:size]])
+                    continue
             try:
                 self._take(packets.parse(view[:size]))
             except RemoteProtocolError:
@@ -181,7 +192,7 @@ class TunPort:
             self.write(packets.refuse(packet, packets.TOO_FAR, _ROUTER[packet.version]))
         elif packet.protocol == packets.UDP:
             self._take_udp(packet)
-        elif packet.protocol == packets.TCP:  # a connection from before, which the redirect knows nothing of
+        elif packet.protocol == packets.TCP:  # a connection from before, which nobody here knows of
             self.write(packets.reset(packet))
         elif packet.protocol == (packets.ICMP if packet.version == 4 else packets.ICMPV6):
             self._take_icmp(packet)
@@ -190,7 +201,7 @@ class TunPort:
 
     def _way_of(self, packet: Packet) -> tuple[FlowOpener, str] | None:
         """Whom a new flow is asked of; None: nobody, for the exit that it is bound to is not known."""
-        return self._bound_ways.get(packet.source) if packet.source in _BOUND else self._way
+        return self._bound_ways.get(packet.source) if binding_of(packet.source) is not None else self._way
 
     def refuse(self, packet: Packet, refusal: Refusal) -> None:
         """Tell the application that a packet goes nowhere."""
@@ -199,6 +210,9 @@ class TunPort:
 
     def _take_udp(self, packet: Packet) -> None:
         source_port, target_port, payloads = packets.datagrams_of(packet)
+        if target_port == NAME_PORT and self._answer is not None:
+            self._take_questions(packet, source_port, payloads)
+            return
         if target_port < WELL_KNOWN:
             key = (packet.source, packet.target, source_port, target_port)
         else:
@@ -206,7 +220,7 @@ class TunPort:
         flow = self._flows.get(key)
         if flow is None:
             way = self._way_of(packet)
-            if way is None or not _is_carried(packet.target) or not target_port:
+            if way is None or not is_carried(packet.target) or not target_port:
                 self.refuse(packet, packets.PROHIBITED)
                 return
             flow = self._flows[key] = _UdpFlow(self, key, self._target(key, packet.version), *way)
@@ -216,6 +230,19 @@ class TunPort:
         if isinstance(flow, _UdpFlow):
             flow.last_used = self._clock.now()
             flow.take(packet, (target_port, payloads))
+
+    def _take_questions(self, packet: Packet, source_port: int, payloads: list[bytes]) -> None:
+        maker = UdpMaker(packet.target, packet.source, NAME_PORT, source_port)
+        for payload in payloads:
+            if self._answer is None or len(self.tasks) >= MAX_QUESTIONS:
+                self.dropped += 1
+            else:
+                self.tasks.start("answer", self._tell(self._answer(payload), maker))
+
+    async def _tell(self, answering: Awaitable[bytes], maker: UdpMaker) -> None:
+        answered = await answering
+        if answered:
+            self.write(maker.packet([answered]))
 
     def _target(self, key: _Key, version: int) -> Target:
         _, far, _, port = key
@@ -229,7 +256,7 @@ class TunPort:
         if asked is None:
             return  # errors about flows of ours and the like; whoever sent them wants no answer
         way = self._way_of(packet)
-        if way is None or not _is_carried(packet.target):
+        if way is None or not is_carried(packet.target):
             self.refuse(packet, packets.PROHIBITED)
             return
         identifier, sequence, payload = asked
@@ -261,6 +288,8 @@ class TunPort:
         return self._clock.now()
 
     def _sweep(self) -> None:
+        if self._translation is not None:
+            self._translation.sweep(self._clock.now())
         late = self._clock.now() - self._idle_s
         while self._flows:
             key, flow = next(iter(self._flows.items()))
@@ -271,7 +300,7 @@ class TunPort:
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
 
-def _is_carried(target: bytes) -> bool:
+def is_carried(target: bytes) -> bool:
     """Whether one host is meant: neither a group, nor everybody, nor this machine or link."""
     address = ip_address(target)
     if address.version == 4 and target == b"\xff\xff\xff\xff":
@@ -381,7 +410,7 @@ class _UdpFlow(_DeviceFlow[DatagramFlow, tuple[int, list[bytes]]]):
         host = ""
         if not self._is_bound:
             host = socket.inet_ntop(socket.AF_INET if packet.version == 4 else socket.AF_INET6, packet.target)
-            if (host, target_port) not in self._makers and not _is_carried(packet.target):
+            if (host, target_port) not in self._makers and not is_carried(packet.target):
                 self._port.refuse(packet, packets.PROHIBITED)
                 return
         send = flow.send

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vigilnet.base.errors import EnvironmentRefusedError
-from vigilnet.traffic.backends import linux_io
+from vigilnet.traffic.backends import commands_io, linux_io
+from vigilnet.traffic.backends.firewall_io import Nftables
 from vigilnet.traffic.backends.linux_io import Kernel
 from vigilnet.traffic.device.settings import DeviceSettings
 
@@ -43,8 +44,8 @@ class Commands:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     made = Commands()
-    monkeypatch.setattr(linux_io, "_run", made)
-    monkeypatch.setattr(linux_io, "_open_tun", lambda: os.open(os.devnull, os.O_RDWR))
+    monkeypatch.setattr(commands_io, "run", made)
+    monkeypatch.setattr(linux_io, "_open_tun", lambda _: os.open(os.devnull, os.O_RDWR))
     return made
 
 
@@ -55,7 +56,7 @@ def kernel(tmp_path: Path, commands: Commands) -> Iterator[Kernel]:
         (values / "ipv4" / "conf" / name).mkdir(parents=True)
         (values / "ipv4" / "conf" / name / "rp_filter").write_text("0\n")
     (values / "ipv4" / "conf" / "all" / "src_valid_mark").write_text("0\n")
-    made = Kernel(tmp_path / "run", tmp_path / "keep", "test-of-linux-io", values)
+    made = Kernel(tmp_path / "run", tmp_path / "keep", "test-of-linux-io", Nftables(), values)
     yield made
     made.set_lockdown(is_on=False)
     made.restore()
@@ -142,24 +143,3 @@ def test_what_was_written_down_before_a_crash_is_what_is_put_back(tmp_path: Path
     (tmp_path / "run" / "changed.json").write_text(json.dumps({"src_valid_mark": 0, "more": "x"}))
     kernel.restore()
     assert valid.read_text() == "0"
-
-
-def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linux_io, "_PROGRAM_FOLDERS", "/nonexistent")
-    with pytest.raises(EnvironmentRefusedError, match="install nftables"):
-        linux_io._run(["nft", "-v"])
-    with pytest.raises(EnvironmentRefusedError, match="install iproute2"):
-        linux_io._run(["ip", "-V"])
-
-
-def test_a_refusal_of_a_program_is_repeated_in_its_words() -> None:
-    with pytest.raises(EnvironmentRefusedError, match="false: refused: no reason given"):
-        linux_io._run(["false"])
-    assert linux_io._run(["echo", "said"]) == "said\n"
-
-
-def test_lines_are_run_by_family(commands: Commands) -> None:
-    linux_io._ip(["link set x up", "-4 rule add a", "-6 rule add b"])
-    assert commands.run == [
-        "ip -batch - < link set x up\n", "ip -4 -batch - < rule add a\n", "ip -6 -batch - < rule add b\n",
-    ]  # fmt: skip

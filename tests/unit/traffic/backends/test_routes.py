@@ -1,7 +1,8 @@
 """The routes of a protected device: rules of our own before the system's, nothing of the system's touched."""
 
 from vigilnet.traffic.backends import routes
-from vigilnet.traffic.device.settings import DeviceSettings, Scope
+from vigilnet.traffic.device.backend import Capture
+from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule, Scope
 
 
 def test_everything_unmarked_goes_to_our_table() -> None:
@@ -58,3 +59,30 @@ def test_only_our_own_rules_are_deleted() -> None:
 
 def test_the_interface_gets_its_addresses_before_it_is_up() -> None:
     assert routes.interface_up(1400)[-1] == "link set dev vigilnet0 mtu 1400 up txqueuelen 1000"
+
+
+def test_without_a_firewall_rules_do_what_marks_and_redirects_would() -> None:
+    settings = DeviceSettings(
+        1, 2, allow_lan=True, binding_ports=(3, 4),
+        rules=(FirewallRule("out", "tcp", "192.0.2.0/24", 25), FirewallRule("out", "any", "2001:db8::/32")),
+    )  # fmt: skip
+    lines = [line for line in routes.rules_up(settings, Capture.INTERFACE) if line.startswith("-4")]
+    assert lines == [
+        "-4 rule add pref 5624 iif vigilnet0 lookup main",
+        "-4 rule add pref 5628 to 198.18.86.2 lookup 22089",
+        "-4 rule add pref 5620 fwmark 0x56000000/0xff000000 goto 5624",
+        "-4 rule add pref 5620 to 192.0.2.0/24 ipproto tcp dport 25 prohibit",
+        "-4 rule add pref 5624 fwmark 0x59000000 lookup 22090",
+        "-4 rule add pref 5624 fwmark 0x59000001 lookup 22091",
+        "-4 rule add pref 5624 fwmark 0x59000000/0xff000000 prohibit",
+        "-4 rule add pref 5622 fwmark 0x56000000/0xfe000000 goto 5624",
+        "-4 rule add pref 5622 ipproto udp dport 53 lookup 22089",
+        "-4 rule add pref 5622 ipproto tcp dport 53 lookup 22089",
+        "-4 rule add pref 5622 lookup main suppress_prefixlength 0",
+        "-4 rule add pref 5625 not fwmark 0x56000000/0xfe000000 lookup 22089",
+    ]
+    assert "-6 rule add pref 5620 to 2001:db8::/32 prohibit" in routes.rules_up(settings, Capture.INTERFACE)
+    assert routes.bindings_up(settings)[2:4] == [
+        "-6 addr replace fd56:4e45:5400::10/128 dev vigilnet0 nodad",
+        "-6 route replace default dev vigilnet0 src fd56:4e45:5400::10 table 22090",
+    ]

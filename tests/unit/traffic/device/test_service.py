@@ -14,6 +14,8 @@ from tests.support.edge_network import DirectNetwork
 from tests.support.fake_kernel import RunningHelper, running_helper
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
+from vigilnet.traffic.device import dns, packets
+from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.helper_client_io import HelperMissingError
 from vigilnet.traffic.device.options import Options
 from vigilnet.traffic.device.service import DeviceService
@@ -22,7 +24,9 @@ from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule, Scope
 Scenario = Callable[[DeviceService, RunningHelper], Coroutine[Any, Any, None]]
 
 
-def run(folder: Path, scenario: Scenario, **options: object) -> RunningHelper:
+def run(
+    folder: Path, scenario: Scenario, way: Capture = Capture.REDIRECT, **options: object
+) -> RunningHelper:
     """Run a scenario with a device room and a helper."""
 
     async def within(helper: RunningHelper) -> None:
@@ -36,6 +40,7 @@ def run(folder: Path, scenario: Scenario, **options: object) -> RunningHelper:
                 await service.close()
 
     with running_helper(folder) as helper:
+        helper.kernel.way = way
         asyncio.run(within(helper))
     return helper
 
@@ -192,5 +197,46 @@ def test_when_the_helper_was_lost_the_device_is_taken_again(
         device._client.close()
         await until(lambda: ("up", settings_of(helper)) in helper.kernel.said[before:])
         assert (await device.refreshed()).is_up
+
+    run(tmp_path, scenario)
+
+
+SYN_TO_192_0_2_1_PORT_80 = bytes(10) + bytes.fromhex(
+    "450000280001000040060000c6125601c00002011388005000000007000000005002100000000000"
+)
+
+
+def test_without_a_redirect_tcp_and_names_come_by_the_interface(tmp_path: Path) -> None:
+    async def scenario(device: DeviceService, helper: RunningHelper) -> None:
+        await device.up()
+        loop, applications = asyncio.get_running_loop(), helper.kernel.applications
+        applications.send(SYN_TO_192_0_2_1_PORT_80)
+        taken = packets.parse(memoryview(await loop.sock_recv(applications, 4096)))
+        assert socket.inet_ntoa(taken.source) == "198.18.86.2"
+        assert socket.inet_ntoa(taken.target) == "198.18.86.1"
+        assert int.from_bytes(taken.body[2:4], "big") == settings_of(helper).capture_port
+        applications.send(SYN_TO_192_0_2_1_PORT_80[:33] + b"\x35" + SYN_TO_192_0_2_1_PORT_80[34:])
+        taken = packets.parse(memoryview(await loop.sock_recv(applications, 4096)))
+        assert int.from_bytes(taken.body[2:4], "big") == settings_of(helper).dns_port
+        question = dns.query(b"no", "localhost", dns.A)
+        maker = packets.UdpMaker(socket.inet_aton("198.18.86.1"), socket.inet_aton("192.0.2.53"), 5000, 53)
+        applications.send(b"".join(maker.packet([question])))
+        said = packets.parse(memoryview(await loop.sock_recv(applications, 4096)))
+        far, near, (answer,) = packets.datagrams_of(said)
+        assert (far, near, answer[:2]) == (53, 5000, b"no")
+        assert dns.answered_addresses(answer)[1] == ["127.0.0.1"]
+        with socket.socket() as stranger:  # nobody else may connect
+            stranger.settimeout(1)
+            assert stranger.connect_ex(("127.0.0.1", settings_of(helper).capture_port))
+
+    run(tmp_path, scenario, Capture.INTERFACE)
+
+
+def test_a_helper_that_takes_tcp_another_way_is_refused(tmp_path: Path) -> None:
+    async def scenario(device: DeviceService, helper: RunningHelper) -> None:
+        await device.up()
+        helper.kernel.way = Capture.INTERFACE
+        with pytest.raises(EnvironmentRefusedError, match="another way"):
+            await device.up()
 
     run(tmp_path, scenario)

@@ -83,7 +83,7 @@ def test_datagrams_of_one_socket_share_a_flow_and_come_back_from_where_they_went
 
     # Loopback is where the test's servers are; a real device never sends it to the interface.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        patch.setattr(tun_io, "is_carried", lambda target: True)
         run(scenario())
 
 
@@ -98,7 +98,7 @@ def test_many_datagrams_in_one_packet_arrive_one_by_one_and_come_back_together()
             assert got == payloads
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        patch.setattr(tun_io, "is_carried", lambda target: True)
         run(scenario())
 
 
@@ -191,7 +191,7 @@ def test_programs_bound_to_an_exit_have_flows_of_that_exit_alone() -> None:
             assert bytes((await kernel.get()).body[:2]) == bytes(packets.PROHIBITED.ipv4)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        patch.setattr(tun_io, "is_carried", lambda target: True)
         run(scenario())
 
 
