@@ -13,7 +13,7 @@ compile() {
         -o "$1" pyproject.toml
     sed -i "1i # Written by requirements/lock.sh from pyproject.toml; do not edit." "$1"
 }
-compile requirements/lock.txt --extra dht --extra nat "$@"
+compile requirements/lock.txt --extra dht --extra nat --extra desktop "$@"
 compile requirements/dev-lock.txt --extra dev --constraint requirements/lock.txt "$@"
 compile requirements/docs-lock.txt --extra docs --constraint requirements/dev-lock.txt "$@"
 compile requirements/bench-lock.txt --extra bench --constraint requirements/dev-lock.txt "$@"

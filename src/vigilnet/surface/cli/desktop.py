@@ -20,6 +20,7 @@ BROWSERS: Final = (
     "microsoft-edge", "vivaldi",
 )  # fmt: skip
 """Those with an app mode: a window without tabs and address."""
+TRAY_MODULE: Final = "vigilnet.surface.tray.main"
 _STARTED_S: Final = 2.0
 
 
@@ -55,7 +56,7 @@ def open_page(page: Path, *, in_tab: bool) -> bool:
     """Show a page to the person; returns whether something shows it."""
     if not has_screen(sys.platform, os.environ):
         return False
-    if not in_tab and os.geteuid() != 0 and _open_window(page.as_uri()):  # such browsers refuse root
+    if not in_tab and _open_window(page.as_uri()):
         return True
     return webbrowser.open(page.as_uri())
 
@@ -78,3 +79,20 @@ def _open_window(address: str) -> bool:
         except subprocess.TimeoutExpired:
             return True
     return False
+
+
+def start_tray(folder: Path) -> str:
+    """Show the tray item, in a process of its own; returns why there is none, or nothing."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as told:
+        subprocess.Popen(  # noqa: S603 our own module
+            [sys.executable, "-m", TRAY_MODULE, "--state-folder", str(folder), "--ready-fd", str(writer)],
+            pass_fds=(writer,),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        os.close(writer)
+        line = told.readline().strip()
+    return "" if line == "ready" else line or "it ended without a word"

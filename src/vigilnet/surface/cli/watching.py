@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-from vigilnet.surface.cli.desktop import open_page, write_page
+from vigilnet.surface.cli.desktop import open_page, start_tray, write_page
 from vigilnet.surface.cli.node import Commands, add_command, client_of
 from vigilnet.surface.cli.output import paint, write, write_json
 from vigilnet.surface.control.client import ControlClient
@@ -30,6 +30,7 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--print", action="store_true", dest="only_print", help="print its address, do not open it"
     )
     gui.add_argument("--tab", action="store_true", help="in a tab of the browser, not in a window of its own")
+    gui.add_argument("--no-tray", action="store_true", help="without the tray item")
     gui.add_argument("--read-only", action="store_true", help="an address that may look, not change")
 
 
@@ -80,7 +81,7 @@ def open_dashboard(arguments: argparse.Namespace) -> ExitCode:
             "Whoever has this address may steer the node for 12 h; it is good on this computer alone.\n"
         )
     else:
-        write("the dashboard is open")
+        write("the dashboard is open", *_tray(arguments))
     return ExitCode.OK
 
 
@@ -90,3 +91,11 @@ def _shown(arguments: argparse.Namespace, url: str) -> bool:
     except OSError:
         return False
     return open_page(page, in_tab=arguments.tab)
+
+
+def _tray(arguments: argparse.Namespace) -> list[str]:
+    """Show the tray item beside the window, and say how that went."""
+    if arguments.no_tray or arguments.read_only or not sys.platform.startswith("linux"):
+        return []
+    missing = start_tray(state_folder(arguments.state_folder, arguments.config))
+    return [f"no tray item: {missing}" if missing else "the tray item is shown"]
