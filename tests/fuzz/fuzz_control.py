@@ -27,8 +27,10 @@ TARGETS: dict[str, Callable[[bytes], None]] = {"request": _request, "reply": _re
 SEEDS: dict[str, list[bytes]] = {
     "request": [schema.Request(1, "status", {"a": [1, None]}).encode()],
     "reply": [
-        schema.encode_result(1, models.Status("0", 1, "connected", 1.5, listen=("127.0.0.1:1",))),
-        schema.encode_result(1, [models.Circuit(1, "open", (models.Hop("12D3KooW"),))]),
+        schema.encode_result(
+            1, schema.plain(models.Status("0", 1, "connected", 1.5, listen=("127.0.0.1:1",)))
+        ),
+        schema.encode_result(1, schema.plain([models.Circuit(1, "open", (models.Hop("12D3KooW"),))])),
         schema.encode_error(1, "busy", "no"),
     ],
 }

@@ -25,9 +25,9 @@ from vigilnet.node.status import (
     WelcomeStatus,
 )
 from vigilnet.routing.discovery.reachability import ReachFinding
-from vigilnet.surface.control.device import Device
+from vigilnet.surface.control.device import ControlledDevice, Device
 from vigilnet.surface.control.events import EventFeed
-from vigilnet.surface.control.host import DeviceFacts
+from vigilnet.surface.control.host import DeviceFacts, is_live
 from vigilnet.surface.control.log_ring import LogRing
 from vigilnet.surface.control.models import Diagnosis, Exits, Finding, Peer, Status
 from vigilnet.surface.control.server import ControlServer
@@ -41,9 +41,10 @@ class FakeDevice:
 
     def __init__(self) -> None:
         self.is_up = self.is_locked = False
+        self.has_helper = True
 
     async def refreshed(self) -> Device:
-        return Device(self.is_up, self.is_locked, has_helper=True, can_split=True)
+        return Device(self.is_up, self.is_locked, has_helper=self.has_helper, can_split=True)
 
     async def up(self) -> Device:
         self.is_up = True
@@ -198,6 +199,10 @@ class FakeHost:
         self.changes: list[tuple[dict[str, str | None], bool]] = []
         self._on_stop = on_stop
 
+    @property
+    def controlled_device(self) -> ControlledDevice | None:
+        return self.node.device
+
     def device(self) -> DeviceFacts:
         return self.facts
 
@@ -221,6 +226,11 @@ class FakeHost:
         changes = [(key, value) for key, value in wanted.items() if value is not None]
         self.loaded = load_options(None, {}, changes)
         self.options = replace(self.options, circuits=self.loaded.options.circuits)
+        live = {key.partition(".")[2] for key in wanted if key.startswith("device.") and is_live(key)}
+        if live and self.node.device is not None:
+            await self.node.device.change(
+                **{name: getattr(self.loaded.options.device, name) for name in live}
+            )
         self.changes.append((dict(wanted), keep))
         self.restarts += restart
         now = values_of(self.loaded.options)

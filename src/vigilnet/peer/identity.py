@@ -6,6 +6,7 @@ On the data path an identity is its 32 octets; the text form is for people:
     key file = 08 01 12 40 ‖ seed 32 ‖ public key 32                       protobuf, libp2p specs peer-ids.md
 """
 
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -91,6 +92,7 @@ def is_signed_by(public: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)
 def peer_id_text(public: bytes) -> str:
     """Return the peer id of a 32-octet identity key, as people see it.
 

@@ -18,6 +18,7 @@ from typing import Final, TextIO
 
 from vigilnet.base import safelog
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.tasks import TaskGroup
 from vigilnet.base.version import program_version
 from vigilnet.node.assembly import Node
 from vigilnet.node.legacy import MESH_SOURCES
@@ -40,6 +41,9 @@ from vigilnet.surface.status.host import StatusHost
 
 STOP_S: Final = 8.0
 """How long an orderly end may take before the process ends anyhow."""
+
+BACKGROUND_LOG: Final = "node.log"
+MAX_LOG: Final = 1 << 20
 
 _log = safelog.get_logger("vigilnet.surface.daemon")  # not __main__, which it is when run
 
@@ -79,6 +83,9 @@ def new_parser() -> argparse.ArgumentParser:
         help="passphrase of a sealed state folder (else asked for)",
     )
     parser.add_argument("--guarded", action="store_true", help=argparse.SUPPRESS)  # end when stdin closes
+    parser.add_argument(
+        "--background", action="store_true", help=argparse.SUPPRESS
+    )  # log to the state folder
     parser.add_argument("--version", action="version", version=f"vigilnetd {program_version()}")
     return parser
 
@@ -151,7 +158,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         ending = asyncio.Event()
         host = NodeHost(load, arguments.config or default_file(), passphrase, logs, ending.set)
-        runner.run(_serve(host, ending, is_guarded=arguments.guarded, says_ready=arguments.json))
+        runner.run(_serve(host, ending, arguments))
     return ExitCode.OK
 
 
@@ -196,6 +203,15 @@ def _log_stream(options: Options) -> TextIO:
     return os.fdopen(handle, "w", buffering=1)
 
 
+def _log_to(folder: Path) -> None:
+    """Have standard error be a file of the state folder from now on; one that has grown begins anew."""
+    handle = os.open(folder / BACKGROUND_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    if os.fstat(handle).st_size > MAX_LOG:
+        os.ftruncate(handle, 0)
+    os.dup2(handle, sys.stderr.fileno())
+    os.close(handle)
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
@@ -204,13 +220,13 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(host: NodeHost, ending: asyncio.Event, *, is_guarded: bool, says_ready: bool) -> None:
+async def _serve(host: NodeHost, ending: asyncio.Event, arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, ending.set)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to stay
         loop.add_signal_handler(signal.SIGHUP, ending.set)
     loop.add_signal_handler(signal.SIGINT, _interrupted, ending)
-    if is_guarded:
+    if arguments.guarded:
         end_with_parent()
         _watch_standard_input(loop, ending)
     steering = Steering(host, program_version())
@@ -218,22 +234,27 @@ async def _serve(host: NodeHost, ending: asyncio.Event, *, is_guarded: bool, say
     control = ControlServer(socket_of(_state_folder(host.options)), steering, events)
     api = api_routes(steering, events, host.sessions, host.clock)
     status = StatusHost(host.options, lambda: host.node, ending.set, (api, dashboard_routes()))
+    watching = TaskGroup("watch")
     try:
         await host.start()
         events.start()
+        watching.start("device", host.watch.run())
         await control.start()
         await status.start(_state_folder(host.options))
         if status.address:
             host.dashboard = f"http://{status.address}{DASHBOARD_PATH}"
+        if arguments.background:
+            _log_to(_state_folder(host.options))
         mode = host.options.node.mode or Mode.CLIENT
         _log.info("node is up", version=program_version(), mode=mode.value, does=", ".join(mode.features))
-        if says_ready:
+        if arguments.json:
             sys.stdout.write(json.dumps(ready_line(host.node, status)) + "\n")
             sys.stdout.flush()
         await ending.wait()
         _log.info("node is ending")
     finally:
         deadline = _end_anyhow_later()
+        await watching.close()
         await status.close()
         await control.close()
         await events.close()

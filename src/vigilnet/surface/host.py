@@ -18,19 +18,24 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.node.assembly import Node
 from vigilnet.node.option_list import values_of
 from vigilnet.node.options import Loaded, Options
+from vigilnet.node.status import ClientFacts
+from vigilnet.surface.control.device import CHANGEABLE
 from vigilnet.surface.control.host import DeviceFacts, is_live
 from vigilnet.surface.control.log_ring import LogRing
-from vigilnet.surface.control.models import Diagnosis, Exits, Peer, Status
+from vigilnet.surface.control.models import Diagnosis, Exits, Finding, Peer, Status
 from vigilnet.surface.control.schema import ControlError, ErrorCode
 from vigilnet.surface.control.sessions import Sessions
 from vigilnet.surface.control.showing import is_locked, reach_findings
-from vigilnet.surface.doctor.finding import NodeView, Situation
+from vigilnet.surface.device_watch import DeviceWatch
+from vigilnet.surface.doctor.finding import NodeView, Situation, failed
 from vigilnet.surface.doctor.network import Network
 from vigilnet.surface.doctor.service import examine
 from vigilnet.surface.doctor.service import repair as repaired
 from vigilnet.surface.doctor.this_machine import Machine
+from vigilnet.surface.idle_device import IdleDevice
 from vigilnet.surface.settings_file import change_file
-from vigilnet.traffic.device.options import Options as DeviceOptions
+from vigilnet.traffic.device.portal_io import Resolve, system_addresses
+from vigilnet.traffic.device.service import DeviceService, DeviceSnapshot
 
 Changes = Sequence[tuple[str, str]]
 _log: Final = get_logger(__name__)
@@ -69,7 +74,9 @@ class NodeHost:
         self.diagnosis: Diagnosis | None = None
         self.is_on = self._has_proxy(self.options)
         self._lock = asyncio.Lock()
-        self._device_options: DeviceOptions | None = None
+        self._idle_device = IdleDevice(self.options.device)
+        self._was_protected = False  # when it was switched off
+        self.watch = DeviceWatch(self, self.clock)
         self.node = self._new_node()
 
     async def start(self) -> None:
@@ -79,6 +86,7 @@ class NodeHost:
     async def close(self) -> None:
         """Stop the node."""
         await self.node.stop()
+        self._idle_device.close()
 
     def stop(self) -> None:
         """End the process soon."""
@@ -86,9 +94,7 @@ class NodeHost:
 
     def device(self) -> DeviceFacts:
         """Return what the whole-device side says."""
-        device = self.node.device
-        if device is None:
-            return DeviceFacts()
+        device = self.controlled_device
         seen, options = device.snapshot(), device.options
         users = [f"user {user}" for user in options.outside_users]
         let_out = (*options.outside_domains, *options.outside_networks, *users)
@@ -96,15 +102,39 @@ class NodeHost:
             whole_device=seen.is_up and seen.scope == "all",
             names="local" if seen.names_visible else "exit",
             lockdown=seen.is_locked,
-            is_held=seen.is_up,
+            is_held=seen.is_up or seen.is_locked,
             exceptions=(*let_out, *(("local network",) if seen.allow_lan else ())) if seen.is_up else (),
+            portal=bool(self.watch.portal),
+        )
+
+    @property
+    def controlled_device(self) -> DeviceService | IdleDevice:
+        """The device; one that only knows lockdown while the node is off."""
+        return self.node.device or self._idle_device
+
+    # --- what `DeviceWatch` looks at --------------------------------------------------------------
+
+    def client_facts(self) -> ClientFacts | None:
+        """Where the client's side stands; None: it is off."""
+        return self.node.client_facts() if self.is_on else None
+
+    async def refreshed(self) -> DeviceSnapshot:
+        """How the device is, asked anew."""
+        return await self.controlled_device.refreshed()
+
+    def names_of_network(self) -> tuple[str, Resolve]:
+        """The page to ask for, and who tells addresses as this network does."""
+        device = self.node.device
+        return (
+            self.options.device.portal_probe,
+            system_addresses if device is None else device.system_addresses,
         )
 
     async def examine(
         self, status: Status, peers: Sequence[Peer], exits: Exits, *, repair: bool
     ) -> Diagnosis:
         """Look for what is wrong; measured in a thread, since some of it waits."""
-        reach = reach_findings(self.node.reachability())
+        reach = (*reach_findings(self.node.reachability()), *self._sign_in())
         view = NodeView(status, tuple(peers), exits, status.clock_offset_s, reach)
         situation = Situation(self.loaded, "", self.settings_file, self.node.state_folder, view)
 
@@ -116,6 +146,17 @@ class NodeHost:
         self.diagnosis = await asyncio.to_thread(look)
         return self.diagnosis
 
+    def _sign_in(self) -> tuple[Finding, ...]:
+        if not self.watch.portal:
+            return ()
+        return (
+            failed(
+                "network.sign-in", "This Wi-Fi wants a sign-in",
+                "The network answers every request with its own page, so no relay can be reached.",
+                "vigilnet portal, then sign in; without whole-device mode, open the page in a browser",
+            ),
+        )  # fmt: skip
+
     async def switch(self, *, on: bool) -> bool:
         """Serve applications, or stop to; returns whether that changed anything."""
         if on and not self._has_proxy(self.loaded.options):
@@ -125,12 +166,17 @@ class NodeHost:
             )  # fmt: skip
         if on == self.is_on:
             return False
+        before = await self.refreshed()
+        if not on:
+            self._was_protected = before.is_up
         self.is_on = on
         try:
             await self.restart()
         except VigilnetError:
             self.is_on = not on
             raise
+        if on and self.node.device is not None and (self._was_protected or before.is_locked):
+            await self.node.device.up()  # lockdown lets nothing else through, not even our own links
         return True
 
     async def restart(self) -> None:
@@ -146,10 +192,6 @@ class NodeHost:
             seen = device.snapshot() if device is not None else None
             is_protected = seen is not None and seen.is_up and self.is_on
             was_locked = seen is not None and seen.is_locked
-            if device is not None and self.options.device == self.loaded.options.device:
-                self._device_options = device.options  # what was changed while it ran
-            else:
-                self._device_options = None
             if device is not None and is_protected and not was_locked:
                 await device.lockdown(is_on=True)
             refusal = await self._start_again()
@@ -164,6 +206,8 @@ class NodeHost:
     async def _start_again(self) -> Exception | None:
         """Start with the settings of now; returns why it runs with those of before, if it does."""
         before, self.options = self.options, self.loaded.options
+        self._idle_device.close()
+        self._idle_device = IdleDevice(self.options.device)
         await self.node.stop()
         self.node = self._new_node()
         try:
@@ -181,18 +225,29 @@ class NodeHost:
     ) -> tuple[str, ...]:
         """Change options; see `SteeredHost.change`."""
         before = values_of(self.loaded.options)
+        await self._set(wanted, keep=keep)
+        now = values_of(self.loaded.options)
+        changed = tuple(key for key in wanted if now.get(key) != before.get(key))
+        try:
+            if any(key.startswith("device.") and is_live(key) for key in changed):
+                await self._change_device()
+            if restart and any(now[key] != value for key, value in values_of(self.options).items()):
+                await self.restart()
+        except VigilnetError:
+            with contextlib.suppress(VigilnetError):
+                await self._set({key: before[key] for key in wanted}, keep=keep)
+            raise
+        return changed
+
+    async def _set(self, wanted: Mapping[str, str | None], *, keep: bool) -> None:
+        """Have these settings from now on; what needs no restart and cannot fail is in effect."""
         if keep:
             await self._keep(wanted)
         else:
             changes = {**self._changes, **{key: text for key, text in wanted.items() if text is not None}}
             self.loaded = self._load(tuple(changes.items()))
             self._changes = changes
-        now = values_of(self.loaded.options)
-        changed = tuple(key for key in wanted if now.get(key) != before.get(key))
         self._apply_live()
-        if restart and any(now[key] != value for key, value in values_of(self.options).items()):
-            await self._restart_or_take_back(wanted, before, keep=keep)
-        return changed
 
     async def _keep(self, wanted: Mapping[str, str | None]) -> None:
         """Write options to the file, once they were found to be good and to have an effect."""
@@ -210,21 +265,18 @@ class NodeHost:
         self._changes = changes
         self.loaded = self._load(tuple(changes.items()))
 
-    async def _restart_or_take_back(
-        self, wanted: Mapping[str, str | None], before: Mapping[str, str], *, keep: bool
-    ) -> None:
-        try:
-            await self.restart()
-        except VigilnetError:
-            with contextlib.suppress(VigilnetError):
-                await self.change({key: before[key] for key in wanted}, keep=keep)
-            raise
+    async def _change_device(self) -> None:
+        """Have the device use the settings of now, as far as that needs no restart."""
+        options = self.loaded.options.device
+        live = {name: getattr(options, name) for name in CHANGEABLE}
+        await self.controlled_device.change(**live)
+        self.options = replace(self.options, device=replace(self.options.device, **live))
 
     def _apply_live(self) -> None:
         """Put what needs no restart into effect."""
         options, now = self.loaded.options, values_of(self.loaded.options)
         old = values_of(self.options)
-        if any(is_live(key) and now[key] != old[key] for key in now):
+        if any(is_live(key) and not key.startswith("device.") and now[key] != old[key] for key in now):
             self.options = replace(
                 self.options,
                 circuits=options.circuits,
@@ -235,8 +287,6 @@ class NodeHost:
 
     def _new_node(self) -> Node:
         options = self.options
-        if self._device_options is not None:
-            options = replace(options, device=self._device_options)
         if not self.is_on:
             off = replace(options.ingress, socks_enabled=False, http_enabled=False)
             options = replace(options, ingress=off)

@@ -3,9 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -16,18 +16,29 @@ from vigilnet.surface import host as module
 from vigilnet.surface.control.log_ring import LogRing
 from vigilnet.surface.control.schema import ControlError
 from vigilnet.surface.host import NodeHost
+from vigilnet.traffic.device.options import Options as DeviceOptions
 
 
 class Device:
     """A device side that writes down what it was told."""
 
-    def __init__(self, options: object, told: list[str], *, is_up: bool, is_locked: bool) -> None:
+    refuses = False
+
+    def __init__(self, options: DeviceOptions, told: list[str], *, is_up: bool, is_locked: bool) -> None:
         self.options = options
         self._told = told
         self._seen = SimpleNamespace(is_up=is_up, is_locked=is_locked)
 
     def snapshot(self) -> SimpleNamespace:
         return self._seen
+
+    async def refreshed(self) -> SimpleNamespace:
+        return self._seen
+
+    async def change(self, **fields: object) -> None:
+        if self.refuses:
+            raise EnvironmentRefusedError("the helper refused")
+        self.options = replace(self.options, **fields)  # type: ignore[arg-type]  # checked by itself
 
     async def up(self) -> None:
         self._told.append("up")
@@ -136,14 +147,44 @@ def test_disconnect_opens_the_device_only_where_the_person_wants_it(
     assert asyncio.run(around.switch(on=True))
 
 
-def test_what_was_changed_on_the_device_survives_a_restart(tmp_path: Path, told: list[str]) -> None:
+def test_device_that_was_protected_is_again_once_the_node_is_on(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Node, "is_protected", True)
     around = host(tmp_path)
-    device: Any = around.node.device
-    device.options = "changed while it ran"
+    asyncio.run(around.switch(on=False))
+    assert around.controlled_device is not around.node.device
+    monkeypatch.setattr(Node, "is_protected", False)
+    asyncio.run(around.switch(on=True))
+    assert told == ["stop", "start", "stop", "start", "up"]
+
+
+def test_what_is_changed_on_the_device_is_in_effect_kept_and_survives_a_restart(
+    tmp_path: Path, told: list[str]
+) -> None:
+    around = host(tmp_path)
+    asyncio.run(around.change({"device.dns": "overlay", "device.allow_lan": "true"}, keep=True))
+    device = around.node.device
+    assert device is not None
+    assert (device.options.dns, device.options.allow_lan) == ("overlay", True)
+    assert 'dns = "overlay"' in around.settings_file.read_text()
+    assert around.options.device.dns == "overlay"  # nothing waits for a restart
     asyncio.run(around.restart())
-    assert around.node.device is not None
-    assert str(around.node.device.options) == "changed while it ran"
+    again = around.node.device
+    assert again is not None
+    assert again.options.dns == "overlay"
     assert told == ["stop", "start"]
+
+
+def test_change_that_the_device_refuses_is_taken_back(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    around = host(tmp_path)
+    monkeypatch.setattr(Device, "refuses", True)
+    with pytest.raises(EnvironmentRefusedError, match="helper refused"):
+        asyncio.run(around.change({"device.dns": "overlay"}, keep=True))
+    assert "overlay" not in around.settings_file.read_text()
+    assert around.loaded.options.device.dns == "local"
 
 
 def test_node_that_does_not_start_goes_back(

@@ -85,6 +85,8 @@ export interface DeviceParams {
   action?: string;
   /** of change: settings of the table [device] from now on */
   fields: Record<string, unknown>;
+  /** of change: write it to the settings file */
+  keep?: boolean;
   /** of lockdown */
   is_on?: boolean | null;
   /** of portal: the sign-in page; left out: look for it */

@@ -22,6 +22,7 @@ BROWSERS: Final = (
 """Those with an app mode: a window without tabs and address."""
 TRAY_MODULE: Final = "vigilnet.surface.tray.main"
 _STARTED_S: Final = 2.0
+_OUTLIVING: Final[list["subprocess.Popen[bytes]"]] = []  # they go on when we end; kept so that nobody waits
 
 
 def write_page(folder: Path, address: str) -> Path:
@@ -77,6 +78,7 @@ def _open_window(address: str) -> bool:
             if process.wait(_STARTED_S) == 0:  # handed over to one that runs
                 return True
         except subprocess.TimeoutExpired:
+            _OUTLIVING.append(process)
             return True
     return False
 
@@ -85,7 +87,7 @@ def start_tray(folder: Path) -> str:
     """Show the tray item, in a process of its own; returns why there is none, or nothing."""
     reader, writer = os.pipe()
     with os.fdopen(reader) as told:
-        subprocess.Popen(  # noqa: S603 our own module
+        tray = subprocess.Popen(  # noqa: S603 our own module
             [sys.executable, "-m", TRAY_MODULE, "--state-folder", str(folder), "--ready-fd", str(writer)],
             pass_fds=(writer,),
             stdin=subprocess.DEVNULL,
@@ -93,6 +95,7 @@ def start_tray(folder: Path) -> str:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        _OUTLIVING.append(tray)
         os.close(writer)
         line = told.readline().strip()
     return "" if line == "ready" else line or "it ended without a word"

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.surface.cli.background import ensure_node, log_of, progress, wait_connected
 from vigilnet.surface.cli.node import add_node_arguments, client_of
 from vigilnet.surface.cli.output import write, write_fields, write_json
+from vigilnet.surface.cli.status import code_of, headline
 from vigilnet.surface.control.device import Device
-from vigilnet.surface.control.schema import read
+from vigilnet.surface.control.schema import ControlError, ErrorCode, read
 from vigilnet.surface.control.socket_path import socket_of, state_folder
 from vigilnet.surface.exits import ExitCode
 
@@ -31,6 +33,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Declare this group's commands."""
     up = commands.add_parser("up", help="take all of this device's traffic into the network (needs rights)")
     add_node_arguments(up)
+    up.add_argument("--invite", action="append", default=[], metavar="URI",
+                    help="a relay to begin with, if no node runs yet; may be repeated")  # fmt: skip
+    up.add_argument("--wait", nargs="?", type=float, const=60.0, metavar="SECONDS",
+                    help="until there is a path (60 s at most); the exit code says how it is")  # fmt: skip
     up.add_argument("--helper-argument", action="append", default=[], help=argparse.SUPPRESS)
     up.set_defaults(command=go_up)
     down = commands.add_parser("down", help="put the device back as it was")
@@ -43,11 +49,14 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_node_arguments(dns)
     dns.add_argument("mode", choices=("local", "overlay", "custom"), help="yours, the exit's, or named")
     dns.add_argument("server", nargs="?", default="", help="of custom: address or address:port")
+    _add_once(dns)
     dns.set_defaults(command=set_dns)
     for name, text in (("lan", "reach the local network directly"), ("lockdown", "nothing out while down")):
         command = commands.add_parser(name, help=f"{text}: on or off")
         add_node_arguments(command)
         command.add_argument("switch", choices=("on", "off"), help="on or off")
+        if name == "lan":
+            _add_once(command)
         command.set_defaults(command=set_lan if name == "lan" else set_lockdown)
     portal = commands.add_parser(
         "portal", help="reach a network's sign-in page, and nothing else, for a time"
@@ -62,6 +71,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     firewall.add_argument(
         "rule", nargs="*", help="out|in tcp|udp|any NETWORK [PORT]; out refuses, in lets in"
     )
+    _add_once(firewall)
     firewall.set_defaults(command=change_firewall)
     _add_split(commands)
     execute = commands.add_parser("exec", help="run a program outside or inside the tunnel")
@@ -81,12 +91,21 @@ def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     add_node_arguments(split)
     split.add_argument("verb", choices=("scope", "set"), help="scope: all or included; set: one list")
     split.add_argument("words", nargs="*", help="`all`, or: outside network 192.0.2.0/24 ...")
+    _add_once(split)
     split.set_defaults(command=set_split)
+
+
+def _add_once(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--once", action="store_true", help="until the node's next start; not written down")
 
 
 def _ask(arguments: argparse.Namespace, **params: Any) -> Device:  # noqa: ANN401 JSON
     with client_of(arguments, timeout=SLOW_S) as control:
         return read(Device, control.call("device", params))
+
+
+def _change(arguments: argparse.Namespace, fields: dict[str, Any]) -> Device:
+    return _ask(arguments, action="change", fields=fields, keep=not arguments.once)
 
 
 def _show(arguments: argparse.Namespace, device: Device) -> ExitCode:
@@ -116,27 +135,51 @@ def _fields(device: Device) -> list[tuple[str, object]]:
 
 
 def go_up(arguments: argparse.Namespace) -> ExitCode:
-    """Protect the device; with rights, start the helper first if there is none."""
+    """Protect the device; starts a node where none runs, and with rights the helper."""
+    progress("starting VigilNet")
+    was_started = ensure_node(arguments)
+    progress("")
     device = _ask(arguments, action="status")
+    if not device.has_helper and os.geteuid() != 0:
+        if was_started and not arguments.json:
+            _say_state(arguments)
+        raise ControlError(
+            ErrorCode.FORBIDDEN,
+            "up: the whole device is not protected, only apps that are set to use the proxy",
+            "taking all traffic needs rights once after each start of the machine, or its service",
+            "sudo vigilnet up",
+        )
     if not device.has_helper:
         _start_helper(arguments, Path(device.helper))
     device = _ask(arguments, action="up")
+    if arguments.wait is not None:
+        wait_connected(arguments, arguments.wait)
     if device.names_visible and not arguments.json:
         write("note: names are asked of your own resolver, which sees them; hide them: vigilnet dns overlay")
-    return _show(arguments, device)
+    if was_started and not arguments.json:
+        _say_state(arguments)
+    shown = _show(arguments, device)
+    if arguments.wait is None:
+        return shown
+    with client_of(arguments) as control:
+        return code_of(control.status())
+
+
+def _say_state(arguments: argparse.Namespace) -> None:
+    """Say how a node is that was just started, and where it is looked at."""
+    with client_of(arguments) as control:
+        status = control.status()
+    write(*headline(status))
+    folder = f" --state-folder {arguments.state_folder}" if arguments.state_folder is not None else ""
+    write(f"  Dashboard  vigilnet gui{folder}", f"  Log        {log_of(arguments)}")
 
 
 def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
     """Start the privileged helper for the user whose node runs, and wait until it listens.
 
     Raises:
-        EnvironmentRefusedError: we have no rights, or it ended.
+        EnvironmentRefusedError: it ended.
     """
-    if os.geteuid() != 0:
-        raise EnvironmentRefusedError(
-            "up: the privileged helper is not running; use `sudo vigilnet up` (once after each start of the "
-            "machine, or install its service), or the SOCKS proxy, which needs no rights"
-        )
     owner = socket_of(state_folder(arguments.state_folder, arguments.config)).stat().st_uid
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     log = path.with_name("helper.log")
@@ -173,13 +216,13 @@ def set_dns(arguments: argparse.Namespace) -> ExitCode:
     fields = {"dns": arguments.mode}
     if arguments.server:
         fields["dns_server"] = arguments.server
-    return _show(arguments, _ask(arguments, action="change", fields=fields))
+    return _show(arguments, _change(arguments, fields))
 
 
 def set_lan(arguments: argparse.Namespace) -> ExitCode:
     """Reach the local network, or not."""
     fields = {"allow_lan": arguments.switch == "on"}
-    return _show(arguments, _ask(arguments, action="change", fields=fields))
+    return _show(arguments, _change(arguments, fields))
 
 
 def set_lockdown(arguments: argparse.Namespace) -> ExitCode:
@@ -207,7 +250,7 @@ def change_firewall(arguments: argparse.Namespace) -> ExitCode:
         if arguments.verb == "remove" and len(rules) == len(device.firewall):
             raise EnvironmentRefusedError("firewall: no such rule; vigilnet firewall list shows them")
         rules += [rule] if arguments.verb == "add" else []
-        device = _ask(arguments, action="change", fields={"firewall": rules})
+        device = _change(arguments, {"firewall": rules})
     if arguments.json:
         write_json(device)
     else:
@@ -219,13 +262,13 @@ def set_split(arguments: argparse.Namespace) -> ExitCode:
     """Set the scope or one of the lists."""
     words = arguments.words
     if arguments.verb == "scope" and len(words) == 1:
-        return _show(arguments, _ask(arguments, action="change", fields={"scope": words[0]}))
+        return _show(arguments, _change(arguments, {"scope": words[0]}))
     name = _LISTS.get((words[0], words[1])) if len(words) >= 2 else None
     if arguments.verb != "set" or name is None:
         known = ", ".join(" ".join(pair) for pair in _LISTS)
         raise EnvironmentRefusedError(f"split: expected `scope all|included` or `set` and one of {known}")
     values = [int(word) if word.isdecimal() else word for word in words[2:]]
-    return _show(arguments, _ask(arguments, action="change", fields={name: values}))
+    return _show(arguments, _change(arguments, {name: values}))
 
 
 def run_program(arguments: argparse.Namespace) -> ExitCode:

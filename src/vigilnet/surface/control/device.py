@@ -1,7 +1,8 @@
 """What is said of the whole device on the control socket: one method, `device`, with a parameter `action`.
 
     {"action": "status" | "up" | "down"}
-    {"action": "change", "fields": {...}}            settings of the table [device], from now on
+    {"action": "change", "fields": {...}}            settings of the table [device], from now on;
+                                                      kept in the settings file unless "keep" is false
     {"action": "lockdown", "is_on": true}
     {"action": "portal", "url": "", "seconds": 300}   a network's sign-in page
     {"action": "join", "pid": 4711, "group": "outside" | "inside" | "exit SE"}
@@ -91,7 +92,7 @@ class ControlledDevice(Protocol):
 
 
 async def serve_device(device: ControlledDevice | None, params: dict[str, Any]) -> object:
-    """Answer one request.
+    """Answer one request; `change` is the settings' own work and comes here as `status` once it is done.
 
     Raises:
         ControlError: malformed, or this node takes no device's traffic.
@@ -100,7 +101,8 @@ async def serve_device(device: ControlledDevice | None, params: dict[str, Any]) 
         raise ControlError(ErrorCode.FAILED, "device: this node runs no client; set ingress.socks_enabled")
     action = _ACTIONS.get(str(params.get("action")))
     if action is None:
-        raise ControlError(ErrorCode.BAD_REQUEST, f"device: action unknown, expected {', '.join(_ACTIONS)}")
+        known = ", ".join((*_ACTIONS, "change"))
+        raise ControlError(ErrorCode.BAD_REQUEST, f"device: action unknown, expected {known}")
     return await action(device, params)
 
 
@@ -116,7 +118,12 @@ async def _down(device: ControlledDevice, _: dict[str, Any]) -> object:
     return await device.down()
 
 
-async def _change(device: ControlledDevice, params: dict[str, Any]) -> object:
+def changed_fields(params: dict[str, Any]) -> dict[str, Any]:
+    """Return what `change` wants changed.
+
+    Raises:
+        ControlError: not fields that can be changed, or values of a wrong kind.
+    """
     fields = params.get("fields")
     if not isinstance(fields, dict) or not fields:
         raise ControlError(ErrorCode.BAD_REQUEST, "device: fields must be an object that names some")
@@ -125,9 +132,7 @@ async def _change(device: ControlledDevice, params: dict[str, Any]) -> object:
             raise ControlError(
                 ErrorCode.BAD_REQUEST, f"device: field {str(name)[:32]!r} unknown or malformed"
             )
-    return await device.change(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    )
+    return fields
 
 
 async def _lockdown(device: ControlledDevice, params: dict[str, Any]) -> object:
@@ -157,7 +162,6 @@ _ACTIONS: Final[dict[str, Callable[[ControlledDevice, dict[str, Any]], Awaitable
     "status": _status,
     "up": _up,
     "down": _down,
-    "change": _change,
     "lockdown": _lockdown,
     "portal": _portal,
     "join": _join,

@@ -19,7 +19,7 @@ from vigilnet.node.status import (
     WelcomeStatus,
 )
 from vigilnet.routing.discovery.reachability import ReachFinding
-from vigilnet.surface.control.device import ControlledDevice
+from vigilnet.surface.control.device import CHANGEABLE, ControlledDevice
 from vigilnet.surface.control.log_ring import LogRing
 from vigilnet.surface.control.models import Diagnosis, Exits, Peer, Status
 from vigilnet.surface.control.sessions import Sessions
@@ -40,8 +40,6 @@ class DeviceFacts:
 class SteeredNode(Protocol):
     """What is steered; see `node.assembly.Node`."""
 
-    @property
-    def device(self) -> ControlledDevice | None: ...
     def status(self) -> NodeStatus: ...
     def circuits(self) -> Sequence[CircuitStatus]: ...
     def streams(self) -> Sequence[StreamStatus]: ...
@@ -117,6 +115,11 @@ class SteeredHost(Protocol):
         """Return what the whole-device side says."""
         ...
 
+    @property
+    def controlled_device(self) -> ControlledDevice | None:
+        """The device; one that only knows lockdown while the node is off."""
+        ...
+
     async def examine(
         self, status: Status, peers: Sequence[Peer], exits: Exits, *, repair: bool
     ) -> Diagnosis:
@@ -149,4 +152,5 @@ class SteeredHost(Protocol):
 
 def is_live(key: str) -> bool:
     """Whether a change of this option is in effect at once."""
-    return key.startswith("circuits.") or key == "log.level"
+    table, _, name = key.partition(".")
+    return table == "circuits" or key == "log.level" or (table == "device" and name in CHANGEABLE)

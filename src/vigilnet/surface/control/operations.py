@@ -142,6 +142,7 @@ class DeviceParams:
     fields: Annotated[dict[str, Any], "of change: settings of the table [device] from now on"] = field(
         default_factory=dict
     )
+    keep: Annotated[bool, "of change: write it to the settings file"] = True
     is_on: Annotated[bool | None, "of lockdown"] = None
     url: Annotated[str | None, "of portal: the sign-in page; left out: look for it"] = None
     seconds: Annotated[int | None, "of portal: for how long"] = None

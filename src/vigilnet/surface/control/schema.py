@@ -107,8 +107,8 @@ def decode_request(line: bytes) -> Request:
 
 
 def encode_result(identifier: int, result: object) -> bytes:
-    """Return the line that carries a result: a dataclass, a sequence of them, or a plain value."""
-    return _line({"v": VERSION, "id": identifier, "result": plain(result)})
+    """Return the line that carries a result, which is plain already."""
+    return _line({"v": VERSION, "id": identifier, "result": result})
 
 
 def encode_error(identifier: int, code: str, message: str, why: str = "", next_step: str = "") -> bytes:
@@ -117,8 +117,8 @@ def encode_error(identifier: int, code: str, message: str, why: str = "", next_s
 
 
 def encode_event(topic: str, data: object) -> bytes:
-    """Return the line that carries an event."""
-    return _line({"v": VERSION, "event": topic, "data": plain(data)})
+    """Return the line that carries an event; its data is plain already."""
+    return _line({"v": VERSION, "event": topic, "data": data})
 
 
 def error_object(code: str, message: str, why: str = "", next_step: str = "") -> dict[str, str]:
@@ -153,17 +153,36 @@ def decode_reply(line: bytes, identifier: int) -> Any:  # noqa: ANN401 JSON
     return value["result"]
 
 
+class Plain(dict[str, Any]):
+    """An object that is plain down to its leaves; whoever makes one promises that nobody changes it."""
+
+
+_AS_IT_IS: Final = frozenset((str, int, float, bool, type(None), Plain))
+
+
 @lru_cache(maxsize=256)
-def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 JSON
     """Turn dataclasses into plain values that JSON knows; octets into hex, sets of any kind into lists."""
-    if value is None or type(value) in (str, int, float, bool):
+    kind: Any = type(value)
+    if kind in _AS_IT_IS:
         return value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: plain(getattr(value, name)) for name in _field_names(type(value))}
+    if kind is tuple or kind is list:
+        return [plain(item) for item in value]  # type: ignore[attr-defined]  # of these kinds
+    names = _field_names(kind)
+    if names is not None:
+        found = {}
+        for name in names:  # most fields are as JSON has them: no call for those
+            item = getattr(value, name)
+            found[name] = item if type(item) in _AS_IT_IS else plain(item)
+        return found
+    return _plain_of_others(value)
+
+
+def _plain_of_others(value: object) -> Any:  # noqa: ANN401 JSON
     if isinstance(value, Enum):
         return plain(value.value)
     if isinstance(value, bytes):

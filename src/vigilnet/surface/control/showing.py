@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from vigilnet.node.modes import Mode
 from vigilnet.node.option_list import option_list, values_of
-from vigilnet.node.options import Options
+from vigilnet.node.options import Loaded, Options
 from vigilnet.node.status import ClientFacts, NodeState, NodeStatus, PeerStatus
 from vigilnet.routing.discovery.reachability import ReachFinding
 from vigilnet.surface.control import models
@@ -44,6 +44,7 @@ class Showing:
         self._state_since = host.clock.now()
         self._busy_since = host.clock.now()
         self._compared: tuple[Options, Options, tuple[str, ...]] | None = None  # and what differs
+        self._settings: tuple[Loaded, Options, models.Settings] | None = None
         self._done_at: dict[str, float] = {}  # step to when it was done, of the present busy time
 
     # --- each second -----------------------------------------------------------------------------
@@ -175,7 +176,7 @@ class Showing:
 
     def streams(self) -> tuple[models.Stream, ...]:
         """Return our streams."""
-        return tuple(models.Stream(**dataclasses.asdict(stream)) for stream in self._host.node.streams())
+        return tuple(models.Stream(**_fields(stream)) for stream in self._host.node.streams())
 
     def peers(self) -> tuple[models.Peer, ...]:
         """Return the relays that are known, and why each is reached as it is."""
@@ -196,7 +197,7 @@ class Showing:
             counts[one.country] = counts.get(one.country, 0) + 1
         choice = self._host.options.circuits
         return models.Exits(
-            tuple(models.Exit(**dataclasses.asdict(one)) for one in found),
+            tuple(models.Exit(**_fields(one)) for one in found),
             tuple(models.Country(name, counts[name]) for name in sorted(counts)),
             models.ExitChoice(choice.exit_country, choice.exit_peer),
         )
@@ -225,7 +226,13 @@ class Showing:
     # --- settings --------------------------------------------------------------------------------
 
     def settings(self) -> models.Settings:
-        """Return every option."""
+        """Return every option; made anew only when one was changed."""
+        loaded, running = self._host.loaded, self._host.options
+        if self._settings is None or self._settings[0] is not loaded or self._settings[1] is not running:
+            self._settings = (loaded, running, self._settings_of_now())
+        return self._settings[2]
+
+    def _settings_of_now(self) -> models.Settings:
         loaded = self._host.loaded
         now, started = values_of(loaded.options), values_of(self._host.options)
         shown = tuple(
@@ -275,13 +282,18 @@ class Showing:
         return self._compared[2]
 
 
+def _fields(snapshot: object) -> dict[str, Any]:
+    """Return a snapshot's fields; not `asdict`, which copies each value anew."""
+    return {name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__}  # type: ignore[attr-defined]  # a dataclass
+
+
 def is_locked(origin: str) -> bool:
     """Whether a change of the settings file would have no effect."""
     return origin.startswith(("environment", "command line"))
 
 
 def _peer(peer: PeerStatus) -> models.Peer:
-    fields = dataclasses.asdict(peer)
+    fields = _fields(peer)
     retry_s = fields.pop("retry_s")
     if peer.why_id == "dialled":
         port = peer.addresses and peer.transport

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ import platformdirs
 
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.surface.control.schema import SOCKET_NAME
+
+if sys.platform != "win32":
+    import pwd
 
 MAX_PATH: Final = 100  # octets; the system takes 107 on Linux, 103 elsewhere
 STATE_VARIABLE: Final = "VIGILNET_NODE_STATE_FOLDER"
@@ -35,7 +39,28 @@ def state_folder(
     if environment.get(STATE_VARIABLE):
         return Path(environment[STATE_VARIABLE])
     named = _named_in(config) if config is not None else ""
-    return Path(named) if named else default_state_folder()
+    return Path(named) if named else _usual_folder()
+
+
+def sudo_user() -> "pwd.struct_passwd | None":
+    """Return the person behind sudo, if there is one."""
+    number = os.environ.get("SUDO_UID", "")
+    if sys.platform == "win32" or os.geteuid() != 0 or not number.isdecimal() or int(number) == 0:
+        return None
+    try:
+        return pwd.getpwuid(int(number))
+    except KeyError:
+        return None
+
+
+def _usual_folder() -> Path:
+    """Return where the node is that a command means; under sudo that is first of all the person's own."""
+    person = sudo_user()
+    if person is None:
+        return default_state_folder()
+    theirs = Path(person.pw_dir) / ".local" / "share" / "vigilnet"
+    is_roots = socket_of(default_state_folder()).exists() and not socket_of(theirs).exists()
+    return default_state_folder() if is_roots else theirs
 
 
 def _named_in(config: Path) -> str:

@@ -154,6 +154,8 @@ def _parts(state: str, facts: Facts) -> list[str]:
     said = {
         "connected": ["hops", where, "nobody"],
         "one-hop": ["chosen", where],
+        "apps-only": ["proxy", "held" if facts.is_held else "rest"],
+        "portal": ["page", "window" if facts.is_held else "direct"],
         "calibrating": [_looking(facts), meanwhile],
         "connecting": ["hop", meanwhile],
         "reconnecting": [facts.broken or "path", meanwhile],
@@ -188,7 +190,8 @@ def _covered(facts: Facts) -> tuple[tuple[str, str], ...]:
             return (("blocked", "ok"),) * 3
         return ("direct", "open"), ("provider", "open"), ("direct", "open")
     if not facts.whole_device:
-        return ("proxy", "open"), ("proxy", "open"), ("direct", "open")
+        direct = ("blocked", "ok") if facts.is_held else ("direct", "open")
+        return ("proxy", "open"), ("proxy", "open"), direct
     if not facts.has_path:
         return (("waits", "ok"),) * 3
     names = ("exit", "ok") if facts.names == "exit" else ("provider", "open")

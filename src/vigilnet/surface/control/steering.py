@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError, VigilnetError
 from vigilnet.node.modes import EXIT_NOTICE, InvalidModeError, Mode, parse_mode
+from vigilnet.node.option_list import text_of
 from vigilnet.node.options import RUN_TIME
 from vigilnet.surface.control import models
-from vigilnet.surface.control.device import serve_device
+from vigilnet.surface.control.device import changed_fields, serve_device
 from vigilnet.surface.control.host import SteeredHost
 from vigilnet.surface.control.operations import (
     OPERATIONS,
@@ -32,7 +33,7 @@ from vigilnet.surface.control.operations import (
     WantedParams,
     WatchParams,
 )
-from vigilnet.surface.control.schema import ControlError, ErrorCode, plain, read, without_private
+from vigilnet.surface.control.schema import ControlError, ErrorCode, Plain, plain, read, without_private
 from vigilnet.surface.control.sessions import LIFE_S
 from vigilnet.surface.control.showing import Showing, is_locked, reach_findings
 
@@ -51,6 +52,9 @@ class Steering:
         self._host = host
         self._version = version
         self.showing = Showing(host)
+        self._plain_settings: tuple[models.Settings, Plain] | None = (
+            None  # long, and seldom other than before
+        )
         self._handlers: dict[str, Handler] = {
             "version": self._version_of, "status": self._status, "circuits": self._circuits,
             "streams": self._streams, "paths": self._paths, "peers": self._peers,
@@ -118,7 +122,10 @@ class Steering:
         return self.showing.exits(params.country.upper(), params.port)
 
     async def _settings(self, _: object) -> object:
-        return self.showing.settings()
+        settings = self.showing.settings()
+        if self._plain_settings is None or self._plain_settings[0] is not settings:
+            self._plain_settings = (settings, Plain(plain(settings)))
+        return self._plain_settings[1]
 
     async def _traffic(self, _: object) -> object:
         return self.showing.history()
@@ -233,7 +240,15 @@ class Steering:
 
     async def _device(self, params: DeviceParams) -> object:
         given = {name: value for name, value in plain(params).items() if value is not None}
-        return await serve_device(self._host.node.device, given)
+        if given.get("action") == "change":
+            fields: dict[str, str | None] = {
+                f"device.{name}": text_of(tuple(value) if isinstance(value, list) else value)
+                for name, value in changed_fields(given).items()
+            }
+            keep = params.keep and not any(map(self._is_locked, fields))
+            await self._host.change(fields, keep=keep)
+            given = {"action": "status"}
+        return await serve_device(self._host.controlled_device, given)
 
     async def _restart(self, _: object) -> object:
         await self._host.restart()

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Final
 
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.traffic.device.settings import MAX_MTU, MIN_MTU, FirewallRule
+
+_PROBE: Final = "http://nmcheck.gnome.org/check_network_status.txt"  # the one that many desktops ask for
 
 
 class DnsMode(StrEnum):
@@ -38,7 +41,7 @@ class Options:
     ] = ()  # rules like "out tcp 192.0.2.0/24 25" (refuse) or "in any 10.0.0.0/8" (let in)
     underlay_marks: tuple[int, ...] = ()  # firewall marks of other VPNs, such as 51820 of WireGuard
     mtu: int = 1500  # of the tunnel's interface
-    portal_probe: str = "http://nmcheck.gnome.org/check_network_status.txt"  # asked for by `vigilnet portal`
+    portal_probe: str = _PROBE  # page asked for by `vigilnet portal` and where no path comes up; empty: never
     max_connections: int = 8192  # captured TCP connections at a time
     max_flows: int = 512  # UDP flows at a time
     flow_idle_s: float = 120.0  # a UDP flow without datagrams is forgotten after so long

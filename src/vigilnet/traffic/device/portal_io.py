@@ -101,6 +101,12 @@ async def find_addresses(resolve: Resolve, host: str) -> list[str]:
     return await resolve(host)
 
 
+async def system_addresses(host: str) -> list[str]:
+    """Return the addresses of a host as this system finds them; for a device that is not protected."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
 async def _fetch(address: str, port: int, host: str, path: str) -> bytes:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM) as sock:

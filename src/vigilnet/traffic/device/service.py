@@ -20,7 +20,7 @@ from vigilnet.traffic.device.helper_client_io import (
 )
 from vigilnet.traffic.device.helper_wire import MAX_ADDRESSES, MAX_LIFE_S, Group, Operation, Request
 from vigilnet.traffic.device.options import DnsMode, Options, parse_server
-from vigilnet.traffic.device.portal_io import Portal, find_addresses, find_portal, host_of
+from vigilnet.traffic.device.portal_io import Portal, find_addresses, find_portal, host_of, system_addresses
 from vigilnet.traffic.device.resolver_io import NameResolver, NameServer
 from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Scope, binding_of
 from vigilnet.traffic.device.split import matches_domain
@@ -314,6 +314,10 @@ class DeviceService:
             if options.dns == DnsMode.CUSTOM:
                 self._names.custom = parse_server(options.dns_server)
             self._names.mode = DnsMode(options.dns)
+
+    async def system_addresses(self, host: str) -> list[str]:
+        """Return the addresses of a host as this network's own servers tell them, around the tunnel."""
+        return await (self._names.system_addresses if self._names is not None else system_addresses)(host)
 
     async def portal(self, url: str, seconds: int) -> tuple[str, DeviceSnapshot]:
         """Let the sign-in page of this network be reached around the tunnel for a time, and nothing else.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from vigilnet.surface.cli import desktop
-from vigilnet.surface.cli.desktop import open_page, write_page
+from vigilnet.surface.cli.desktop import open_page, start_tray, write_page
 
 
 def test_page_replaces_one_of_before_and_follows_no_link(tmp_path: Path) -> None:
@@ -48,3 +48,10 @@ def test_a_window_of_its_own_comes_before_a_tab(
     assert open_page(page, in_tab=False)
     assert seen.read_text() == f"--app={page.as_uri()}\n"
     assert tabs == ([] if ends_with == 0 else [page.as_uri()])
+
+
+def test_desktop_without_a_tray_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("dbus_fast", reason="the extra `desktop` is not installed")
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus")
+    assert start_tray(tmp_path) == "this desktop session has no D-Bus"
+    assert all(tray.wait(10) == 1 for tray in desktop._OUTLIVING)

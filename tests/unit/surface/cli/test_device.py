@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_node import served
+from tests.support.fake_node import FakeNode, served
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.cli import device
 from vigilnet.surface.cli.main import main
+from vigilnet.surface.exits import ExitCode
 
 
 @pytest.fixture
@@ -92,12 +93,15 @@ def test_exec_becomes_the_program(folder: str, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_without_rights_and_helper_up_says_what_to_do(
-    folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    arguments = argparse.Namespace(state_folder=Path(folder), config=None, helper_argument=[])
-    with pytest.raises(EnvironmentRefusedError, match="sudo vigilnet up"):
-        device._start_helper(arguments, Path(folder) / "helper.sock")
+    node = FakeNode()
+    assert node.device is not None
+    node.device.has_helper = False
+    with served(tmp_path, node):
+        assert main(["up", "--state-folder", str(tmp_path)]) == ExitCode.NO_RIGHTS
+    assert "sudo vigilnet up" in capsys.readouterr().err
 
 
 def test_a_helper_that_does_not_start_is_told(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

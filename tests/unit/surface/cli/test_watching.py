@@ -43,7 +43,7 @@ def test_dashboard_is_opened_with_a_token(
     monkeypatch.setattr(webbrowser, "open", browser)
     monkeypatch.setenv("DISPLAY", ":99")
     with served(tmp_path):
-        assert main(["gui", "--tab", "--state-folder", str(tmp_path)]) == 0
+        assert main(["gui", "--tab", "--no-tray", "--state-folder", str(tmp_path)]) == 0
         assert main(["gui", "--print", "--read-only", "--state-folder", str(tmp_path)]) == 0
     # what browsers are told stands on a command line, so the token is in a page of the owner's instead
     page = tmp_path / "dashboard.html"

@@ -39,14 +39,14 @@ def test_models_show_every_field_of_the_node_s_snapshots(ours: type, theirs: typ
 
 @given(STATUS)
 def test_status_survives_the_wire(value: models.Status) -> None:
-    line = schema.encode_result(3, value)
+    line = schema.encode_result(3, schema.plain(value))
     assert line.count(b"\n") == 1
     assert schema.read(models.Status, schema.decode_reply(line, 3)) == value
 
 
 @given(st.lists(CIRCUIT, max_size=3))
 def test_circuits_survive_the_wire(values: list[models.Circuit]) -> None:
-    result = schema.decode_reply(schema.encode_result(1, values), 1)
+    result = schema.decode_reply(schema.encode_result(1, schema.plain(values)), 1)
     assert schema.read(tuple[models.Circuit, ...], result) == tuple(values)
 
 
@@ -69,7 +69,10 @@ def test_reply_of_another_shape_blames_the_node(value: object) -> None:
 
 def test_golden_lines() -> None:
     assert schema.Request(7, "status", {}).encode() == b'{"v":1,"id":7,"method":"status","params":{}}\n'
-    assert schema.encode_result(7, models.NewIdentity(2)) == b'{"v":1,"id":7,"result":{"retired":2}}\n'
+    assert (
+        schema.encode_result(7, schema.plain(models.NewIdentity(2)))
+        == b'{"v":1,"id":7,"result":{"retired":2}}\n'
+    )
     assert schema.encode_error(7, "busy", "no") == b'{"v":1,"id":7,"error":{"code":"busy","message":"no"}}\n'
 
 

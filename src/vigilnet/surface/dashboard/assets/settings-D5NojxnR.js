@@ -1,4 +1,4 @@
-import{r as x,j as e}from"./react-CEfoZQ0_.js";import{c as I,u as j,r as M,a as h,b as g,d as y,e as v,S as b,f as w,g as u,T as E,B as N,C as $,h as B,i as O,j as R,m as q,M as z,A as F,D as H,k as L,l as P,n as f,o as V,V as G,p as K,q as W,R as J,t as Q,s as U,v as X,L as Y,w as Z}from"./index-CTCwocTG.js";import{w as ee}from"./world-BSBSDs7D.js";/**
+import{r as x,j as e}from"./react-CEfoZQ0_.js";import{c as I,u as j,r as M,a as h,b as g,d as y,e as v,S as b,f as w,g as u,T as E,B as N,C as $,h as B,i as O,j as R,m as q,M as z,A as F,D as H,k as L,l as P,n as f,o as V,V as G,p as K,q as W,R as J,t as Q,s as U,v as X,L as Y,w as Z}from"./index-CNhzrOc2.js";import{w as ee}from"./world-BSBSDs7D.js";/**
  * @license lucide-react v1.75.0 - ISC
  *
  * This source code is licensed under the ISC license.

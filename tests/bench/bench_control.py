@@ -1,0 +1,140 @@
+"""What the control API costs the data path: `python -m tests.bench.bench_control [--pairs N] [--write]`.
+
+A testnet of processes on loopback carries one long download over three hops. Windows of a second with 100
+operations a second alternate with windows without any; the ratio of throughput is taken of each pair of
+neighbours, so that it means something on a machine whose other work changes. The operations are those that
+the dashboard and the commands poll, in turn, sent by one session on the unix socket. Prints one JSON object;
+--write puts it into docs/benchmarks/control.json.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.bench.suite import MB, Testnet, peerlib
+from vigilnet.surface.control.client import ControlClient
+
+OPERATIONS = ("status", "paths", "peers", "streams", "circuits", "traffic", "exits", "settings")
+RATE = 100
+WINDOW_S = 1.0
+ROUNDS = 300
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks" / "control.json"
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Asker:
+    """Asks `RATE` operations a second while it is on; late ones are caught up with, not left out."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._is_on = threading.Event()
+        self._is_over = False
+        self.done = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        operations = itertools.cycle(OPERATIONS)
+        with ControlClient(self._folder, 30.0) as control:
+            while not self._is_over:
+                self._is_on.wait()
+                begun, asked = time.perf_counter(), 0
+                while self._is_on.is_set():
+                    time.sleep(max(0.0, begun + asked / RATE - time.perf_counter()))
+                    control.call(next(operations))
+                    asked += 1
+                    self.done += 1
+
+    def switch(self, *, on: bool) -> None:
+        """Ask from now on, or no longer."""
+        (self._is_on.set if on else self._is_on.clear)()
+
+
+def download(connection: Any, counted: list[int]) -> None:  # noqa: ANN401 peerlib has no types
+    """Fetch without end; `counted` is what has come so far."""
+    connection.sendall(f"D {1 << 50}\n".encode())
+    buffer = bytearray(1 << 18)
+    while received := connection.recv_into(buffer):
+        counted[0] += received
+
+
+def costs(folder: Path, pid: int) -> dict[str, float]:
+    """Processor time of each operation in the node, ms."""
+    found = {}
+    with ControlClient(folder, 30.0) as control:
+        for name in OPERATIONS:
+            control.call(name)
+            before = cpu_s(pid)
+            for _ in range(ROUNDS):
+                control.call(name)
+            found[name] = round((cpu_s(pid) - before) / ROUNDS * 1000, 3)
+    return found
+
+
+def measure(pairs: int, folder: Path) -> dict[str, Any]:
+    """Run everything; gives the figures."""
+    with Testnet(3, 3, folder) as net:
+        client, pid = Path(net.facts["dir"]) / "client", net.facts["pids"]["client"]
+        alone = costs(client, pid)
+        sink = peerlib.sink()
+        connection = peerlib.dial(net.socks, ("127.0.0.1", sink.port))
+        counted = [0]
+        threading.Thread(target=download, args=(connection, counted), daemon=True).start()
+        asker = Asker(client)
+        time.sleep(3.0)
+        rates: dict[bool, list[float]] = {False: [], True: []}
+        begun = asker.done
+        for number in range(pairs):
+            for on in (False, True) if number % 2 else (True, False):
+                asker.switch(on=on)
+                before, at = counted[0], time.perf_counter()
+                time.sleep(WINDOW_S)
+                rates[on].append((counted[0] - before) / (time.perf_counter() - at) / MB)
+        asker.switch(on=False)
+        asked = (asker.done - begun) / pairs / WINDOW_S
+        peerlib.kill(sink)
+    ratios = [with_ / without for with_, without in zip(rates[True], rates[False], strict=True)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5
+    return {
+        "operations_a_second": round(asked, 1),
+        "throughput_without_MBps": round(statistics.median(rates[False]), 1),
+        "throughput_with_MBps": round(statistics.median(rates[True]), 1),
+        "ratio_of_pairs_mean": round(statistics.mean(ratios), 4),
+        "ratio_of_pairs_median": round(statistics.median(ratios), 4),
+        "standard_error": round(error, 4),
+        "pairs": pairs,
+        "cpu_ms_an_operation": alone,
+        "bar": "at least 0.97",
+    }
+
+
+def main() -> int:
+    """Measure, print, and write if told."""
+    parser = argparse.ArgumentParser(description="the control API beside the data path")
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="vigilnet-bench-") as folder:
+        figures = measure(options.pairs, Path(folder))
+    text = json.dumps(figures, indent=1) + "\n"
+    sys.stdout.write(text)
+    if options.write:
+        PAGE.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
