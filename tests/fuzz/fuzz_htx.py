@@ -120,8 +120,8 @@ def _switch(data: bytes) -> None:
 def _plan(data: bytes) -> None:
     """What a relay tells its client to send, whole and in pieces."""
     with contextlib.suppress(RemoteProtocolError):
-        steps, size = decode_plan(data)
-        assert encode_plan(steps) == data[:size]
+        steps, size, goes_on = decode_plan(data)
+        assert encode_plan(steps, goes_on=goes_on) == data[:size]
     shaper = Shaper(Profile.REPLAY, bytes, 0.0, is_client=True)
     with contextlib.suppress(RemoteProtocolError):
         for at in range(0, len(data), 50):

@@ -1,5 +1,6 @@
 """HTX on one node: how it dials, and on a relay its keys and what its records say of it."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,18 +28,24 @@ from vigilnet.traffic.transport.htx.dial_io import (
     HOST_NAME,
     ISSUER,
     KEY,
+    MAX_REQUEST,
+    MIN_REQUEST,
     MODE,
     OWN_SITE,
+    REQUEST,
     Browser,
     load_anchors,
 )
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
+from vigilnet.traffic.transport.htx.recordings import MAX_RECORDINGS, Recording, Recordings, digest_of
 from vigilnet.traffic.transport.htx.server_io import Relay
 from vigilnet.traffic.transport.htx.shaping import PROFILES
-from vigilnet.traffic.transport.htx.templates_io import load_templates
+from vigilnet.traffic.transport.htx.templates_io import load_templates, load_visits
 
 KEY_LIFE_S: Final = 7 * 86_400  # then a new one; the one before is accepted as long again
 STORE_NAME: Final = "htx"
+VISITS_NAME: Final = "htx-visits"
+SAVE_EVERY: Final = 4  # links; so many visits may be used once more after a crash
 _VERSION: Final = 1
 
 _log = get_logger(__name__)
@@ -101,6 +108,40 @@ def _read_keys(value: Value) -> list[tuple[int, X25519PrivateKey]]:
     return found
 
 
+class UsedOnce:
+    """A relay's recorded visits, and which of them were used, kept over restarts.
+
+    Args:
+        store: the state folder.
+        visits: what was recorded.
+    """
+
+    def __init__(self, store: Store, visits: Sequence[Recording]) -> None:
+        self._store = store
+        self._digest: Final = digest_of(visits)
+        self._unsaved = 0
+        uses: Sequence[int] = ()
+        with contextlib.suppress(RemoteProtocolError):  # damaged: begin again
+            uses = self._read(store.read(VISITS_NAME))
+        self.recordings: Final = Recordings(visits, uses, self._changed)
+
+    def _read(self, content: bytes | None) -> list[int]:
+        if content is None:
+            return []
+        version, digest, uses = read_array(decode(content, "htx visits"), "htx visits", 3, 3)
+        read_uint(version, "htx visits version", _VERSION, _VERSION)
+        if digest != self._digest:
+            return []
+        return [read_uint(use, "htx visit") for use in read_array(uses, "htx visits", 0, MAX_RECORDINGS)]
+
+    def _changed(self) -> None:
+        self._unsaved += 1
+        if self._unsaved >= SAVE_EVERY or not self.recordings.unused:
+            self._unsaved = 0
+            values: list[Value] = [_VERSION, self._digest, list(self.recordings.uses)]
+            self._store.write_atomic(VISITS_NAME, encode(values))
+
+
 class NodeHtx:
     """What the node assembles of HTX.
 
@@ -129,6 +170,7 @@ class NodeHtx:
         self.host_name = settings.host_name
         self.site: OwnSite | None = None
         self.watch: OriginWatch | None = None
+        self.recordings: Recordings | None = None
         self._clock = clock
         self._random_bytes = random_bytes
         templates = load_templates(settings.templates)
@@ -158,6 +200,8 @@ class NodeHtx:
         if options.relay.enabled and options.relay.listen_htx:
             self.keys = HtxKeys(store, clock, random_bytes)
             self._start_site(folder)
+            if settings.visits is not None:
+                self.recordings = UsedOnce(store, load_visits(settings.visits)).recordings
             relay = self._relay(self.keys, clock, random_bytes)
         self.transport: Final = HtxTransport(browser, relay, self._secret_for)
 
@@ -213,6 +257,7 @@ class NodeHtx:
             network=self._options.node.network,
             random_bytes=random_bytes,
             prefix_of=prefix_of,
+            recordings=self.recordings,
         )
 
     async def watch_origin(self, relays: Callable[[], Iterable[PeerRecord]]) -> OriginWatch | None:
@@ -260,6 +305,8 @@ class NodeHtx:
         issuer = self.watch.issuer if self.watch is not None else None
         if self._options.htx.pins_issuer and issuer is not None:
             params[ISSUER] = issuer
+        if self.recordings is not None and MIN_REQUEST <= self.recordings.request <= MAX_REQUEST:
+            params[REQUEST] = self.recordings.request
         if configs := self._options.htx.ech_octets():
             params[ECH] = configs
         return PeerAddress.build(TransportKind.HTX, host, port, params)

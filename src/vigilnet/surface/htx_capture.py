@@ -23,6 +23,7 @@ from typing import Final
 
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, RemoteProtocolError
 from vigilnet.base.store_io import write_file
+from vigilnet.surface import htx_record
 from vigilnet.surface.cli.output import write
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 from vigilnet.traffic.transport.htx.client_hello import ClientHello, decode_client_hello
@@ -74,7 +75,7 @@ KNOWN: Final[dict[str, tuple[tuple[str, ...], Callable[[str, Path, int], list[st
 def new_parser() -> argparse.ArgumentParser:
     """Return the parser."""
     parser: argparse.ArgumentParser = OneLineParser(
-        prog="vigilnet htx", description="What links over HTX say hello with."
+        prog="vigilnet htx", description="What links over HTX look like: hellos and visits of real browsers."
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = commands.add_parser(
@@ -89,13 +90,15 @@ def new_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--by-hand", action="store_true", help="start no program: open the address shown, again and again"
     )
+    command.set_defaults(run=_run)
+    htx_record.add_parser(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Capture; return the exit code."""
     arguments = new_parser().parse_args(argv)
-    return run_guarded("vigilnet", lambda: _run(arguments))
+    return run_guarded("vigilnet", lambda: arguments.run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:

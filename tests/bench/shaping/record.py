@@ -38,6 +38,7 @@ def record(
     folder.mkdir(parents=True, exist_ok=True)
     flows = folder / "flows"
     flows.mkdir(exist_ok=True)
+    visits = folder / "visits"
     sites = all_sites()
     text = as_json(sites)
     make_certificates(folder, f"*.{DOMAIN}")
@@ -54,9 +55,12 @@ def record(
             start(far, "backend")
             for site in sites:
                 wait_for_port(far, site.address, 443)
+            # First the relays record visits of their own; then the adversary's visits, and ours, at once.
+            visits.mkdir(exist_ok=True)
+            start(near, "visits", str(seconds), str(visitors), str(visits), text).wait(seconds + 90)
             start(far, "tunnels", "serve", folder, text, is_awaited=True)
-            browsers = start(near, "browse", seconds, visitors, text)
-            words = ("visit", ",".join(profiles), rounds, clients, folder, text)
+            browsers = start(near, "browse", str(seconds), str(visitors), text)
+            words = ("visit", ",".join(profiles), str(rounds), str(clients), folder, text)
             tunnels = start(near, "tunnels", *words)
             assert tunnels.stdout is not None
             facts = []

@@ -38,7 +38,8 @@ http {{
 
 SERVER = """
   server {{
-    listen {address}:443 ssl http2; server_name {name}; root {root}; add_header cache-control "max-age=3600";
+    listen {address}:443 ssl http2; listen {address}:4443 ssl http2;
+    server_name {name}; root {root}; add_header cache-control "max-age=3600";
     location ~ html$ {{ add_header cache-control "no-cache"; }}
     location /api/ {{ proxy_pass http://127.0.0.1:8000; add_header cache-control "no-store"; }}
     location /ws {{ proxy_pass http://127.0.0.1:8000; proxy_http_version 1.1;

@@ -44,6 +44,7 @@ from vigilnet.traffic.transport.htx.certificates import TrustAnchors
 from vigilnet.traffic.transport.htx.dial_io import Browser
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
+from vigilnet.traffic.transport.htx.recordings import Recordings, parse_recordings
 from vigilnet.traffic.transport.htx.server_io import Relay
 from vigilnet.traffic.transport.htx.shaping import PROFILES
 from vigilnet.traffic.transport.htx.templates_io import bundled_templates
@@ -51,6 +52,7 @@ from vigilnet.traffic.transport.tcp_io import TcpTransport
 
 TCP, HTX = 1, 2
 PORT = 8443
+WORK_S = tuple(map(float, os.environ.get("VIGILNET_BENCH_WORK_S", "5,11").split(",")))
 WORKLOADS = ("web", "web", "shell", "bulk", "upload", "mix")
 REQUEST = struct.Struct(">IHI")
 
@@ -90,12 +92,21 @@ def hop_of(name: str) -> Hop:
     return Hop(local.identity, onion, Suite.AES_256_GCM, local.record, 7)
 
 
-def records_of(sites: list[Site]) -> dict[bytes, FakeRecord]:
+def recordings_of(folder: Path, site: Site) -> Recordings | None:
+    """What was recorded before this site's origin, for its guard."""
+    path = folder / "visits" / f"{site.number}.jsonl"
+    return Recordings(parse_recordings(path.read_text(), path.name)) if path.exists() else None
+
+
+def records_of(sites: list[Site], folder: Path) -> dict[bytes, FakeRecord]:
     """Everybody's record."""
     key = secret("htx", "htx").public_key().public_bytes_raw()
     found = {}
     for site in sites:
-        address = FakeAddress(HTX, site.address, PORT, {0: key, 1: site.name, 2: 2})
+        params = {0: key, 1: site.name, 2: 2}
+        if recordings := recordings_of(folder, site):
+            params[5] = recordings.request
+        address = FakeAddress(HTX, site.address, PORT, params)
         local = local_of(f"guard{site.number}")
         found[local.identity] = replace(local.public, addresses=(address,))
     for name, port in (("middle", 4001), ("exit", 4002)):
@@ -180,7 +191,7 @@ class Far:
 
 async def serve(folder: Path, sites: list[Site]) -> None:
     """All relays, until killed."""
-    records, clock = records_of(sites), SystemClock()
+    records, clock = records_of(sites, folder), SystemClock()
     key = secret("htx", "htx")
     browser = Browser((), {}, lambda: TrustAnchors.from_pem((folder / "root.pem").read_bytes()), clock, "",
                       os.urandom)  # fmt: skip
@@ -192,7 +203,7 @@ async def serve(folder: Path, sites: list[Site]) -> None:
     for site in sites:
         before = Relay(
             Authenticator(lambda: (key,), ""), (site.address, 443), CarrierKind.HTX_OWN_SITE,
-            HtxOptions(), clock, "", os.urandom, prefix_of,
+            HtxOptions(), clock, "", os.urandom, prefix_of, recordings_of(folder, site),
         )  # fmt: skip
         places.append((f"guard{site.number}", site.address, PORT, before))
     for name, host, port, relay in places:
@@ -333,7 +344,7 @@ async def one_flow(site: Site, profile: str, workload: str, folder: Path, seed: 
     anchors = TrustAnchors.from_pem((folder / "root.pem").read_bytes())
     template = [template for template in bundled_templates() if template.name == "chromium"]
     browser = Browser(template, {}, lambda: anchors, clock, "", os.urandom, profile=PROFILES[profile])
-    links = links_of(HtxTransport(browser), records_of(sites), None)
+    links = links_of(HtxTransport(browser), records_of(sites, folder), None)
     circuits = CircuitService(links, MuxOptions(), clock, os.urandom)
     links.on_link = circuits.attach
     facts: dict[str, object] = {"site": site.number, "profile": profile, "workload": workload}
@@ -346,9 +357,10 @@ async def one_flow(site: Site, profile: str, workload: str, folder: Path, seed: 
             facts["first_circuit_s"] = round(loop.time() - began, 4)
             facts["client_port"] = port_of(links, hops[0].identity)
             more = [loop.create_task(circuits.build(hops)) for _ in range(2)]
-            work = Work(circuit, rng, loop.time() + rng.uniform(5, 11))
+            length = rng.uniform(*WORK_S)
+            work = Work(circuit, rng, loop.time() + length)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(14):
+                async with asyncio.timeout(length + 3):
                     await getattr(work, workload)()
             await asyncio.gather(*more, return_exceptions=True)
             facts |= {"echoes": [round(echo, 4) for echo in work.echoes], "payload": work.payload}

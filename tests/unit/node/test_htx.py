@@ -12,11 +12,13 @@ from tests.support.origins import HOST, make_certificates, nginx
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.store_io import Store
-from vigilnet.node.htx import KEY_LIFE_S, STORE_NAME, HtxKeys, NodeHtx
+from vigilnet.node.htx import KEY_LIFE_S, SAVE_EVERY, STORE_NAME, VISITS_NAME, HtxKeys, NodeHtx, UsedOnce
 from vigilnet.node.options import Options, RelayOptions
 from vigilnet.peer.address import TransportKind
 from vigilnet.traffic.transport.htx.dial_io import read_params
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
+from vigilnet.traffic.transport.htx.recordings import Recording, Seen, read_recording
+from vigilnet.traffic.transport.htx.visits import Dice
 
 HTX = HtxOptions(origin="127.0.0.1:8443", host_name="www.example.test")
 OPTIONS = Options(relay=RelayOptions(enabled=True, listen_htx=("127.0.0.1:0",)), htx=HTX)
@@ -159,3 +161,21 @@ def test_a_relay_that_pins_puts_the_issuer_into_its_record(store: Store, tmp_pat
 
 def test_a_client_watches_nothing(store: Store) -> None:
     assert asyncio.run(NodeHtx(Options(), store, SystemClock(), os.urandom).watch_origin(tuple)) is None
+
+
+def test_a_relay_s_visits_are_used_once_over_restarts(store: Store) -> None:
+    def visit(length: int) -> Recording:
+        told = [(1, 87), (1, 467), (-1, 266), (-1, 266), (-1, 205), (1, 26), *[(-1, length)] * 8]
+        found = read_recording([Seen(at * 0.03, way, size) for at, (way, size) in enumerate(told)], 0.01)
+        assert found is not None
+        return found
+
+    visits = [visit(5000 + at) for at in range(2 * SAVE_EVERY)]
+    dice = Dice(os.urandom)
+    first = UsedOnce(store, visits).recordings
+    for _ in range(SAVE_EVERY):
+        first.opening(dice, 467, flight=2)
+    assert UsedOnce(store, visits).recordings.unused == SAVE_EVERY
+    assert UsedOnce(store, visits[1:]).recordings.unused == len(visits) - 1  # another file
+    store.write_atomic(VISITS_NAME, b"damaged")
+    assert UsedOnce(store, visits).recordings.unused == len(visits)

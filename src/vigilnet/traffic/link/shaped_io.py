@@ -14,6 +14,8 @@ RECORDS_PER_TURN: Final = 3  # or streams of full ones; then the loop's others g
 STREAMED_RECORDS: Final = 8  # full ones in one go
 STREAMED_OCTETS: Final = CELL_SIZE * BULK_CELLS
 MIN_PLAN_ROOM: Final = 32
+BURST_RECORDS: Final = 24
+BURST_OCTETS: Final = 16_000
 
 
 class ShapedSender:
@@ -57,13 +59,27 @@ class ShapedSender:
                 if not self._write(records):
                     return False
                 continue
-            if not (length := shaper.next_record(now, machine.waiting(now, FULL_ROOM))):
+            if not (records := self._burst(machine, shaper, now)):
                 self._arm(shaper.deadline(), now)
                 return True
-            if not self._write(self._record(machine, shaper, length, now)):
+            if not self._write(records):
                 return False
         self._again()
         return True
+
+    def _burst(self, machine: LinkMachine, shaper: RecordShaper, now: float) -> list[memoryview]:
+        """Return records that are due, sealed: what a browser says in one go leaves in one go."""
+        records: list[memoryview] = []
+        octets = 0
+        while (
+            len(records) < BURST_RECORDS
+            and octets < BURST_OCTETS
+            and not (records and shaper.may_stream(now))
+            and (length := shaper.next_record(now, machine.waiting(now, FULL_ROOM)))
+        ):
+            records += self._record(machine, shaper, length, now)
+            octets += length
+        return records
 
     def _take_over(self, machine: LinkMachine) -> RecordShaper | None:
         """Return the shaper once it is ours, with what came before."""

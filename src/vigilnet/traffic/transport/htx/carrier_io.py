@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.carrier import CarrierKind, CarrierUser
 from vigilnet.traffic.transport.htx.packet_pump_io import PacketPump
+from vigilnet.traffic.transport.htx.recordings import MAX_SETTINGS
 from vigilnet.traffic.transport.htx.shaping import Shaper
 from vigilnet.traffic.transport.htx.switch import EXTRA, GOODBYE_SIZE, PacketCounter, SwitchKey, goodbye
 from vigilnet.traffic.transport.htx.wire import Record, RecordReader
@@ -75,6 +76,7 @@ class HtxCarrier:
         self._user: CarrierUser | None = None
         self._early: list[bytes] = []
         self._held: list[bytes] | None = None
+        self._is_let_go = False
         self._is_closed = False
         self._is_faulty = False
         self._now = now
@@ -115,6 +117,7 @@ class HtxCarrier:
     def let_go(self, flight: int = 0) -> None:
         """Send what was held, behind the `flight` records that the origin sent."""
         held, self._held = self._held or [], None
+        self._is_let_go = True
         for record in held:
             self._tcp.write([record])
         if self._pump is not None:
@@ -292,8 +295,8 @@ class HtxCarrier:
         if shaper is not None:
             if opened is None or not opened.flags & EXTRA:
                 shaper.received(1, self._now())
-            if self._held is not None and self._ends_with_packets:  # a relay that has not begun yet
-                shaper.request_received(len(record.fragment))
+            if self._ends_with_packets and not self._is_let_go and len(record.fragment) > MAX_SETTINGS:
+                shaper.request_received(len(record.fragment))  # at a relay that has not begun
             if opened is not None and opened.plan:
                 shaper.plan_received(opened.plan)
         return True

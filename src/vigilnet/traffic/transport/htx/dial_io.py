@@ -38,8 +38,9 @@ from vigilnet.traffic.transport.tcp_io import TcpCarrier
 MAX_FOREIGN: Final = 8  # records of the origin that may still be on their way
 PAGE_TIMEOUT_S: Final = 15.0
 
-KEY, HOST_NAME, MODE, ISSUER, ECH = 0, 1, 2, 3, 4  # params of an htx address
+KEY, HOST_NAME, MODE, ISSUER, ECH, REQUEST = 0, 1, 2, 3, 4, 5  # params of an htx address
 BORROWED, OWN_SITE = 1, 2
+MIN_REQUEST, MAX_REQUEST = 100, 2000  # of a first request without cookies
 _KINDS: Final = {BORROWED: CarrierKind.HTX_BORROWED, OWN_SITE: CarrierKind.HTX_OWN_SITE}
 
 
@@ -52,6 +53,7 @@ class HtxAddress:
     kind: CarrierKind
     issuer: bytes | None
     ech: tuple[EchConfig, ...] = ()  # the origin's, where the record has them
+    request: int = 0  # length of a browser's first request without cookies; 0: not known
 
 
 def read_params(params: Mapping[int, object]) -> HtxAddress:
@@ -67,8 +69,16 @@ def read_params(params: Mapping[int, object]) -> HtxAddress:
         raise RemoteProtocolError(f"htx address: mode {mode}, or no host name")
     if issuer is not None and (not isinstance(issuer, bytes) or len(issuer) != 32):
         raise RemoteProtocolError("htx address: issuer is no digest")
+    request = params.get(REQUEST, 0)
+    if not isinstance(request, int) or not (request == 0 or MIN_REQUEST <= request <= MAX_REQUEST):
+        raise RemoteProtocolError("htx address: no length of a request")
     return HtxAddress(
-        X25519PublicKey.from_public_bytes(key), name, _KINDS[mode], issuer, _read_ech(params.get(ECH))
+        X25519PublicKey.from_public_bytes(key),
+        name,
+        _KINDS[mode],
+        issuer,
+        _read_ech(params.get(ECH)),
+        request,
     )
 
 
@@ -262,17 +272,23 @@ def _switched(connection: TlsConnection, visitor: Visitor, built: BuiltHello, sh
         random_bytes=browser.random_bytes,
         on_foreign=foreign,
         on_answer=answered,
-        shaper=_shaper(browser, built.template.name),
+        shaper=_shaper(browser, built.template.name, address.request),
         now=browser.clock.now,
     )
     carrier.begin(b"", (), tls.leftover + bytes(connection.late))
     return carrier
 
 
-def _shaper(browser: Browser, template: str) -> Shaper | None:
+def _shaper(browser: Browser, template: str, request: int) -> Shaper | None:
     if browser.profile is Profile.OFF:
         return None
     now = browser.clock.now()
     return Shaper(
-        browser.profile, browser.random_bytes, now, is_client=True, browser=template, rate=browser.rate
+        browser.profile,
+        browser.random_bytes,
+        now,
+        is_client=True,
+        browser=template,
+        rate=browser.rate,
+        request=request,
     )

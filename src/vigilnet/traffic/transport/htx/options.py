@@ -28,6 +28,7 @@ class Options:
     weights: tuple[str, ...] = ()  # NAME=WEIGHT: how often a browser's hello is drawn
     shaping: str = "light"  # of links that a client dials: off, light, replay or constant
     relay_shaping: str = "off"  # of links that a relay dials: the other end is on a public list anyway
+    visits: Path | None = None  # relay: file of `vigilnet htx record`: what links to us look like
     constant_octets_s: int = 65_536  # each way, of the constant profile
     max_spliced: int = 1024  # connections under way to the origin; then no more are accepted
     max_spliced_per_prefix: int = 64  # of one /24 or /48; more wait

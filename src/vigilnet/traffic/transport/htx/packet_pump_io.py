@@ -71,10 +71,12 @@ class PacketPump:
         now, shaper, packets = self._now(), self.shaper, self._packets
         while length := shaper.next_record(now, len(packets)):
             room = length - RECORD_COST
+            plan = b""
+            if shaper.has_plan and room >= MIN_PLAN_ROOM:  # first: the client waits for it
+                plan = shaper.take_plan(room - PLAN_COST)
+                room -= PLAN_COST + len(plan)
             octets = bytes(packets[:room])
             del packets[:room]
-            room -= len(octets) + PLAN_COST
-            plan = shaper.take_plan(room) if shaper.has_plan and room >= MIN_PLAN_ROOM else b""
             flags = self._asked | (EXTRA if shaper.is_extra else 0)
             self._asked = 0
             self._tcp.write((self._key.seal(octets, length - 16, flags, plan),))

@@ -19,6 +19,7 @@ from vigilnet.traffic.transport.htx.switch import Opened, SwitchKey
 from vigilnet.traffic.transport.htx.wire import (
     MAX_HELLO,
     MESSAGE_HEAD,
+    RECORD_HEAD,
     TLS_1_3,
     MessageReader,
     MessageType,
@@ -108,6 +109,19 @@ class RelaySession:
             self.to_client += record.header + record.fragment
             self._look_for_server_hello(record)
         return len(records) if self._tries else 0
+
+    def to_client_parts(self) -> list[bytes]:
+        """Take what waits for the client, to be written: records behind its Finished each by itself."""
+        waiting, self.to_client = bytes(self.to_client), bytearray()
+        if self.state is not SessionState.WATCHING or not self._tries:
+            return [waiting]  # an origin's handshake is one flight
+        parts = []
+        at = 0
+        while at < len(waiting):
+            end = at + RECORD_HEAD + int.from_bytes(waiting[at + 3 : at + RECORD_HEAD], "big")
+            parts.append(waiting[at:end])
+            at = end
+        return parts
 
     def client_ended(self) -> None:
         """The client sends no more: nothing is held back any longer."""

@@ -17,10 +17,12 @@ from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.options import Options
+from vigilnet.traffic.transport.htx.recordings import Recordings
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
 from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
+from vigilnet.traffic.transport.htx.wire import RECORD_HEAD
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 ACCEPTS_PER_TURN: Final = 32
@@ -48,6 +50,7 @@ class Relay:
     network: str
     random_bytes: Callable[[int], bytes]
     prefix_of: Callable[[str], str]
+    recordings: Recordings | None = None  # of visits before the origin
 
 
 class HtxListener:
@@ -183,6 +186,7 @@ class _Connection:
         self._carrier: HtxCarrier | None = None
         self._tcp: TcpCarrier | None = None
         self._flight = 0
+        self._wanted: int | None = None
         self._flight_timer: asyncio.TimerHandle | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._front.read(is_wanted=True)
@@ -257,18 +261,18 @@ class _Connection:
 
     def _from_origin(self, data: bytes) -> None:
         records = self._session.origin_data(data)
-        self._flight += records
         if self._carrier is not None:
             self._flight_came()
         else:
+            self._flight += records
             self._pump()
 
     def _pump(self) -> None:
         """Pass on what there is, and read only what the other end still takes."""
         session, front, back = self._session, self._front, self._back
         if session.to_client:
-            front.write(bytes(session.to_client))
-            session.to_client.clear()
+            for part in session.to_client_parts():
+                front.write(part)
         if back is not None and session.to_origin:
             back.write(bytes(session.to_origin))
             session.to_origin.clear()
@@ -359,34 +363,53 @@ class _Connection:
             return None
         relay = self._relay
         rate = relay.options.constant_octets_s
-        return Shaper(Profile(profile), relay.random_bytes, relay.clock.now(), is_client=False, rate=rate)
+        return Shaper(
+            Profile(profile),
+            relay.random_bytes,
+            relay.clock.now(),
+            is_client=False,
+            rate=rate,
+            recordings=relay.recordings,
+        )
 
     def _wait_for_flight(self, carrier: HtxCarrier) -> None:
-        """Let the origin's tickets and settings go before our first record."""
-        wanted = self._listener.flight
+        """Let the origin's tickets, and its settings if it had time for them, go before our first record."""
+        self._wanted = self._listener.flight
+        if self._relay.recordings is not None:  # what follows the tickets is in the recording
+            self._wanted = max(self._flight, self._relay.recordings.tickets)
         carrier.hold()
-        has_come = wanted is not None and self._flight >= wanted
+        has_come = self._wanted is not None and self._flight >= self._wanted
         if self._back is None or self._back.is_closed or has_come:
             self._leave_origin()
             self._loop.call_soon(carrier.let_go, self._flight)
             self._gone()
             return
-        self._flight_timer = self._loop.call_later(FLIGHT_WAIT_S, self._flight_over)
+        self._flight_timer = self._loop.call_later(FLIGHT_WAIT_S, self._flight_late)
 
     def _flight_came(self) -> None:
-        if self._tcp is not None and self._session.to_client:
-            self._tcp.write([bytes(self._session.to_client)])
-            self._session.to_client.clear()
-        wanted = self._listener.flight
+        """Pass records of the origin on, as many as are wanted."""
+        waiting, wanted = self._session.to_client, self._wanted
+        at = 0
+        while at < len(waiting) and (wanted is None or self._flight < wanted):
+            end = at + RECORD_HEAD + int.from_bytes(waiting[at + 3 : at + RECORD_HEAD], "big")
+            if self._tcp is not None:  # each by itself, as the origin sent it
+                self._tcp.write([bytes(waiting[at:end])])
+            at = end
+            self._flight += 1
+        waiting.clear()
         if wanted is not None and self._flight >= wanted:
             self._flight_over()
+
+    def _flight_late(self) -> None:
+        """No more came in time: that is how much this origin says by itself."""
+        self._listener.flight = self._flight
+        self._flight_over()
 
     def _flight_over(self) -> None:
         if self._flight_timer is None:
             return
         self._flight_timer.cancel()
         self._flight_timer = None
-        self._listener.flight = self._flight
         self._leave_origin()
         if self._carrier is not None:
             self._carrier.let_go(self._flight)

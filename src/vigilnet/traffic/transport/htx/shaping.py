@@ -16,20 +16,23 @@ from enum import IntEnum
 from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.traffic.transport.htx.recordings import Recordings
 from vigilnet.traffic.transport.htx.schedule import (
     MAX_RECORD,
     MAX_STEPS,
     Step,
+    Visit,
     decode_plan,
     encode_plan,
+    plan_size,
 )
 from vigilnet.traffic.transport.htx.visits import (
-    ACKNOWLEDGEMENT,
     FULL,
     LIGHT,
     SETTINGS,
     WINDOW_UPDATE,
     Dice,
+    beginning,
     cookies_in,
     first_request,
     next_visit,
@@ -40,12 +43,15 @@ from vigilnet.traffic.transport.htx.visits import (
 ROOM_COST: Final = 20  # of a record's length: tag, type, flags, length of what it carries
 
 # Our choice.
-OPENING_RECORDS: Final = 14  # of both sides: until then their order is a visit's
-OPENING_PATIENCE_S: Final = 0.5  # how long what waits may be held back for that, once a connection
+OPENING_RECORDS: Final = (44, 64)  # of both sides, least and most: all is a visit's until then
+OPENING_S: Final = 4.0  # how long what waits may be held back for that, once a connection
+OPENING_THINK_S: Final = 0.5  # longest pause in it
+REPLAY_THINK_S: Final = 1.5
+PLAN_STUCK_S: Final = 0.4
+PLAN_PIECE: Final = 10  # steps: the client can begin with them
 PATIENCE_S: Final = 0.004  # afterwards: a planned record may be about to leave
 EARLY_S: Final = 0.0005  # timers tick in ms: half of one is no reason to wait for another
 MESSAGE_GAP_S: Final = 0.02  # what comes later is another request, or another answer
-USUAL_FLIGHT: Final = 3  # records that an h2 origin sends behind its handshake: two tickets, SETTINGS
 REPLY_QUIET_S: Final = 0.05
 CONSTANT_LENGTH: Final = 4116  # two cells in a record
 PLAN_AHEAD: Final = 12  # steps left of a visit when the next one is planned
@@ -85,6 +91,8 @@ class Shaper:
         is_client: whether we dialled.
         browser: whose first records a client sends.
         rate: of the constant profile, in octets a second each way.
+        request: length of a first request without cookies, where it is known.
+        recordings: of visits before our origin, where there are some.
     """
 
     def __init__(
@@ -96,6 +104,8 @@ class Shaper:
         is_client: bool,
         browser: str = "chromium",
         rate: int = 64 * 1024,
+        request: int = 0,
+        recordings: Recordings | None = None,
     ) -> None:
         self.profile: Final = profile
         self.is_extra = False  # whether the record last asked for is beside the plan
@@ -118,20 +128,17 @@ class Shaper:
         self._message_left = 0.0  # octets of the answer or upload under way
         self._message_at = -math.inf
         self._is_streaming = False  # full records of it left
-        self._keeps_order = True
+        self._recordings = recordings
+        self._began = now
+        self._is_planned = False  # all of the opening's plan is here (a client), or made (a relay)
+        self._request = 0  # length of the client's first one; 0: not here yet
         self._cookies = self._dice.whole(1, 9)
         self._interval = (CONSTANT_LENGTH + 5) / rate
         self._tick = math.inf
         if is_client:
-            request = first_request(browser, self._dice)
-            self._cookies = cookies_in(request)
-            self._add(
-                (
-                    Step(0, 0.0, SETTINGS.get(browser, 87)),
-                    Step(0, 0.0, request),
-                    Step(USUAL_FLIGHT, self._dice.between(0.0004, 0.002), ACKNOWLEDGEMENT),
-                )
-            )
+            length = first_request(browser, self._dice, request)
+            self._cookies = cookies_in(length)
+            self._add(beginning(self._dice, SETTINGS.get(browser, 87), length))
 
     @property
     def cost(self) -> tuple[int, float]:
@@ -147,19 +154,35 @@ class Shaper:
         if self.profile is Profile.CONSTANT:
             self._tick = now
             return
-        limits = LIGHT if self.profile is Profile.LIGHT else FULL
-        visit = opening_visit(self._dice, limits, flight, self._cookies)
+        visit = self._opening(flight)
         self._expected = 3 + len(visit.client)
         self._promised += len(visit.server)
         self._add(visit.server)
-        self._plan += encode_plan(visit.client)
+        left = visit.client
+        while len(left) > PLAN_PIECE:
+            self._plan += encode_plan(left[:PLAN_PIECE], goes_on=True)
+            left = left[PLAN_PIECE:]
+        self._plan += encode_plan(left)
+        self._is_planned = True
+
+    def _opening(self, flight: int) -> Visit:
+        is_light = self.profile is Profile.LIGHT
+        if self._recordings is None:
+            return opening_visit(self._dice, LIGHT if is_light else FULL, flight, self._cookies)
+        count = self._dice.whole(*OPENING_RECORDS) if is_light else 0
+        think = OPENING_THINK_S if is_light else REPLAY_THINK_S
+        return self._recordings.opening(self._dice, self._request, flight=flight, count=count, think_s=think)
+
+    @property
+    def _arrived(self) -> int:
+        return self._forgotten + len(self._arrivals)
 
     def _add(self, steps: Iterable[Step]) -> None:
         self._steps.extend(steps)
 
     def _go_on(self) -> None:
         """Plan the next page of a replayed visit."""
-        visit = next_visit(self._dice, FULL, self._cookies)
+        visit = self._next_page()
         base, answered = self._expected, self._promised
         self._add(Step(step.need + base, step.delay, step.length) for step in visit.server)
         self._plan += encode_plan(
@@ -167,6 +190,13 @@ class Shaper:
         )
         self._expected += len(visit.client)
         self._promised += len(visit.server)
+
+    def _next_page(self) -> Visit:
+        if self._recordings is not None and self._dice.chance(0.5):
+            page = self._recordings.page(self._dice, is_loaded=True, think_s=REPLAY_THINK_S)
+            if page is not None:
+                return page
+        return next_visit(self._dice, FULL, self._cookies)
 
     @property
     def has_plan(self) -> bool:
@@ -189,9 +219,10 @@ class Shaper:
             raise RemoteProtocolError("plan: from a client")
         partial = self._partial_plan
         partial += octets
-        while len(partial) >= 2 and len(partial) >= 2 + 6 * int.from_bytes(partial[:2], "big"):
-            steps, size = decode_plan(bytes(partial))
+        while len(partial) >= 2 and len(partial) >= plan_size(partial):
+            steps, size, goes_on = decode_plan(bytes(partial))
             del partial[:size]
+            self._is_planned |= not goes_on
             if len(self._steps) + len(steps) > 2 * MAX_STEPS:
                 raise RemoteProtocolError("plan: too many steps wait")
             self._add(steps)
@@ -214,6 +245,7 @@ class Shaper:
     def request_received(self, length: int) -> None:
         """A relay saw its client's first request: later ones are to be of the same visitor."""
         self._cookies = cookies_in(length)
+        self._request = length
 
     def extra_received(self, length: int, now: float) -> None:
         """A record beside the plan came: a server grants room for what was uploaded, then answers."""
@@ -274,7 +306,7 @@ class Shaper:
             return length
         if self.profile is Profile.CONSTANT:
             return self._constant(now)
-        if self._plan and due is None and not self._is_opening():
+        if self._plan and due is None and now >= self._stuck_at():
             self.is_extra = True  # both sides would wait for ever
             return min(MAX_RECORD, len(self._plan) + PLAN_COST + int(self._dice.around(60, 0.7, 9, 300)))
         if self.profile is Profile.LIGHT:
@@ -311,18 +343,21 @@ class Shaper:
         """When what waits may leave beside the plan: not if a planned record is about to."""
         since = min(self._waits_since, now)
         if self._is_opening():
-            return since + OPENING_PATIENCE_S
+            return max(since, self._began + OPENING_S)
         due = self._step_due()
         return now if due is None or due > now + PATIENCE_S else max(now, due)
 
     def _is_opening(self) -> bool:
-        """Whether the order is still a visit's; over with the first record beside the plan."""
-        return self._keeps_order and self._planned + self._forgotten + len(self._arrivals) < OPENING_RECORDS
+        """Whether nothing leaves but by plan yet."""
+        return not self._is_planned or bool(self._steps) or self._arrived < self._expected
+
+    def _stuck_at(self) -> float:
+        """When a plan that found no room goes by itself: both sides would wait for ever."""
+        return max(self._last, self._arrivals[-1] if self._arrivals else 0.0) + PLAN_STUCK_S
 
     def _extra(self, now: float, waiting: int) -> int:
         """Return the length of a record that is a piece of an upload, or of an answer."""
         dice = self._dice
-        self._keeps_order = False
         is_going_on = self._message_left > 0 and now - self._message_at < MESSAGE_GAP_S
         self._message_at = now
         if is_going_on:
@@ -357,6 +392,8 @@ class Shaper:
         due = self._step_due()
         at = math.inf if due is None else due
         at = min(at, self._tick)
+        if self._plan and due is None:
+            at = min(at, self._stuck_at())
         if self.profile is Profile.LIGHT:
             if self._replies:
                 at = min(at, self._replies[0][0])

@@ -1,10 +1,11 @@
-"""Reading hello templates: those of the package and those that the user captured."""
+"""Reading hello templates (those of the package and those that the user captured), and recorded visits."""
 
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.traffic.transport.htx.recordings import Recording, parse_recordings
 from vigilnet.traffic.transport.htx.templates import Template, parse_template
 
 
@@ -29,3 +30,19 @@ def load_templates(files: Sequence[Path]) -> tuple[Template, ...]:
             raise ConfigurationError(f"htx.templates {path}: cannot be read ({error})") from error
         found[path.stem] = parse_template(text, path.stem)
     return tuple(found.values())
+
+
+def load_visits(path: Path) -> list[Recording]:
+    """Return the visits in a file of `vigilnet htx record`.
+
+    Raises:
+        ConfigurationError: it is missing, empty or no such file.
+    """
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"htx.visits {path}: cannot be read ({error})") from error
+    found = parse_recordings(text, f"htx.visits {path}")
+    if not found:
+        raise ConfigurationError(f"htx.visits {path}: no visit is in it")
+    return found

@@ -19,7 +19,11 @@ ACKNOWLEDGEMENT: Final = 26  # of the other end's SETTINGS
 WINDOW_UPDATE: Final = 30
 END_OF_STREAM: Final = 26
 FULL_TEXT: Final = MAX_RECORD - 17
-REQUEST_ROOM: Final = 1210  # the first request is at least so long: the link's first message fits
+USUAL_FLIGHT: Final = 3  # records that an h2 origin sends behind its handshake: two tickets, SETTINGS
+DIALLED_AHEAD: Final = 0.02  # share of connections
+SLOW_REQUEST: Final = 0.1
+BUSY: Final = 0.2
+NEW_VISITORS: Final = 0.33  # share of visitors without a cookie
 
 
 class Dice:
@@ -79,12 +83,37 @@ FULL: Final = VisitLimits(
 )
 
 
-def first_request(browser: str, dice: Dice) -> int:
-    """Return the length of a returning visitor's first HEADERS: with cookies, so that there is room."""
-    base = FIRST_REQUEST.get(browser, 464) + dice.whole(0, 1)
-    while (length := int(base + dice.around(900, 0.9, 60, 5000))) < REQUEST_ROOM:
-        pass
-    return length
+def first_request(browser: str, dice: Dice, plain: int = 0) -> int:
+    """Return the length of a visitor's first HEADERS; two of three were there before and have cookies.
+
+    Args:
+        browser: whose.
+        dice: randomness.
+        plain: what a request without cookies takes on this site; 0: it is not known.
+    """
+    base = plain or FIRST_REQUEST.get(browser, 464) + dice.whole(0, 1)
+    if dice.chance(NEW_VISITORS):
+        return base
+    return int(base + dice.around(620, 0.9, 45, 3600))
+
+
+def beginning(dice: Dice, settings: int, request: int) -> tuple[Step, Step, Step]:
+    """Return a client's first records: SETTINGS, its request, the acknowledgement of the other's SETTINGS.
+
+    Chromium mostly says the first two right behind its handshake; at times it is busy with something else,
+    and at times it has dialled ahead of its wish. It acknowledges when it comes to that.
+    """
+    busy = dice.unit()
+    need, delay = 0, 0.0
+    if busy < DIALLED_AHEAD:
+        need, delay = USUAL_FLIGHT, dice.around(0.1, 0.8, 0.01, 0.5)
+    elif busy < DIALLED_AHEAD + BUSY:
+        delay = dice.around(0.003, 1.2, 0.0003, 0.1)
+    return (
+        Step(need, delay, settings),
+        Step(need, dice.around(0.0012, 1.0, 0.0006, 0.02) if dice.chance(SLOW_REQUEST) else 0.0, request),
+        Step(USUAL_FLIGHT, dice.around(0.0005, 1.6, 0.0001, 0.1), ACKNOWLEDGEMENT),
+    )
 
 
 def cookies_in(request: int) -> int:

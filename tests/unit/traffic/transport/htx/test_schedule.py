@@ -13,6 +13,7 @@ from vigilnet.traffic.transport.htx.schedule import (
     Step,
     decode_plan,
     encode_plan,
+    plan_size,
 )
 
 units = st.integers(0, 0xFFFF)
@@ -25,22 +26,24 @@ def test_the_octets_of_a_plan_are_these() -> None:
     steps = [Step(3, 0.001, 26), Step(5, 0.0, 114)]
     encoded = bytes.fromhex("0002 0003 000a 001a 0005 0000 0072")
     assert encode_plan(steps) == encoded
-    assert decode_plan(encoded + b"more") == (steps, len(encoded))
+    assert decode_plan(encoded + b"more") == (steps, len(encoded), False)
 
 
 @given(steps_of_a_plan)
 def test_what_was_encoded_is_read_again(steps: list[Step]) -> None:
-    encoded = encode_plan(steps)
-    assert decode_plan(encoded) == (steps, len(encoded))
+    for goes_on in (False, True):
+        encoded = encode_plan(steps, goes_on=goes_on)
+        assert decode_plan(encoded) == (steps, len(encoded), goes_on)
+        assert plan_size(encoded + b"more") == len(encoded)
 
 
 @given(st.binary(max_size=64))
 def test_any_octets_are_a_plan_or_blame_the_other_end(octets: bytes) -> None:
     try:
-        steps, size = decode_plan(octets)
+        steps, size, goes_on = decode_plan(octets)
     except RemoteProtocolError:
         return
-    assert encode_plan(steps) == octets[:size]
+    assert encode_plan(steps, goes_on=goes_on) == octets[:size]
 
 
 @pytest.mark.parametrize("length", [MIN_RECORD - 1, MAX_RECORD + 1])

@@ -5,9 +5,9 @@ import pytest
 from tests.support.links import seeded_random
 from vigilnet.traffic.transport.htx.schedule import MAX_STEPS, Visit, encode_plan
 from vigilnet.traffic.transport.htx.visits import (
+    FIRST_REQUEST,
     FULL,
     LIGHT,
-    REQUEST_ROOM,
     Dice,
     VisitLimits,
     cookies_in,
@@ -49,11 +49,15 @@ def test_a_light_visit_stays_below_its_octets() -> None:
     assert min(totals) > 3000
 
 
-def test_the_first_request_has_room_for_the_link_s_first_message() -> None:
+def test_a_third_of_the_visitors_has_no_cookie() -> None:
     dice = Dice(seeded_random("cookies"))
     lengths = [first_request(name, dice) for name in ("chromium", "edge", "unknown") for _ in range(100)]
-    assert min(lengths) >= REQUEST_ROOM
-    assert len(set(lengths)) > 150
+    assert min(lengths) == FIRST_REQUEST["chromium"]
+    assert 60 < sum(length < 475 for length in lengths) < 140
+    assert len(set(lengths)) > 120
+    known = [first_request("chromium", dice, 512) for _ in range(100)]
+    assert min(known) == 512
+    assert max(known) > 1200
 
 
 def test_who_has_more_cookies_asks_at_greater_length() -> None:

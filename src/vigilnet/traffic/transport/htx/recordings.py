@@ -1,0 +1,344 @@
+"""Visits that were recorded before the very origin, and fresh ones made of them (sans-IO).
+
+`vigilnet htx record` writes the file, a relay reads it (docs/spec/htx.md section 11). One line a connection:
+
+    {"v": 1, "steps": [[way, need, delay in 0.1 ms, length], ...]}      way 1 the client's, -1 the origin's
+
+in the order in which they were seen at the client's end, from the first record behind its Finished.
+"""
+
+import hashlib
+import json
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from vigilnet.base.errors import ConfigurationError
+from vigilnet.traffic.transport.htx.schedule import (
+    DELAY_UNIT_S,
+    MAX_DELAY_S,
+    MAX_RECORD,
+    MIN_RECORD,
+    Step,
+    Visit,
+)
+from vigilnet.traffic.transport.htx.visits import Dice
+
+FORMAT: Final = 1
+MIN_STEPS: Final = 12
+MAX_KEPT: Final = 500  # steps of one recording; what comes later is left out
+MAX_LINE: Final = 100_000
+MAX_RECORDINGS: Final = 2000
+MAX_SETTINGS: Final = 200  # octets of an h2 client's first record; a request of h1 is longer
+MAX_ACKNOWLEDGEMENT: Final = 40
+TICKETS: Final = 2  # of the origin, at most
+MIN_TICKET: Final = 100  # octets; SETTINGS are shorter
+TICKET_SPREAD: Final = 64  # between tickets of one origin: they are padded to blocks
+FIXED: Final = 3  # the client's first records: SETTINGS, its request, the acknowledgement of SETTINGS
+
+# How a recording is read.
+SETTLED_S: Final = 0.004  # a request had this long to reach the origin before what answers it
+AT_ONCE_S: Final = 0.003  # less is no delay of the program's
+PACED_S: Final = 0.06  # between records of one answer: TCP's doing
+PAGE_PAUSE_S: Final = 0.3  # a request after such a pause begins another page
+SMALL: Final = 3000
+
+TRIED: Final = 12  # recordings among which the one with the nearest request is taken
+JITTER: Final = 0.12
+REUSED_JITTER: Final = 0.35  # of delays in a recording that was used before
+
+_EVENT: Final = struct.Struct(">bHHH")
+
+
+class Seen(NamedTuple):
+    """One record as somebody at the client's end saw it, behind the client's Finished."""
+
+    at: float
+    way: int
+    length: int
+
+
+class Event(NamedTuple):
+    """One step of either side: which side, records of the other that come first, delay, length."""
+
+    way: int
+    need: int
+    delay: float
+    length: int
+
+
+class Recording:
+    """One connection of a browser, both sides in the order of the client's end; kept packed.
+
+    Args:
+        events: its steps.
+    """
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.packed: Final = b"".join(
+            _EVENT.pack(event.way, event.need, round(event.delay / DELAY_UNIT_S), event.length)
+            for event in events
+        )
+        self.size: Final = len(events)
+        self.request: Final = [event.length for event in events if event.way > 0][1]
+        self.first_answers: Final = [event.length for event in events if event.way < 0][: TICKETS + 1]
+
+    @property
+    def events(self) -> list[Event]:
+        """The steps."""
+        return [
+            Event(way, need, delay * DELAY_UNIT_S, length)
+            for way, need, delay, length in _EVENT.iter_unpack(self.packed)
+        ]
+
+    def pages(self) -> list[tuple[Event, ...]]:
+        """Return what follows each pause of the visitor; needs count from there."""
+        cuts = []
+        sent = {1: 0, -1: 0}
+        events = self.events
+        for at, event in enumerate(events):
+            if sent[1] > FIXED and event.way > 0 and event.delay >= PAGE_PAUSE_S:
+                cuts.append((at, sent[1], sent[-1]))
+            sent[event.way] += 1
+        ends = [at for at, _, _ in cuts[1:]] + [len(events)]
+        return [
+            tuple(
+                event._replace(need=max(0, event.need - (down if event.way > 0 else up)))
+                for event in events[at:end]
+            )
+            for (at, up, down), end in zip(cuts, ends, strict=False)
+        ]
+
+
+def read_recording(records: Sequence[Seen], rtt: float) -> Recording | None:
+    """Turn what was seen into steps; None if it is no visit that could be repeated.
+
+    Args:
+        records: of one connection, from the first behind the client's Finished, its time being 0.
+        rtt: between where they were seen and the origin.
+    """
+    records = records[:MAX_KEPT]
+    if len(records) < MIN_STEPS or any(not MIN_RECORD <= seen.length <= MAX_RECORD for seen in records):
+        return None
+    said = [seen.length for seen in records if seen.way > 0]
+    if len(said) < FIXED or said[0] > MAX_SETTINGS or said[FIXED - 1] > MAX_ACKNOWLEDGEMENT:
+        return None  # not h2
+    up = [seen.at for seen in records if seen.way > 0]
+    down = [seen.at for seen in records if seen.way < 0]
+    paced = _paced(records)
+    last = {1: 0.0, -1: rtt}
+    needs = {1: 0, -1: 0}
+    size_before = 0
+    events = []
+    for seen in records:
+        if seen.way > 0:
+            need = bisect_right(down, seen.at)
+            delay = seen.at - max(last[1], down[need - 1] if need else 0.0)
+        else:
+            need = max(needs[-1], bisect_right(up, seen.at - rtt + SETTLED_S))
+            asked = (up[need - 1] if need else 0.0) + rtt
+            delay = _own_delay(seen, last[-1], asked, rtt, paced, size_before)
+            size_before = seen.length
+        last[seen.way] = seen.at
+        needs[seen.way] = need
+        events.append(Event(seen.way, need, min(max(0.0, delay), MAX_DELAY_S), seen.length))
+    return Recording(events)
+
+
+def _paced(records: Sequence[Seen]) -> float:
+    """Return how long a full record takes on this wire."""
+    full = [
+        later.at - earlier.at
+        for earlier, later in pairwise(records)
+        if earlier.way < 0 and later.way < 0 and later.length == MAX_RECORD
+    ]
+    return sorted(full)[len(full) // 5] if len(full) > 4 else 0.0
+
+
+def _own_delay(seen: Seen, before: float, asked: float, rtt: float, paced: float, size_before: int) -> float:
+    """Return the origin's part of the time that went before one of its records: not the wire's."""
+    delay = seen.at - max(before, asked) - paced * seen.length / MAX_RECORD
+    is_going_on = before >= asked and size_before > SMALL
+    wire = max(1.3 * rtt, PACED_S)
+    if delay < AT_ONCE_S or ((is_going_on or seen.length > SMALL) and delay < wire):
+        return 0.0
+    return delay
+
+
+def format_recording(recording: Recording) -> str:
+    """Return its line of a file."""
+    steps = [[event.way, event.need, round(event.delay * 10_000), event.length] for event in recording.events]
+    return json.dumps({"v": FORMAT, "steps": steps}, separators=(",", ":"))
+
+
+def parse_recordings(text: str, name: str) -> list[Recording]:
+    """Read a file.
+
+    Raises:
+        ConfigurationError: a line is no recording.
+    """
+    found = []
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > MAX_RECORDINGS:
+        raise ConfigurationError(f"{name}: {len(lines)} recordings, at most {MAX_RECORDINGS}")
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(_parse_line(line))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"{name}, line {number}: no recording ({error})") from error
+    return found
+
+
+def _parse_line(line: str) -> Recording:
+    if len(line) > MAX_LINE:
+        raise ValueError("too long")
+    value = json.loads(line)
+    if value["v"] != FORMAT:
+        raise ValueError(f"version {value['v']}")
+    events = []
+    counts, needs = {1: 0, -1: 0}, {1: 0, -1: 0}
+    for way, need, delay, length in value["steps"]:
+        if way not in counts or any(type(number) is not int for number in (way, need, delay, length)):
+            raise ValueError("a step is not of its form")
+        if not (needs[way] <= need <= counts[-way] and MIN_RECORD <= length <= MAX_RECORD):
+            raise ValueError(f"a step of {length} octets that needs {need} records")
+        if not 0 <= delay <= 0xFFFF:
+            raise ValueError(f"a delay of {delay}")
+        counts[way] += 1
+        needs[way] = need
+        events.append(Event(way, need, delay / 10_000, length))
+    if counts[1] < FIXED or len(events) > MAX_KEPT:
+        raise ValueError(f"{len(events)} steps")
+    return Recording(events)
+
+
+def digest_of(recordings: Sequence[Recording]) -> bytes:
+    """Return what tells one file's recordings from another's."""
+    digest = hashlib.sha256()
+    for recording in recordings:
+        digest.update(recording.packed)
+    return digest.digest()
+
+
+class Recordings:
+    """What a relay draws its visits from: each recording once as it was, then parts of several, varied.
+
+    Args:
+        recordings: at least one.
+        uses: how often each was used before.
+        changed: called when `uses` has changed.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        uses: Sequence[int] = (),
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._recordings = list(recordings)
+        self.uses = list(uses) if len(uses) == len(recordings) else [0] * len(recordings)
+        self._changed = changed
+        self._pages = [
+            (at, page) for at, found in enumerate(recordings) for page in range(len(found.pages()))
+        ]
+        self._page_uses = [0] * len(self._pages)
+        self.tickets: Final = _tickets([found.first_answers[:TICKETS] for found in recordings])
+        # what the origin says by itself before it has a request: SETTINGS and nothing else
+        self._settings = min(found.first_answers[-1] for found in recordings)
+
+    @property
+    def request(self) -> int:
+        """Length of a first request without cookies."""
+        return min(recording.request for recording in self._recordings)
+
+    @property
+    def unused(self) -> int:
+        """Recordings that no visit was made of yet."""
+        return self.uses.count(0)
+
+    def opening(
+        self, dice: Dice, request: int, *, flight: int, count: int = 0, think_s: float = 10.0
+    ) -> Visit:
+        """Return a visit for a connection whose client has sent its request.
+
+        Args:
+            dice: randomness.
+            request: length of the first one; 0: it is not here yet.
+            flight: records that the origin has sent by itself.
+            count: how many records of both sides; 0: the whole of it.
+            think_s: longest pause.
+        """
+        at = self._nearest(dice, request, is_apart=flight > TICKETS or not request)
+        spread = JITTER if not self.uses[at] else REUSED_JITTER
+        self.uses[at] += 1
+        self._changed()
+        events = self._recordings[at].events
+        while len(events) < count and self._pages:
+            events += _behind(events, self._page(dice, is_loaded=False))
+        visit = _sides(events[:count] if count else events, dice, spread, think_s)
+        client, server = visit.client[FIXED:], visit.server[flight:]
+        if not request and server:  # SETTINGS do not wait for it
+            server = (replace(server[0], need=0), *server[1:])
+        return Visit(client, server)
+
+    def _nearest(self, dice: Dice, request: int, *, is_apart: bool) -> int:
+        every = range(len(self._recordings))
+        apart = [at for at in every if self._recordings[at].first_answers[-1] == self._settings]
+        found = apart if is_apart and apart else every
+        least = min(self.uses[at] for at in found)
+        drawn = sorted((at for at in found if self.uses[at] == least), key=lambda _: dice.unit())[:TRIED]
+        return min(drawn, key=lambda at: abs(self._recordings[at].request - request))
+
+    def _page(self, dice: Dice, *, is_loaded: bool) -> tuple[Event, ...]:
+        """Return a page of somebody who was there before; one with much to send, if that is asked for."""
+        least = min(self._page_uses)
+        fresh = [at for at, uses in enumerate(self._page_uses) if uses == least]
+        drawn = sorted(fresh, key=lambda _: dice.unit())[: TRIED if is_loaded else 1]
+        found = {at: self._recordings[self._pages[at][0]].pages()[self._pages[at][1]] for at in drawn}
+        at = max(drawn, key=lambda at: sum(event.length for event in found[at] if event.way > 0))
+        self._page_uses[at] += 1
+        return found[at]
+
+    def page(self, dice: Dice, *, is_loaded: bool, think_s: float) -> Visit | None:
+        """Return another page; None: there are none.
+
+        Args:
+            dice: randomness.
+            is_loaded: whether the client waits to send much.
+            think_s: longest pause.
+        """
+        if not self._pages:
+            return None
+        return _sides(_behind((), self._page(dice, is_loaded=is_loaded)), dice, REUSED_JITTER, think_s)
+
+
+def _tickets(firsts: Sequence[Sequence[int]]) -> int:
+    """Return how many records the origin sends alike in all, of a ticket's length: its tickets."""
+    count = 0
+    while count < min(map(len, firsts)):
+        lengths = [first[count] for first in firsts]
+        if min(lengths) < MIN_TICKET or max(lengths) - min(lengths) > TICKET_SPREAD:
+            break
+        count += 1
+    return count
+
+
+def _behind(events: Sequence[Event], page: Sequence[Event]) -> list[Event]:
+    """Let a page follow: its first request when all has come, answers when it has."""
+    sent = {way: sum(event.way == way for event in events) for way in (1, -1)}
+    return [event._replace(need=sent[-event.way] + max(event.need, event.way < 0)) for event in page]
+
+
+def _sides(events: Sequence[Event], dice: Dice, spread: float, think_s: float) -> Visit:
+    sides: dict[int, list[Step]] = {1: [], -1: []}
+    for event in events:
+        delay = event.delay
+        if delay > think_s:
+            delay = think_s * dice.around(0.7, 0.4, 0.3, 1.0)
+        if delay > AT_ONCE_S:
+            delay = min(MAX_DELAY_S, delay * dice.around(1.0, spread, 0.4, 2.5))
+        sides[event.way].append(Step(event.need, delay, event.length))
+    return Visit(tuple(sides[1]), tuple(sides[-1]))
