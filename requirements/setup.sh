@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv and installs the pinned dependencies and this project into it; does nothing when all is in place.
 # usage: requirements/setup.sh [LOCK]      PYTHON=... names the interpreter; default: the system's own if it is
-# 3.11 or later, for distributions build theirs with profiles, which is worth 10 to 20 % here (docs/decisions/0019)
+# 3.11 or later, for distributions build theirs with profiles, which is worth 10 to 20 % here (docs/decisions/0020)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lock=${1:-requirements/dev-lock.txt}
