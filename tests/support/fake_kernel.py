@@ -52,14 +52,14 @@ class FakeKernel(Kernel):
     def capture(self) -> Capture:
         return self.way
 
-    def up(self, settings: DeviceSettings) -> int:
+    def up(self, settings: DeviceSettings, asker: int) -> int:
         if self.refusal:
             raise EnvironmentRefusedError(self.refusal)
         self.said.append(("up", settings))
         self._settings = settings
         return self.device.fileno()
 
-    def update(self, settings: DeviceSettings) -> None:
+    def update(self, settings: DeviceSettings, asker: int) -> None:
         if self.refusal:
             raise EnvironmentRefusedError(self.refusal)
         self.said.append(("update", settings))

@@ -42,9 +42,12 @@ class FakeDevice:
     def __init__(self) -> None:
         self.is_up = self.is_locked = False
         self.has_helper = True
+        self.programs: tuple[str, ...] = ()
 
     async def refreshed(self) -> Device:
-        return Device(self.is_up, self.is_locked, has_helper=self.has_helper, can_split=True)
+        return Device(
+            self.is_up, self.is_locked, has_helper=self.has_helper, can_split=True, programs=self.programs
+        )
 
     async def up(self) -> Device:
         self.is_up = True
@@ -55,6 +58,12 @@ class FakeDevice:
         return await self.refreshed()
 
     async def change(self, **fields: object) -> Device:
+        lists = {"outside": "outside_programs", "inside": "inside_programs", "exit": "bound_programs"}
+        for where, name in lists.items():
+            paths = fields.get(name)
+            if isinstance(paths, tuple):
+                others = tuple(text for text in self.programs if not text.startswith(where))
+                self.programs = (*others, *(f"{where} {path}" for path in paths))
         return await self.refreshed()
 
     async def lockdown(self, *, is_on: bool) -> Device:

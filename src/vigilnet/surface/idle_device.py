@@ -48,6 +48,7 @@ class IdleDevice:
             outside=0,
             refused=0,
             firewall=options.firewall,
+            programs=options.shown_programs(),
         )
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,9 +90,17 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     split = commands.add_parser("split", help="what goes around the tunnel, or alone through it")
     add_node_arguments(split)
-    split.add_argument("verb", choices=("scope", "set"), help="scope: all or included; set: one list")
+    split.add_argument(
+        "verb",
+        choices=("scope", "set", "add", "remove", "list"),
+        help="scope: all or included; set: one list; add, remove, list: remembered programs",
+    )
     split.add_argument("words", nargs="*", help="`all`, or: outside network 192.0.2.0/24 ...")
     _add_once(split)
+    split.add_argument("--app", metavar="FILE", help="of add and remove: a program, whenever it starts")
+    where = split.add_mutually_exclusive_group()
+    where.add_argument("--inside", action="store_true", help="of add: through the tunnel (scope included)")
+    where.add_argument("--exit", metavar="SE", help="of add: out by an exit of this country or peer id")
     split.set_defaults(command=set_split)
 
 
@@ -261,6 +270,8 @@ def change_firewall(arguments: argparse.Namespace) -> ExitCode:
 def set_split(arguments: argparse.Namespace) -> ExitCode:
     """Set the scope or one of the lists."""
     words = arguments.words
+    if arguments.verb in ("add", "remove", "list"):
+        return change_programs(arguments)
     if arguments.verb == "scope" and len(words) == 1:
         return _show(arguments, _change(arguments, {"scope": words[0]}))
     name = _LISTS.get((words[0], words[1])) if len(words) >= 2 else None
@@ -269,6 +280,46 @@ def set_split(arguments: argparse.Namespace) -> ExitCode:
         raise EnvironmentRefusedError(f"split: expected `scope all|included` or `set` and one of {known}")
     values = [int(word) if word.isdecimal() else word for word in words[2:]]
     return _show(arguments, _change(arguments, {name: values}))
+
+
+def change_programs(arguments: argparse.Namespace) -> ExitCode:
+    """Show or change which programs are remembered."""
+    device = _ask(arguments, action="status")
+    if arguments.verb != "list":
+        if not arguments.app:
+            raise EnvironmentRefusedError(f"split {arguments.verb}: no program named; --app /usr/bin/foo")
+        path = shutil.which(arguments.app) or arguments.app
+        path = str(Path(path).absolute())
+        lists: dict[str, list[str]] = {"outside_programs": [], "inside_programs": [], "bound_programs": []}
+        known = [_parted(text) for text in device.programs]
+        if arguments.verb == "remove" and path not in [program for _, _, program in known]:
+            raise EnvironmentRefusedError("split: no such program; vigilnet split list shows them")
+        if arguments.verb == "add":
+            if not Path(path).is_file():
+                raise EnvironmentRefusedError(f"split: {path}: no such program")
+            where = "bound_programs" if arguments.exit else "outside_programs"
+            added = ("inside_programs" if arguments.inside else where, arguments.exit or "", path)
+            known = [*(one for one in known if one[2] != path), added]
+        for name, exit_, program in known:
+            if arguments.verb != "remove" or program != path:
+                lists[name].append(f"{exit_} {program}".strip())
+        device = _change(arguments, dict(lists))
+    if arguments.json:
+        write_json(device)
+    else:
+        write("\n".join(device.programs) or "no programs are remembered")
+        if device.programs and not device.can_split and device.has_helper:
+            write("note: no cgroup v2 is mounted here, so programs cannot be told apart: up will refuse")
+    return ExitCode.OK
+
+
+def _parted(text: str) -> tuple[str, str, str]:
+    """Return (list, exit, path) of a program as the device shows it."""
+    where, _, path = text.partition(" ")
+    if where != "exit":
+        return f"{where}_programs", "", path
+    exit_, _, path = path.partition(" ")
+    return "bound_programs", exit_, path
 
 
 def run_program(arguments: argparse.Namespace) -> ExitCode:

@@ -28,6 +28,9 @@ CHANGEABLE: Final = {
     "inside_networks": list,
     "inside_users": list,
     "firewall": list,
+    "outside_programs": list,
+    "inside_programs": list,
+    "bound_programs": list,
     "open_ports": list,
     "underlay_marks": list,
     "mtu": int,
@@ -56,6 +59,7 @@ class Device:
     outside: int = 0
     refused: int = 0
     firewall: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()  # by path: "outside /usr/bin/foo", "exit SE /usr/bin/bar"
     portal: str = ""  # after `portal`: the sign-in page; empty: none is wanted
 
 

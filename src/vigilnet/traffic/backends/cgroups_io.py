@@ -99,6 +99,15 @@ class ControlGroups:
         if not path.strip("/").startswith(self._name + "/"):
             self._came_from[pid] = path
 
+    def prepare(self, group: str) -> None:
+        """Make a group before anybody joins it; raises EnvironmentRefusedError."""
+        folder = self._folder(group)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentRefusedError(f"control groups: {group}: {error.strerror}") from error
+        self._mark(group, folder)
+
     def _mark(self, group: str, folder: Path) -> None:
         if group in self._marked or self.refusal:
             return
@@ -117,6 +126,16 @@ class ControlGroups:
             relative = os.path.relpath(folder, "/sys/fs/cgroup")  # as nft reads such paths
             lines.append(cgroup_marks(relative, 2, mark_of(folder.name)))
         return lines
+
+    def group_of(self, pid: int) -> str:
+        """Return which of our groups a process is in; empty if in none."""
+        try:
+            text = Path(f"/proc/{pid}/cgroup").read_text()
+        except OSError:
+            return ""
+        path = next((line[3:] for line in text.splitlines() if line.startswith("0::")), "")
+        folder, _, group = path.strip("/").rpartition("/")
+        return group if folder == self._name else ""
 
     def members(self, group: str) -> list[int]:
         """Return the processes of a group."""

@@ -19,6 +19,7 @@ from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends import commands_io, routes, ruleset
 from vigilnet.traffic.backends.cgroups_io import ControlGroups
 from vigilnet.traffic.backends.firewall_io import Firewall
+from vigilnet.traffic.backends.program_watch_io import ProgramWatch
 from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import INTERFACE, DeviceSettings
@@ -59,6 +60,7 @@ class Kernel:
         self._journal = run_folder / "changed.json"
         self._lock_file = state_folder / "lockdown"
         self.groups = ControlGroups(group_name)
+        self.programs = ProgramWatch(self.groups.join, self.groups.group_of)
         self._tun = -1
         self._settings: DeviceSettings | None = None
 
@@ -84,7 +86,7 @@ class Kernel:
 
     # ---- up and down
 
-    def up(self, settings: DeviceSettings) -> int:
+    def up(self, settings: DeviceSettings, asker: int) -> int:
         """Protect the device; return the TUN interface's descriptor, which stays ours.
 
         The firewall closes before anything else changes. What fails half-way is undone.
@@ -93,7 +95,7 @@ class Kernel:
             EnvironmentRefusedError: the system refuses a step; says which.
         """
         if self._settings is not None and self._tun >= 0:
-            self.update(settings)
+            self.update(settings, asker)
             return self._tun
         try:
             self._write_journal()
@@ -105,15 +107,17 @@ class Kernel:
             commands_io.ip_batch(_possible(routes.interface_up(settings.mtu)))
             commands_io.ip_batch(_possible(routes.table_up()))
             self._replace_rules(settings)
+            self.programs.watch(settings.programs, asker)
         except BaseException:
             self.restore()
             raise
         self._settings = settings
         return self._tun
 
-    def update(self, settings: DeviceSettings) -> None:
+    def update(self, settings: DeviceSettings, asker: int) -> None:
         """Change the settings of a protected device; the firewall never opens in between."""
         self._load_rules(settings)
+        self.programs.watch(settings.programs, asker)
         commands_io.ip_batch([f"link set dev {INTERFACE} mtu {settings.mtu}"])
         self._replace_rules(settings)
         self._settings = settings
@@ -136,6 +140,7 @@ class Kernel:
         if self.is_locked:
             self.firewall.lock(self._settings, leading_out())
         self._settings = None
+        self.programs.stop()
         for option in ("-4", "-6"):
             commands_io.ip_batch(routes.rules_down(commands_io.run(["ip", option, "rule", "show"]), option))
         for line in routes.table_down():
@@ -199,6 +204,8 @@ class Kernel:
     # ---- pieces
 
     def _load_rules(self, settings: DeviceSettings) -> None:
+        for program in settings.programs:
+            self.groups.prepare(program.group)
         if self.groups.refusal and not self.firewall.can_mark_groups:
             raise EnvironmentRefusedError(
                 "device: our own traffic cannot be told apart: BPF on control groups: "

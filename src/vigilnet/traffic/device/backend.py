@@ -43,11 +43,16 @@ class Backend(Protocol):
         """Whether programs can be told apart here."""
         ...
 
-    def up(self, settings: DeviceSettings) -> int:
-        """Protect the device, closing first; return the interface's descriptor, which stays the backend's."""
+    def up(self, settings: DeviceSettings, asker: int) -> int:
+        """Protect the device, closing first; return the interface's descriptor, which stays the backend's.
+
+        Args:
+            settings: see there.
+            asker: the user who wants it, and whose programs are remembered; 0: everybody's.
+        """
         ...
 
-    def update(self, settings: DeviceSettings) -> None:
+    def update(self, settings: DeviceSettings, asker: int) -> None:
         """Change the settings of a protected device without opening it in between."""
         ...
 

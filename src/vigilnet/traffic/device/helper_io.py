@@ -141,7 +141,7 @@ class Helper:
         elif operation is Operation.MARK:
             backend.mark_sockets(descriptors)
         elif operation is Operation.UPDATE and request.settings is not None:
-            backend.update(request.settings)
+            backend.update(request.settings, session.uid)
         elif operation is Operation.JOIN:
             self._join(session, request)
         elif operation is Operation.OPEN:
@@ -157,7 +157,7 @@ class Helper:
             if self._controller not in (None, session):
                 raise EnvironmentRefusedError("device: another node protects it already; stop that one")
             self._controller = session
-            given.append(self._backend.up(request.settings))
+            given.append(self._backend.up(request.settings, session.uid))
         elif request.operation is Operation.DOWN:
             if self._controller is not None:
                 self._check_controller(session)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
-from vigilnet.traffic.device.settings import MAX_MTU, MIN_MTU, FirewallRule
+from vigilnet.traffic.device.settings import MAX_MTU, MAX_PROGRAMS, MIN_MTU, FirewallRule, Program
 
 _PROBE: Final = "http://nmcheck.gnome.org/check_network_status.txt"  # the one that many desktops ask for
 
@@ -35,6 +35,9 @@ class Options:
     outside_users: tuple[int, ...] = ()  # user ids whose programs go around it
     inside_networks: tuple[str, ...] = ()  # with scope "included": what goes through the tunnel
     inside_users: tuple[int, ...] = ()
+    outside_programs: tuple[str, ...] = ()  # paths of programs that go around it whenever they are started
+    inside_programs: tuple[str, ...] = ()  # with scope "included": programs that go through the tunnel
+    bound_programs: tuple[str, ...] = ()  # like "SE /usr/bin/foo": leave by an exit there, or by that peer id
     open_ports: tuple[int, ...] = ()  # TCP ports of this device that others may reach
     firewall: tuple[
         str, ...
@@ -57,12 +60,38 @@ class Options:
             for text in getattr(self, name):
                 _check_network(name, text)
         self.firewall_rules()
+        self.programs()
         if not MIN_MTU <= self.mtu <= MAX_MTU:
             raise ConfigurationError(f"mtu: got {self.mtu}, expected {MIN_MTU} to {MAX_MTU}")
         if self.max_connections < 1 or not 1 <= self.max_flows <= 16_384:
             raise ConfigurationError("max_connections or max_flows: expected at least 1")
         if not 1 <= self.flow_idle_s <= 3600:
             raise ConfigurationError(f"flow_idle_s: got {self.flow_idle_s}, expected 1 to 3600 seconds")
+
+    def programs(self) -> dict[str, str]:
+        """Return where each remembered program goes: "outside", "inside", or "exit" and whose, by its path.
+
+        Raises:
+            ConfigurationError: no absolute path, too many, or one in two lists.
+        """
+        wishes = [(path, "outside") for path in self.outside_programs]
+        wishes += [(path, "inside") for path in self.inside_programs]
+        for text in self.bound_programs:
+            exit_, _, path = text.partition(" ")
+            wishes.append((path, f"exit {exit_}"))
+        found: dict[str, str] = {}
+        for path, where in wishes:
+            _check_path(path)
+            if path in found or len(found) >= MAX_PROGRAMS:
+                raise ConfigurationError(
+                    f"programs: {path!r} is listed twice, or more than {MAX_PROGRAMS} are"
+                )
+            found[path] = where
+        return found
+
+    def shown_programs(self) -> tuple[str, ...]:
+        """Return the remembered programs as they are shown: where each goes, and its path."""
+        return tuple(f"{where} {path}" for path, where in self.programs().items())
 
     def firewall_rules(self) -> tuple[FirewallRule, ...]:
         """Return the rules of `firewall`.
@@ -91,6 +120,15 @@ def parse_rule(text: str) -> FirewallRule:
         raise ConfigurationError(
             f"firewall: got {text!r}, expected `out|in tcp|udp|any NETWORK [PORT]`, like out tcp 0.0.0.0/0 25"
         ) from error
+
+
+def _check_path(path: str) -> None:
+    try:
+        Program(path, "outside")
+    except RemoteProtocolError as error:
+        raise ConfigurationError(f"programs: got {path!r}, expected a path like /usr/bin/foo") from error
+    if "," in path:  # lists are written with commas
+        raise ConfigurationError(f"programs: got {path!r}, a path with a comma cannot be remembered")
 
 
 def _check_network(name: str, text: str) -> None:

@@ -22,7 +22,7 @@ from vigilnet.traffic.device.helper_wire import MAX_ADDRESSES, MAX_LIFE_S, Group
 from vigilnet.traffic.device.options import DnsMode, Options, parse_server
 from vigilnet.traffic.device.portal_io import Portal, find_addresses, find_portal, host_of, system_addresses
 from vigilnet.traffic.device.resolver_io import NameResolver, NameServer
-from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Scope, binding_of
+from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Program, Scope, binding_of
 from vigilnet.traffic.device.split import matches_domain
 from vigilnet.traffic.device.translation import Translation
 from vigilnet.traffic.device.tun_io import NAME_PORT, FlowOpener, TunPort, is_carried
@@ -61,6 +61,7 @@ class DeviceSnapshot:
     outside: int
     refused: int  # packets that did not
     firewall: tuple[str, ...] = ()  # the user's own rules
+    programs: tuple[str, ...] = ()  # remembered, each with where it goes before it
 
 
 class DeviceService:
@@ -256,6 +257,7 @@ class DeviceService:
         options = self.options
         if self._translation is not None and options.outside_domains:
             raise EnvironmentRefusedError("device: excluding domains needs nftables, which is missing here")
+        programs = self._programs()  # first: it may begin to serve exits
         return DeviceSettings(
             self._capture.port,
             self._names.port,
@@ -270,6 +272,7 @@ class DeviceService:
             tuple(capture.port for _, capture in self._bound.values()),
             options.underlay_marks,
             options.firewall_rules(),
+            programs,
         )
 
     def _target(self, address: str, port: int) -> Target | None:
@@ -303,6 +306,7 @@ class DeviceService:
             if self._wanted:
                 try:
                     self._told, _ = await self._client.ask(Request(Operation.UPDATE, self._settings()))
+                    self._bind_flows()
                 except VigilnetError:
                     self.options = before
                     raise
@@ -364,26 +368,38 @@ class DeviceService:
 
     async def _bind(self, exit_: str) -> str:
         """Return the group of programs that leave by one exit alone, made if it is new."""
-        if self._dialler_for_exit is None or not self._wanted:
+        if not self._wanted:
             raise ConfigurationError("exec: bind a program to an exit while the device is up")
         async with self._changing:
-            if exit_ not in self._bound:
-                if len(self._bound) >= MAX_BINDINGS:
-                    raise ConfigurationError(
-                        f"exec: {MAX_BINDINGS} exits have programs bound to them already"
-                    )
-                dialler = self._dialler_for_exit(exit_)
-                most = self.options.max_connections
-                capture = TcpCapture(dialler, self._target, _isolation_of(exit_), most, self._translation)
-                capture.start()
-                self._bound[exit_] = (dialler, capture)
+            is_new = exit_ not in self._bound
+            number = self._number_of(exit_)
+            if is_new:
                 try:
                     self._told, _ = await self._client.ask(Request(Operation.UPDATE, self._settings()))
                 except VigilnetError:
                     await self._bound.pop(exit_)[1].close()
                     raise
                 self._bind_flows()
-            return f"exit{list(self._bound).index(exit_)}"
+            return f"exit{number}"
+
+    def _number_of(self, exit_: str) -> int:
+        """Return the number of an exit that programs are bound to; begin to serve it if it is new."""
+        if exit_ not in self._bound:
+            if self._dialler_for_exit is None or len(self._bound) >= MAX_BINDINGS:
+                raise ConfigurationError(f"exec: {MAX_BINDINGS} exits have programs bound to them already")
+            dialler, most = self._dialler_for_exit(exit_), self.options.max_connections
+            capture = TcpCapture(dialler, self._target, _isolation_of(exit_), most, self._translation)
+            capture.start()
+            self._bound[exit_] = (dialler, capture)
+        return list(self._bound).index(exit_)
+
+    def _programs(self) -> tuple[Program, ...]:
+        """Return the programs that are remembered, with the groups that they are put into as they start."""
+        found = []
+        for path, where in self.options.programs().items():
+            bound_to = where.removeprefix("exit ")
+            found.append(Program(path, where if bound_to == where else f"exit{self._number_of(bound_to)}"))
+        return tuple(found)
 
     # ---- status
 
@@ -421,6 +437,7 @@ class DeviceService:
             outside=int(counters.get("outside", 0)),
             refused=int(counters.get("refused", 0)),
             firewall=options.firewall,
+            programs=options.shown_programs(),
         )
 
 

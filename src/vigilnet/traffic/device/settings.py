@@ -17,6 +17,8 @@ MAX_USERS: Final = 64
 MAX_PORTS: Final = 64
 MAX_RULES: Final = 256
 MAX_BINDINGS: Final = 16
+MAX_PROGRAMS: Final = 64
+MAX_PATH: Final = 256
 MIN_MTU, MAX_MTU = 1280, 65_521
 MAX_ID: Final = 0xFFFF_FFFE
 
@@ -75,6 +77,21 @@ class FirewallRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Program:
+    """A program that is put into a group whenever it starts."""
+
+    path: str
+    group: str  # "outside", "inside", or "exit0" and on for the bound ones
+
+    def __post_init__(self) -> None:
+        if not self.path.startswith("/") or len(self.path) > MAX_PATH or not self.path.isprintable():
+            raise RemoteProtocolError(f"program: not an absolute path of at most {MAX_PATH} characters")
+        is_bound = self.group[:4] == "exit" and self.group[4:].isdecimal() and len(self.group) < 7
+        if self.group not in ("outside", "inside") and not is_bound:
+            raise RemoteProtocolError("program: no such group")
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceSettings:
     """Everything the kernel's side of a protected device depends on."""
 
@@ -91,6 +108,7 @@ class DeviceSettings:
     binding_ports: tuple[int, ...] = ()  # further capture ports, one for each exit that programs are bound to
     underlay_marks: tuple[int, ...] = ()  # firewall marks of other VPNs, whose outer packets may leave
     rules: tuple[FirewallRule, ...] = ()
+    programs: tuple[Program, ...] = ()
 
     def __post_init__(self) -> None:
         for name, port in (("capture port", self.capture_port), ("dns port", self.dns_port)):
@@ -136,6 +154,7 @@ _LIMITS: Final = {
     "binding_ports": MAX_BINDINGS,
     "underlay_marks": MAX_USERS,
     "rules": MAX_RULES,
+    "programs": MAX_PROGRAMS,
 }
 
 
@@ -196,6 +215,15 @@ def _rule(value: object) -> FirewallRule:
     )
 
 
+def _program(value: object) -> Program:
+    if not isinstance(value, dict) or value.keys() != {"path", "group"}:
+        raise RemoteProtocolError("device settings: expected a program")
+    path = value["path"]
+    if not isinstance(path, str):
+        raise RemoteProtocolError("device settings: expected a path")
+    return Program(path, take_text(value["group"]))
+
+
 _TAKE: Final[Mapping[str, Callable[[object], Any]]] = {
     "capture_port": take_number,
     "dns_port": take_number,
@@ -210,4 +238,5 @@ _TAKE: Final[Mapping[str, Callable[[object], Any]]] = {
     "binding_ports": take_many(take_number),
     "underlay_marks": take_many(take_number),
     "rules": take_many(_rule),
+    "programs": take_many(_program),
 }

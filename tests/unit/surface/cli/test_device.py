@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_node import FakeNode, served
+from tests.support.fake_node import FakeHost, FakeNode, served
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.cli import device
 from vigilnet.surface.cli.main import main
@@ -110,3 +110,29 @@ def test_a_helper_that_does_not_start_is_told(folder: str, monkeypatch: pytest.M
     arguments = argparse.Namespace(state_folder=Path(folder), config=None, helper_argument=[])
     with pytest.raises(EnvironmentRefusedError, match="did not start"):
         device._start_helper(arguments, Path(folder) / "helper.sock")
+
+
+def test_programs_are_remembered_by_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = FakeHost(FakeNode(), tmp_path / "vigilnet.toml")
+    for name in ("foo", "bar"):
+        (tmp_path / name).touch(mode=0o755)
+    foo, bar = str(tmp_path / "foo"), str(tmp_path / "bar")
+    monkeypatch.chdir(tmp_path)
+    with served(tmp_path, host=host):
+        folder = str(tmp_path)
+        assert said(capsys, folder, "split", "list") == "no programs are remembered\n"
+        assert said(capsys, folder, "split", "add", "--app", foo) == f"outside {foo}\n"
+        assert f"exit SE {bar}" in said(capsys, folder, "split", "add", "--exit", "SE", "--app", "bar")
+        assert f"inside {foo}" in said(capsys, folder, "split", "add", "--inside", "--app", foo)
+        assert said(capsys, folder, "split", "remove", "--app", foo) == f"exit SE {bar}\n"
+        for words in (["add"], ["add", "--app", "/nowhere"], ["remove", "--app", foo]):
+            assert main(["split", *words, "--state-folder", folder]) == 1
+            assert capsys.readouterr().err.count("\n") == 1
+    assert host.changes[0][1]  # kept in the settings file
+    assert host.changes[-1][0] == {
+        "device.outside_programs": "",
+        "device.inside_programs": "",
+        "device.bound_programs": f"SE {bar}",
+    }

@@ -63,7 +63,7 @@ def kernel(tmp_path: Path, commands: Commands) -> Iterator[Kernel]:
 
 
 def test_the_firewall_closes_before_anything_else_changes(kernel: Kernel, commands: Commands) -> None:
-    assert kernel.up(SETTINGS) >= 0
+    assert kernel.up(SETTINGS, 0) >= 0
     assert kernel.is_up
     firewall = commands.position("policy drop")
     assert firewall < commands.position("link set dev vigilnet0")
@@ -73,7 +73,7 @@ def test_the_firewall_closes_before_anything_else_changes(kernel: Kernel, comman
 
 
 def test_down_opens_the_firewall_last(kernel: Kernel, commands: Commands) -> None:
-    kernel.up(SETTINGS)
+    kernel.up(SETTINGS, 0)
     commands.run.clear()
     kernel.down()
     assert not kernel.is_up
@@ -85,15 +85,15 @@ def test_down_opens_the_firewall_last(kernel: Kernel, commands: Commands) -> Non
 def test_a_start_that_fails_at_any_step_is_undone(kernel: Kernel, commands: Commands, step: str) -> None:
     commands.fails_on = step
     with pytest.raises(EnvironmentRefusedError):
-        kernel.up(SETTINGS)
+        kernel.up(SETTINGS, 0)
     assert not kernel.is_up
     assert commands.run[-1].startswith("nft -f - < table inet vigilnet { }\ndelete table inet vigilnet")
 
 
 def test_up_when_up_only_changes_the_settings(kernel: Kernel, commands: Commands) -> None:
-    first = kernel.up(SETTINGS)
+    first = kernel.up(SETTINGS, 0)
     commands.run.clear()
-    assert kernel.up(DeviceSettings(1000, 1001, allow_lan=True)) == first
+    assert kernel.up(DeviceSettings(1000, 1001, allow_lan=True), 0) == first
     assert "suppress_prefixlength" in "".join(commands.run)
     assert "addr add" not in "".join(commands.run)
 
@@ -102,7 +102,7 @@ def test_with_lockdown_the_firewall_stays_closed_after_down(kernel: Kernel, comm
     kernel.set_lockdown(is_on=True)
     assert kernel.is_locked
     assert "policy drop" in commands.run[-1]
-    kernel.up(SETTINGS)
+    kernel.up(SETTINGS, 0)
     commands.run.clear()
     kernel.down()
     assert "policy drop" in commands.run[commands.position("nft")]
@@ -117,19 +117,19 @@ def test_addresses_counters_and_groups(kernel: Kernel, commands: Commands) -> No
     assert kernel.counters() == {"own": 7}
     kernel.refresh()
     assert "list counters" in commands.run[-1]  # down: nothing to load again
-    kernel.up(SETTINGS)
+    kernel.up(SETTINGS, 0)
     kernel.refresh()
     assert "policy drop" in commands.run[-1]
 
 
 def test_values_of_the_system_are_written_down_before_they_change(tmp_path: Path, kernel: Kernel) -> None:
     journal, folder = tmp_path / "run" / "changed.json", tmp_path / "net" / "ipv4" / "conf"
-    kernel.up(SETTINGS)
+    kernel.up(SETTINGS, 0)
     assert json.loads(journal.read_text()) == {}
     kernel.down()
     assert not journal.exists()
     (folder / "eth0" / "rp_filter").write_text("1\n")  # strict: answers to marked packets would not pass
-    kernel.up(SETTINGS)
+    kernel.up(SETTINGS, 0)
     valid = folder / "all" / "src_valid_mark"
     assert (valid.read_text(), json.loads(journal.read_text())) == ("1", {"src_valid_mark": 0})
     kernel.down()

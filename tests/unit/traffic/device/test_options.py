@@ -41,3 +41,30 @@ def test_a_server_is_an_address_with_or_without_a_port(text: str, parsed: tuple[
 def test_firewall_rules_are_taken_word_by_word() -> None:
     rules = Options(firewall=("out tcp 192.0.2.0/24 25", "in any ::/0")).firewall_rules()
     assert rules == (FirewallRule("out", "tcp", "192.0.2.0/24", 25), FirewallRule("in", "any", "::/0"))
+
+
+def test_programs_are_told_where_they_go() -> None:
+    options = Options(
+        outside_programs=("/usr/bin/a",), inside_programs=("/opt/b c",), bound_programs=("SE /usr/bin/d",)
+    )
+    assert options.programs() == {
+        "/usr/bin/a": "outside", "/opt/b c": "inside", "/usr/bin/d": "exit SE",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"outside_programs": ("firefox",)},
+        {"outside_programs": ("/a,b",)},
+        {"outside_programs": ("/a\n",)},
+        {"outside_programs": ("/" + "a" * 256,)},
+        {"outside_programs": ("/a", "/a")},
+        {"outside_programs": ("/a",), "bound_programs": ("SE /a",)},
+        {"bound_programs": ("SE",)},
+        {"outside_programs": tuple(f"/{number}" for number in range(65))},
+    ],
+)
+def test_programs_that_cannot_be_remembered_are_refused(fields: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(ConfigurationError, match="programs"):
+        Options(**fields)  # type: ignore[arg-type]

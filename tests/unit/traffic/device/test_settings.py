@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.device.settings import MAX_NETWORKS, DeviceSettings, FirewallRule, Scope
+from vigilnet.traffic.device.settings import MAX_NETWORKS, DeviceSettings, FirewallRule, Program, Scope
 
 FULL = DeviceSettings(
     capture_port=1000,
@@ -21,6 +21,7 @@ FULL = DeviceSettings(
     binding_ports=(2000,),
     underlay_marks=(51820,),
     rules=(FirewallRule("out", "tcp", "192.0.2.0/24", 25),),
+    programs=(Program("/usr/bin/foo", "outside"), Program("/opt/bar baz", "exit15")),
 )
 
 
@@ -45,6 +46,15 @@ def test_settings_come_back_as_they_went() -> None:
         {"outside_networks": "192.0.2.0/24"},
         {"outside_networks": ["192.0.2.0/24"] * (MAX_NETWORKS + 1)},
         {"outside_users": [-1]},
+        {"programs": [{"path": "foo", "group": "outside"}]},
+        {"programs": [{"path": "/a\n", "group": "outside"}]},
+        {"programs": [{"path": "/" + "a" * 256, "group": "outside"}]},
+        {"programs": [{"path": "/a", "group": "own"}]},
+        {"programs": [{"path": "/a", "group": "exit100"}]},
+        {"programs": [{"path": 7, "group": "outside"}]},
+        {"programs": [{"path": "/a"}]},
+        {"programs": ["/a"]},
+        {"programs": [{"path": "/a", "group": "outside"}] * 65},
         {"outside_users": ["root"]},
         {"open_ports": [0]},
         {"rules": [{"direction": "out", "protocol": "tcp"}]},
