@@ -28,7 +28,8 @@ class CongestionParameters:
     full_min_percent: int = 25  # and as not full again when less is in flight
     ewma_max: int = 10  # round trips averaged, at most
     ewma_slow_start: int = 2
-    tolerated_queue_ns: int = 2_500_000  # a queue that drains within this time counts as empty
+    tolerated_queue_ns: int = 2_500_000  # a queue that drains within this time counts as empty,
+    tolerated_queue_max_ns: int = 10_000_000  # or within the path's own round trip, up to this
 
 
 class Vegas:
@@ -108,7 +109,9 @@ class Vegas:
     def _queue(self) -> int:
         window = self.window
         queue = window - window * self.min_rtt_ns // self.rtt_ns
-        tolerated = window * self._parameters.tolerated_queue_ns // self.rtt_ns
+        rules = self._parameters
+        tolerated_ns = max(rules.tolerated_queue_ns, min(self.min_rtt_ns, rules.tolerated_queue_max_ns))
+        tolerated = window * tolerated_ns // self.rtt_ns
         return queue - tolerated if queue > tolerated else 0
 
     def _slow_start(self, queue: int) -> None:
