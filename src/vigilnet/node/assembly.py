@@ -346,6 +346,8 @@ class Node:
             self._tasks.start("look at the origin", watch.run())
         if htx.site is not None:
             self._tasks.start("keep the site", htx.site.run())
+        if htx.certificate is not None:
+            self._tasks.start("keep the certificate", htx.certificate.run())
 
     async def _listen_all(
         self,

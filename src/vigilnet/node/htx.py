@@ -13,6 +13,7 @@ from vigilnet.base.codec import Value, decode, encode
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
+from vigilnet.node.acme import ACME_FOLDER, SiteCertificate
 from vigilnet.node.options import Options
 from vigilnet.node.origin_watch import OriginWatch
 from vigilnet.node.own_site import OwnSite, host_name_of
@@ -38,7 +39,7 @@ from vigilnet.traffic.transport.htx.dial_io import (
 )
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.recordings import MAX_RECORDINGS, Recording, Recordings, digest_of
-from vigilnet.traffic.transport.htx.server_io import Relay
+from vigilnet.traffic.transport.htx.server_io import Diversion, Relay
 from vigilnet.traffic.transport.htx.shaping import PROFILES
 from vigilnet.traffic.transport.htx.templates_io import load_templates, load_visits
 
@@ -169,6 +170,8 @@ class NodeHtx:
         settings = options.htx
         self.host_name = settings.host_name
         self.site: OwnSite | None = None
+        self.certificate: SiteCertificate | None = None  # where we ask an authority for it
+        self._diversion = Diversion()
         self.watch: OriginWatch | None = None
         self.recordings: Recordings | None = None
         self._clock = clock
@@ -212,14 +215,32 @@ class NodeHtx:
         """Start the site of our own that the settings ask for."""
         settings = self._options.htx
         chain, key = settings.certificate, settings.certificate_key
+        if settings.acme_directory:
+            chain = key = self._asked_for(folder)
         if chain is None or key is None:
             if chain is not key:
                 raise ConfigurationError("htx.certificate and htx.certificate_key: one is missing")
             return
         if settings.origin or not settings.is_own_site:
-            raise ConfigurationError("htx.certificate: is for a site of our own; leave htx.origin out")
+            raise ConfigurationError(
+                "htx.certificate, htx.acme_directory: is for a site of our own; leave htx.origin out"
+            )
         self.host_name = self.host_name or host_name_of(chain)
         self.site = OwnSite(folder / "site", chain, key, settings.site_folder)
+        if self.certificate is not None:
+            self.certificate.on_renewed = self.site.look
+
+    def _asked_for(self, folder: Path) -> Path:
+        """Return the certificate that an authority gives us, or will."""
+        settings = self._options.htx
+        if settings.certificate is not None or settings.certificate_key is not None:
+            raise ConfigurationError("htx.acme_directory: beside htx.certificate; leave one of them out")
+        if not is_host_name(self.host_name):
+            raise ConfigurationError("htx.acme_directory: needs htx.host_name, the name to be certified")
+        self.certificate = SiteCertificate(
+            folder / ACME_FOLDER, self.host_name, settings, self._clock, self._random_bytes, self._diversion
+        )
+        return self.certificate.file
 
     def origin(self) -> tuple[str, int]:
         """Return where the web server behind us listens."""
@@ -258,6 +279,7 @@ class NodeHtx:
             random_bytes=random_bytes,
             prefix_of=prefix_of,
             recordings=self.recordings,
+            diversion=self._diversion,
         )
 
     async def watch_origin(self, relays: Callable[[], Iterable[PeerRecord]]) -> OriginWatch | None:
@@ -285,6 +307,8 @@ class NodeHtx:
     @property
     def origin_state(self) -> str:
         """`up`, what is wrong with our origin, or nothing on a node that has none."""
+        if self.certificate is not None and self.certificate.problem:
+            return f"no certificate: {self.certificate.problem}"
         return self.watch.state if self.watch is not None else ""
 
     def count_intercepted(self) -> int:

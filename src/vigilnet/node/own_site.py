@@ -24,7 +24,7 @@ class OwnSite:
     Args:
         folder: for the server's own files.
         chain: certificates in PEM, leaf first.
-        key: the leaf's key in PEM.
+        key: the leaf's key in PEM; may be the same file.
         site: the pages.
 
     Raises:
@@ -57,14 +57,18 @@ class OwnSite:
         """Keep it well."""
         while True:
             await asyncio.sleep(LOOK_S)
-            try:
-                changed = self._changes()
-                if changed != self._read_at:
-                    self._read_at = changed
-                    self._server.reload()
-                    _log.info("own web site: certificate read again")
-            except (ConfigurationError, EnvironmentRefusedError) as error:
-                _log.warning("own web site", reason=str(error))
+            self.look()
+
+    def look(self) -> None:
+        """Read the certificate again if it has changed."""
+        try:
+            changed = self._changes()
+            if changed != self._read_at:
+                self._read_at = changed
+                self._server.reload()
+                _log.info("own web site: certificate read again")
+        except (ConfigurationError, EnvironmentRefusedError) as error:
+            _log.warning("own web site", reason=str(error))
 
     def stop(self) -> None:
         """End it."""

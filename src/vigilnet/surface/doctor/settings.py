@@ -1,9 +1,13 @@
 """What can be wrong with the settings and with the files that they name."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 
+from cryptography import x509
+
+from vigilnet.node.acme import ACME_FOLDER, CERTIFICATE
 from vigilnet.node.options import Options
 from vigilnet.surface.control.models import Finding
 from vigilnet.surface.doctor.finding import Situation, failed, noted, passed
@@ -31,6 +35,7 @@ def check_settings(situation: Situation) -> Iterator[Finding]:
         yield passed("settings.unknown", "Every setting is known")
     yield from _check_files(loaded.options)
     yield from _check_relay(loaded.options)
+    yield from _check_certificate(loaded.options, situation.folder)
 
 
 def _check_files(options: Options) -> Iterator[Finding]:
@@ -73,6 +78,49 @@ def _check_relay(options: Options) -> Iterator[Finding]:
             "settings.consent", "The exit has no consent or no address for complaints",
             "No exit starts without both.", "vigilnet mode exit --abuse-contact YOU@EXAMPLE.ORG",
         )  # fmt: skip
+
+
+def _check_certificate(options: Options, folder: Path) -> Iterator[Finding]:
+    """Look at the certificate of a relay's own site: the operator's file, or what an authority gave us."""
+    settings = options.htx
+    if not options.relay.enabled or not (settings.acme_directory or settings.certificate):
+        return
+    is_asked_for = bool(settings.acme_directory)
+    file = folder / ACME_FOLDER / CERTIFICATE if is_asked_for else settings.certificate or Path()
+    next_step = (
+        "see `vigilnet status` for why the authority gives none; port 443 of the host name must lead here"
+        if is_asked_for
+        else "renew it, or have it renewed: see htx.acme_directory"
+    )
+    try:
+        leaf = x509.load_pem_x509_certificates(file.read_bytes())[0]
+    except (OSError, ValueError, IndexError):
+        if not is_asked_for:
+            yield failed(
+                "settings.certificate", "The certificate of this relay's web site cannot be read",
+                "The node does not start.", "correct htx.certificate", str(file),
+            )  # fmt: skip
+            return
+        leaf = None
+    now = datetime.now(UTC)
+    if leaf is None or (is_asked_for and leaf.issuer == leaf.subject):
+        yield noted(
+            "settings.certificate", "This relay's web site has no certificate yet",
+            "Clients do not believe it, and do not come.", next_step,
+        )  # fmt: skip
+    elif leaf.not_valid_after_utc <= now:
+        yield failed(
+            "settings.certificate", "The certificate of this relay's web site has ended",
+            "Clients do not believe it, and do not come.", next_step,
+            f"ended {leaf.not_valid_after_utc:%Y-%m-%d}",
+        )  # fmt: skip
+    elif leaf.not_valid_after_utc - now < (leaf.not_valid_after_utc - leaf.not_valid_before_utc) / 6:
+        yield noted(
+            "settings.certificate", "The certificate of this relay's web site ends soon",
+            "Renewal is late.", next_step, f"ends {leaf.not_valid_after_utc:%Y-%m-%d}",
+        )  # fmt: skip
+    else:
+        yield passed("settings.certificate", "The certificate of this relay's web site is valid")
 
 
 def _is_private(text: str) -> bool:

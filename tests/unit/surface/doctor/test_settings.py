@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.origins import make_certificates
 from tests.support.sick import diagnose, found, situation
 from vigilnet.surface.control.schema import plain
 from vigilnet.surface.doctor.main import situation_of
@@ -56,3 +57,25 @@ def test_findings_are_plain_values(tmp_path: Path) -> None:
     assert {"id", "level", "group", "title", "meaning", "next", "repair", "evidence"} == set(
         shown["findings"][0]
     )
+
+
+@pytest.mark.parametrize(("days", "level"), [(60.0, "pass"), (0.1, "note"), (-0.1, "fail")])
+def test_certificate_of_the_site(tmp_path: Path, days: float, level: str) -> None:
+    made = make_certificates(tmp_path, days=days)
+    text = f'[relay]\nenabled = true\n[htx]\ncertificate = "{made.folder}/chain.pem"\n'
+    assert found(diagnose(situation(tmp_path, text)), "settings.certificate").level == level
+
+
+def test_certificate_that_was_asked_for(tmp_path: Path) -> None:
+    text = '[relay]\nenabled = true\n[htx]\nacme_directory = "https://localhost/dir"\n'
+    waiting = situation(tmp_path, text)
+    assert found(diagnose(waiting), "settings.certificate").level == "note"
+    (waiting.folder / "acme").mkdir(parents=True)
+    made = make_certificates(tmp_path)
+    (waiting.folder / "acme" / "certificate.pem").write_bytes((made.folder / "chain.pem").read_bytes())
+    assert found(diagnose(waiting), "settings.certificate").level == "pass"
+
+
+def test_certificate_that_cannot_be_read(tmp_path: Path) -> None:
+    text = f'[relay]\nenabled = true\n[htx]\ncertificate = "{tmp_path}/gone.pem"\n'
+    assert found(diagnose(situation(tmp_path, text)), "settings.certificate").level == "fail"

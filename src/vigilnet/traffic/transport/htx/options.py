@@ -20,6 +20,12 @@ class Options:
     is_own_site: bool = True  # relay: the origin is ours, on this machine or beside it
     certificate: Path | None = None  # relay without an origin: PEM chain of the site that it starts itself
     certificate_key: Path | None = None  # of that certificate, PEM
+    acme_directory: str = ""  # relay: URL of an ACME authority that is asked for that certificate instead
+    acme_contact: str = ""  # e-mail address for that authority; may stay empty
+    acme_accepts_terms: bool = False  # you have read the authority's terms of service, and agree
+    acme_roots: Path | None = (
+        None  # PEM bundle of roots to believe of the authority itself; "": the usual ones
+    )
     site_folder: Path | None = None  # its pages; "": one page of our own
     ech_configs: str = ""  # relay: the origin's ECHConfigList in base64; clients hide host_name with it
     pins_issuer: bool = False  # relay: its record names who issues the origin's certificate; see the spec
@@ -39,6 +45,8 @@ class Options:
         for name in ("shaping", "relay_shaping"):
             if (got := getattr(self, name)) not in PROFILES:
                 raise ConfigurationError(f"{name}: got {got!r}, one of {', '.join(PROFILES)} expected")
+        if self.acme_directory and not self.acme_directory.startswith("https://"):
+            raise ConfigurationError(f"acme_directory: got {self.acme_directory!r}, an https:// URL expected")
         if not 1024 <= self.constant_octets_s <= 125_000_000:
             raise ConfigurationError(
                 f"constant_octets_s: got {self.constant_octets_s}, 1024 to 125000000 expected"

@@ -68,6 +68,7 @@ class RelaySession:
         self.is_faulty = False  # the record that switched is not of its form
         self.to_origin = bytearray()
         self.to_client = bytearray()
+        self.is_new = True  # nothing came from the client yet
 
     @property
     def is_switched(self) -> bool:
@@ -88,6 +89,7 @@ class RelaySession:
 
     def client_data(self, data: bytes, wall: float, now: float) -> None:
         """Take octets of the client."""
+        self.is_new = False
         if self.state is SessionState.WATCHING:
             self._watch_client(data)
             return

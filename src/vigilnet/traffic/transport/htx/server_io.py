@@ -7,7 +7,7 @@ import os
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from vigilnet.base.clock import Clock
@@ -16,13 +16,14 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
+from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.recordings import Recordings
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
 from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
-from vigilnet.traffic.transport.htx.wire import RECORD_HEAD
+from vigilnet.traffic.transport.htx.wire import RECORD_HEAD, ExtensionType
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 ACCEPTS_PER_TURN: Final = 32
@@ -30,12 +31,22 @@ ACCEPT_PAUSE_S: Final = 0.5
 FIN_TIMEOUT_S: Final = 60.0  # Linux's tcp_fin_timeout: how long it remembers what a program has closed
 FLIGHT_WAIT_S: Final = 0.2  # for the origin's first flight behind the handshake, while its count is unknown
 
+ACME_ALPN: Final = b"acme-tls/1"
+_ONLY_ACME: Final = b"\0\x0b\x0a" + ACME_ALPN  # an ALPN extension's data (RFC 8737 section 3)
+
 _UNDER_WAY: Final = (errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR)
 
 _log = get_logger(__name__)
 
 
 Origin = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+
+
+@dataclass
+class Diversion:
+    """Where visits of a certificate authority go while it looks for a proof of ours."""
+
+    port: int | None = None  # on 127.0.0.1
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class Relay:
     random_bytes: Callable[[int], bytes]
     prefix_of: Callable[[str], str]
     recordings: Recordings | None = None  # of visits before the origin
+    diversion: Diversion = field(default_factory=Diversion)
 
 
 class HtxListener:
@@ -170,6 +182,14 @@ class HtxListener:
         self._go_on()
 
 
+def is_acme_visit(data: bytes) -> bool:
+    """Whether these first octets are the whole hello of a certificate authority that looks for a proof."""
+    try:
+        return decode_client_hello(data[RECORD_HEAD:]).extension(ExtensionType.ALPN) == _ONLY_ACME
+    except RemoteProtocolError:
+        return False
+
+
 class _Connection:
     """One accepted connection, from accept to its end or its switch."""
 
@@ -193,7 +213,11 @@ class _Connection:
 
     def connect(self) -> None:
         """Connect to the origin, without a detour through a task: a prober measures what it costs."""
-        family, address = self._listener.origin
+        self._connect_to(*self._listener.origin)
+
+    def _connect_to(
+        self, family: socket.AddressFamily, address: tuple[str, int] | tuple[str, int, int, int]
+    ) -> None:
         sock = socket.socket(family, socket.SOCK_STREAM)
         sock.setblocking(False)
         self._connecting = sock
@@ -238,12 +262,15 @@ class _Connection:
         """The listener closes."""
         if self._carrier is None:
             self._front.close()
+        self._drop_connecting()
+        self._leave_origin()
+        self._gone()
+
+    def _drop_connecting(self) -> None:
         if self._connecting is not None:
             self._loop.remove_writer(self._connecting.fileno())
             self._connecting.close()
             self._connecting = None
-        self._leave_origin()
-        self._gone()
 
     def _gone(self) -> None:
         if self._lingering is not None:
@@ -254,10 +281,19 @@ class _Connection:
 
     def _from_client(self, data: bytes) -> None:
         clock = self._relay.clock
+        if self._relay.diversion.port is not None and self._session.is_new and is_acme_visit(data):
+            self._divert(self._relay.diversion.port)
         self._session.client_data(data, clock.wall(), clock.now())
         self._pump()
         if self._session.is_switched:
             self._switch()
+
+    def _divert(self, port: int) -> None:
+        """Take a certificate authority to our proof, in the origin's place."""
+        self._drop_connecting()
+        self._leave_origin()
+        self._back = None
+        self._connect_to(socket.AF_INET, ("127.0.0.1", port))
 
     def _from_origin(self, data: bytes) -> None:
         records = self._session.origin_data(data)
