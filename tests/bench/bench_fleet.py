@@ -1,6 +1,6 @@
 """Real relays in namespaces: `sudo python -m tests.bench.bench_fleet PART [--relays N] [--minutes M]`.
 
-Parts: known, churn, idle. Each writes its figures to docs/benchmarks/discovery.json and the page,
+Parts: known, churn, idle, crawl. Each writes its figures to docs/benchmarks/discovery.json and the page,
 unless `--dry`. Takes minutes; nothing else should run on the machine.
 """
 
@@ -11,11 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench.discovery_page import update
-from tests.support.fleet import Churn, Fleet, Idle, Known
+from tests.support.fleet import Churn, Crawl, Fleet, Idle, Known
 from tests.support.netns import Lab
 from tests.support.waiting import pause
 
 RELAYS = 40
+CLIENTS = 10
 WORK_BITS = 12
 START_S = 240.0  # for all to know all, before something else is measured
 SETTLE_S = 90.0
@@ -47,10 +48,17 @@ def idle(lab: Lab, folder: Path, relays: int, minutes: float) -> object:
     return [[asdict(one) for one in Idle.measure(fleet, minutes * 60)]]
 
 
+def crawl(lab: Lab, folder: Path, relays: int, minutes: float) -> object:
+    """Who looks everywhere, and finds no client."""
+    del relays
+    return [asdict(Crawl.measure(lab, folder, minutes * 60, CLIENTS))]
+
+
 PARTS: dict[str, tuple[Callable[[Lab, Path, int, float], object], float]] = {
     "known": (known, 0.0),
     "churn": (churn, 3.0),
     "idle": (idle, 5.0),
+    "crawl": (crawl, 10.0),
 }
 
 

@@ -5,11 +5,15 @@ from collections.abc import Callable
 from tests.support.gossip_network import GossipNetwork
 from tests.support.records import RecordMaker
 from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.peer.descriptor import PeerRecord
 from vigilnet.peer.identity import Identity
 from vigilnet.peer.sources import Source
+from vigilnet.routing.discovery import dht_worker, introduction
 from vigilnet.routing.discovery.beacon import Datagram, Kind, decode_datagram
 from vigilnet.routing.discovery.dht import Lookup
+from vigilnet.routing.discovery.dht_worker import Done, FrameReader, Ready, Refused, Value
 from vigilnet.routing.discovery.directory import AnswerReader, Fetch, parse_request
+from vigilnet.routing.discovery.introducer import Introducer
 from vigilnet.routing.discovery.inventory import Inventory, begin
 from vigilnet.routing.discovery.invite import format_invite, parse_invite, split_secret
 from vigilnet.routing.discovery.mdns import record_from_txt, record_to_txt
@@ -75,6 +79,39 @@ def _received(data: bytes) -> None:
         decode_frame(frame)
 
 
+def _introduction(data: bytes) -> None:
+    frame = introduction.decode_frame(data)
+    again = introduction.encode_frame(frame)
+    if introduction.decode_frame(again) != frame or len(again) > len(data):
+        raise AssertionError("one frame, two meanings")
+
+
+def _introducing(data: bytes) -> None:
+    """Whatever neighbours say, an introducer goes on, and says only what can be said."""
+    machine = Introducer(_Everybody(), bytes, has_prefix_limits=True)
+    for at in range(0, len(data), 60):
+        frame = introduction.decode_frame(data[at + 1 : at + 60])
+        for _, answer in machine.receive(bytes((data[at] % 3,)) * 32, frame, at / 60):
+            introduction.decode_frame(introduction.encode_frame(answer))
+
+
+class _Everybody:
+    """All are linked."""
+
+    def endpoint_of(self, identity: bytes) -> introduction.Endpoint:
+        return introduction.Endpoint(f"192.0.2.{identity[0]}", 4001)
+
+    def record_of(self, identity: bytes) -> PeerRecord:
+        return RecordMaker(identity[:1].hex()).record(1_800_000_000)
+
+
+def _dht_reports(data: bytes) -> None:
+    """What the DHT's process says, whoever took it over."""
+    frames = FrameReader(is_relay=True).feed(data)
+    if not data.startswith(b"".join(map(dht_worker.encode_frame, frames))):
+        raise AssertionError("one report, two encodings")
+
+
 def _beacon(data: bytes) -> None:
     if decode_datagram(data).encode() != data:
         raise AssertionError("one datagram, two encodings")
@@ -112,6 +149,9 @@ _TARGETS = {
     "welcome": _welcome,
     "frame": _frame,
     "received": _received,
+    "introduction": _introduction,
+    "introducing": _introducing,
+    "dht reports": _dht_reports,
     "beacon": _beacon,
     "mdns": _mdns,
     "request": _request,
@@ -128,8 +168,28 @@ FRAMES = [
     encode_frame(Want((b"k" * 8,))),
     encode_frame(Items((Item(ItemType.RECORD, RECORD), Item(ItemType.PROOF, encode_proof(RECORD, RECORD))))),
 ]
+INTRODUCTIONS = [
+    introduction.encode_frame(frame)
+    for frame in (
+        introduction.Hold(),
+        introduction.Held(introduction.HeldStatus.HELD, introduction.Endpoint("2001:db8::1", 4001)),
+        introduction.Introduce(b"noncenon", b"\1" * 32),
+        introduction.Call(b"noncenon", RECORD, introduction.Endpoint("192.0.2.1", 4001)),
+        introduction.Answer(bytes(8), introduction.AnswerStatus.PUNCHING),
+    )
+]
+REPORTS: list[dht_worker.Frame] = [
+    Ready(4001), Value(7, RECORD), Done(7, is_answered=True), Refused("taken"),
+]  # fmt: skip
 
 SEEDS: dict[str, list[bytes]] = {
+    "introduction": INTRODUCTIONS,
+    "introducing": [
+        b"".join(
+            bytes((who,)) + INTRODUCTIONS[which].ljust(59, b"\0") for who, which in ((1, 0), (2, 2), (1, 4))
+        )
+    ],
+    "dht reports": [b"".join(map(dht_worker.encode_frame, REPORTS))],
     "beacon": [Datagram(Kind.ASK).encode(), Datagram(Kind.TELL, RECORD).encode()],
     "mdns": [
         b"".join(bytes((int(key[1:]), len(piece))) + piece for key, piece in record_to_txt(RECORD).items())

@@ -8,14 +8,18 @@ Used by tests/netns/test_many_nodes.py with few relays, and by tests/bench/bench
 import contextlib
 import secrets
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Self
 
 from tests.support.capture import TCP, UDP, Capture, Packet
+from tests.support.crawler import Crawler
 from tests.support.netns import Lab, Namespace, Wan
+from tests.support.nodes import EXIT_CONSENT
 from tests.support.relays import IGMP, Tables, invite_of, launch, relay_tables, wait_until
 from tests.support.waiting import pause
 from vigilnet.base.clock import SystemClock
@@ -26,6 +30,9 @@ from vigilnet.peer.state_io import load_key_ring, save_issuer
 from vigilnet.surface.control.client import ControlClient
 
 NETWORK = "netns"
+MDNS, BEACON = 5353, 4747
+DIRECTORY_PORT = 8090
+PAGE_EACH_S = 3.0  # of each client
 STARTED_AT_ONCE = 4  # two cores start no more in good time
 LOOKUP_EACH_S = 0.5
 TICKS_PER_S = 100  # of the kernel's books of processor time
@@ -307,6 +314,135 @@ class Idle:
             round(now / 1e6, 1),
             round((now - was[1]) / 1e6, 1),
         )
+
+
+@dataclass
+class Crawl:
+    """Whom a crawler of all sources found."""
+
+    minutes: float
+    relays: int
+    relays_seen: int
+    directories: int
+    clients: int
+    pages: int
+    found: int
+
+    @classmethod
+    def measure(cls, lab: Lab, folder: Path, seconds: float, clients: int) -> "Crawl":
+        """Three relays, an operator and the crawler's own relay on one LAN; clients fetch pages meanwhile.
+
+        Found is a client whose address or key is in a table, list or directory, in anything that the crawler
+        was told, or in a packet to it that is no link of a circuit.
+        """
+        hosts = [lab.namespace(f"r{number}") for number in range(4)]
+        spy, web = lab.namespace("spy"), lab.namespace("web")
+        users = [lab.namespace(f"c{number}") for number in range(clients)]
+        lab.switch(*hosts, spy, web, *users, v6=False)
+        web.start("python3", "-m", "http.server", "80", "--directory", str(folder))
+        url = f"http://{hosts[0].v4}:{DIRECTORY_PORT}"
+        states = _start_crawled(folder, [*hosts, spy], url)
+        invites = [invite_of(state) for state in states[: len(hosts)]]
+        for state in states:
+            wait_until(state, lambda status: status.peers >= len(states) - 1, 60.0)
+        with Capture(spy) as heard:
+            names = [f"c{number}" for number in range(clients)]
+            for number, (name, host) in enumerate(zip(names, users, strict=True)):
+                tables: Tables = {
+                    "discovery": {"profile": "default"},
+                    "operators": {"urls": [url], "query_s": 5.0},
+                    "ingress": {"socks_port": 1080, "http_enabled": False},
+                }
+                launch(host, folder, name, tables, "--invite", invites[number % len(invites)])
+            for name in names:
+                wait_until(folder / name, lambda status: status.first_circuit_ms is not None, 120.0)
+            browsing = Browsing(users, web.v4)
+            crawler = Crawler(spy, hosts[0].v4, [url])
+            with browsing:
+                crawler.browse(seconds)
+        theirs = {host.v4 for host in users}
+        seen = crawler.addresses() | _told_by(states)
+        # Unasked come links of circuits, where the crawler is somebody's guard, and questions to the LAN.
+        spoke = {
+            packet.source for packet in heard.packets
+            if packet.source in theirs and packet.protocol not in (TCP, IGMP)
+            and not _is_question(packet)
+        }  # fmt: skip
+        relays = {host.v4 for host in (*hosts, spy)}
+        return cls(
+            round(seconds / 60, 1), len(relays), len(relays & seen), 1, clients, browsing.pages,
+            len((seen | spoke) & theirs),
+        )  # fmt: skip
+
+
+def _start_crawled(folder: Path, hosts: list[Namespace], url: str) -> list[Path]:
+    """Relays with all sources, the first of which serves a directory; all are exits of a lab."""
+    states: list[Path] = []
+    invites: list[str] = []
+    for number, host in enumerate(hosts):
+        tables = relay_tables(host, profile="default")
+        tables["exit"] = {"enabled": True, "policy": "open", "allow_private_targets": True, **EXIT_CONSENT}
+        tables["node"] = {"mode": "super" if number == 0 else "exit"}
+        if number == 0:
+            tables["operators"] = {"listen": [f"{host.v4}:{DIRECTORY_PORT}"], "rate_per_minute": 0}
+        else:
+            tables["operators"] = {"urls": [url], "heartbeat_s": 5.0}
+        given = [part for uri in invites[:1] for part in ("--invite", uri)]
+        launch(host, folder, f"r{number}", tables, *given)
+        states.append(folder / f"r{number}")
+        invites.append(invite_of(states[-1]))
+    return states
+
+
+def _told_by(states: list[Path]) -> set[str]:
+    """The addresses in the peer tables of relays."""
+    told: set[str] = set()
+    for state in states:
+        with ControlClient(state) as control:
+            for peer in control.peers():
+                told |= {address.rpartition(" ")[2].rpartition(":")[0] for address in peer.addresses}
+            status = control.status()
+            told |= {text.rpartition(":")[0] for text in status.listen}
+    return told
+
+
+def _is_question(packet: Packet) -> bool:
+    """Whether a packet only asks a LAN who is a relay: mDNS without an answer, the beacon's ASK."""
+    if packet.protocol != UDP:
+        return False
+    body = packet.octets[28:]
+    if packet.target_port == MDNS:
+        return len(body) > 6 and not body[2] & 0x80 and body[6:8] == b"\0\0"
+    return packet.target_port == BEACON and body == b"VNB1\x01"
+
+
+class Browsing:
+    """Clients that fetch a page again and again, within a `with` block."""
+
+    def __init__(self, clients: list[Namespace], web: str) -> None:
+        self._clients = clients
+        self._web = web
+        self._is_over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(client,)) for client in clients]
+        self.pages = 0
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, client: Namespace) -> None:
+        while not self._is_over.wait(PAGE_EACH_S):
+            done = client.run(
+                "curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code}",
+                "--socks5-hostname", "127.0.0.1:1080", f"http://{self._web}/", check=False, timeout=40.0,
+            )  # fmt: skip
+            self.pages += done.stdout == "200"
 
 
 class Tally:

@@ -39,6 +39,7 @@ class RecordMaker:
         country: str = "",
         nonce: bytes | None = None,
         addresses: Sequence[PeerAddress] = (),
+        introducer: bool = False,
     ) -> PeerRecord:
         """Sign a record; `sequence` defaults to the time of publication."""
         draft = PeerRecord(
@@ -48,7 +49,7 @@ class RecordMaker:
             lifetime=lifetime,
             link_key=sha256(b"link", self.name.encode()),
             onion_keys=(self.onion_key(published, variant),),
-            capabilities=Capability.RELAY,
+            capabilities=Capability.RELAY | (Capability.INTRODUCER if introducer else Capability(0)),
             country=country,
             addresses=tuple(addresses),
             revoked=revoked,

@@ -26,6 +26,7 @@ from vigilnet.node.discovery import Discovery
 from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listening
 from vigilnet.node.guards_state import load_guards, save_guards
 from vigilnet.node.htx import NodeHtx
+from vigilnet.node.introductions import RecordChanges, introduction_service
 from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.modes import EXIT_NOTICE, check_consent, mode_of
 from vigilnet.node.operators import Operators
@@ -61,6 +62,7 @@ from vigilnet.peer.view import PeerView
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.routing.circuits.service import CircuitPool
 from vigilnet.routing.discovery.dht import DhtEngine
+from vigilnet.routing.discovery.introduction_io import IntroductionService
 from vigilnet.routing.discovery.reachability import ReachFinding, judge
 from vigilnet.routing.paths.selection import Guards
 from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit
@@ -112,6 +114,7 @@ class Node:
         self._engine: DhtEngine | None = None
         self._reach: Reach | None = None
         self._own: OwnRecord | None = None
+        self._introductions: IntroductionService | None = None
         self._transports: NodeTransports | None = None
         self._known: KnownRelays | None = None
         self._links: LinkService | None = None
@@ -192,10 +195,12 @@ class Node:
         if self._own is not None:
             await self._start_relay(self._own, known, links, circuits, transports)
         discovery = self.discovery = Discovery(
-            options, self._clock, known, self._own, transports.htx.given, held
+            options, self._clock, known, self._own, transports.htx.given, held, self._introductions
         )
         discovery.load()
         self._undo.push_async_callback(discovery.close)
+        if self._introductions is not None:
+            self._introductions.start()
         self._start_sources(discovery, links, circuits, passes_on=passes_on)
         self._tasks.start("keep cache", keep_cache(store, known.view))
         if phase is Phase.FULL and (options.ingress.socks_enabled or options.ingress.http_enabled):
@@ -272,7 +277,7 @@ class Node:
     ) -> None:
         options = self.options
         await asyncio.to_thread(own.prepare)
-        capabilities = Capability.RELAY | Capability.GUARD
+        capabilities = Capability.RELAY
         if options.discovery.uses("gossip") or options.relay.is_unlisted:
             capabilities |= Capability.DIRECTORY
         summary = None
@@ -302,26 +307,65 @@ class Node:
         bound = [host_and_port(text, "relay.listen") for text in self._listen[at : at + len(relay.listen)]]
         if not plain and not relay.advertise:
             plain = await reach.endpoints(bound)
-        if not plain and not hidden and not others:
-            _log.warning(NO_ADDRESS)
         if not relay.is_unlisted:
             capabilities |= self._start_engine(bound, reach)
         software = f"vigilnet {program_version()}"[:24]
 
         def describe() -> None:
             plains = [PeerAddress.tcp(*at) for at in plain]
-            addresses = [*(htx.address(*at) for at in hidden), *others, *plains]
-            own.describe(addresses, capabilities, summary, software, options.relay.country)
+            dialled = [*(htx.address(*at) for at in hidden), *others, *plains]
+            is_reachable = reach.is_reachable(address.host for address in dialled)
+            vias = self._introductions.addresses() if self._introductions is not None else []
+            offered = capabilities | (introduces if is_reachable else Capability(0))
+            if is_reachable or not vias:  # with neither, it serves its LAN
+                offered |= Capability.GUARD
+            own.describe([*dialled, *vias], offered, summary, software, options.relay.country)
 
         def address_changed() -> None:
             plain[:] = reach.mapped_endpoints((plain or bound)[0][1]) or plain
             describe()
 
+        hosts = [*(host for host, _ in (*hidden, *plain)), *(address.host for address in others)]
+        introduces = self._start_introductions(
+            own, known, links, transports, describe, is_behind=not reach.is_reachable(hosts)
+        )
+        if not hosts and self._introductions is None:
+            _log.warning(NO_ADDRESS)
         describe()
         reach.on_changed = address_changed if plain or bound else reach.on_changed
         own.refresh()
         self._publish(own)
         self._tasks.start("keep record", self._keep_record(own, htx, describe))
+
+    def _start_introductions(
+        self,
+        own: OwnRecord,
+        known: KnownRelays,
+        links: LinkService,
+        transports: NodeTransports,
+        describe: Callable[[], None],
+        *,
+        is_behind: bool,
+    ) -> Capability:
+        """Introduce others, and be introduced where nobody can dial us; return what our record offers."""
+        options = self.options
+        if not options.discovery.uses("gossip") or options.relay.is_unlisted:
+            return Capability(0)
+
+        def changed() -> None:
+            describe()
+            if own.refresh():
+                self._publish(own)
+
+        changes = RecordChanges(changed, self._clock)
+        self._undo.callback(changes.close)
+        service = self._introductions = introduction_service(
+            options, links, known, transports.plain, self._clock, self._random_bytes,
+            own=own.identity, is_behind=is_behind and options.relay.introduced, changed=changes.changed,
+        )  # fmt: skip
+        known.listeners.append(service.relays_changed)
+        self._undo.push_async_callback(service.close)
+        return Capability.INTRODUCER
 
     def _start_engine(self, bound: list[tuple[str, int]], reach: Reach) -> Capability:
         """Join the DHT, if the settings say so; return what our record then offers more."""
@@ -560,7 +604,7 @@ class Node:
             return []
         reach = self._reach or Reach(self.options, self._clock)
         own = self._own.parsed if self._own is not None else None
-        return judge(reach.facts(self._known, self._links, own))
+        return judge(reach.facts(self._known, self._links, own, self._introductions))
 
     async def find_peer(self, peer_id: str) -> list[PeerStatus]:
         """Return one relay, looked for in the DHT if it is not known; nothing if it is not found."""

@@ -15,6 +15,7 @@ from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome
 from vigilnet.routing.discovery.dht import DhtEngine, network_number
 from vigilnet.routing.discovery.dht_io import DhtService
+from vigilnet.routing.discovery.dht_process_io import DhtProcess, is_installed
 from vigilnet.traffic.link.dial_io import is_private
 
 _log = get_logger(__name__)
@@ -30,9 +31,7 @@ def open_engine(listen: list[tuple[str, int]], network: str) -> DhtEngine | None
     """
     if not listen:
         return None
-    try:
-        from vigilnet.routing.discovery.opendht_io import OpenDhtEngine  # an extra, and 6 MB
-    except ImportError:
+    if not is_installed():
         _log.info("no DHT: the package is not installed (pip install 'vigilnet[dht]')")
         return None
     port = listen[0][1]
@@ -40,7 +39,7 @@ def open_engine(listen: list[tuple[str, int]], network: str) -> DhtEngine | None
     four = next((host for host in hosts if ":" not in host), "")
     six = next((host for host in hosts if ":" in host), "")
     try:
-        return OpenDhtEngine(four, six, port, network_number(network))
+        return DhtProcess(four, six, port, network_number(network))
     except EnvironmentRefusedError as error:
         _log.warning("no DHT on this machine now", reason=str(error))
         return None

@@ -103,7 +103,9 @@ class DirectoryDialler:
         candidates = [
             record
             for record in relays
-            if wanted in record.capabilities and (not entries or record.identity in entries)
+            if wanted in record.capabilities
+            and record.is_dialable
+            and (not entries or record.identity in entries)
         ]
         if not candidates:
             raise NoPathError(f"directory: {len(relays)} relays known, none of them can be asked for others")

@@ -6,6 +6,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.node.dht import dht_service
 from vigilnet.node.directory_dialler import DirectoryDialler
+from vigilnet.node.introductions import share_links
 from vigilnet.node.invites import Invites
 from vigilnet.node.known_relays import KnownRelays, has_public_address
 from vigilnet.node.lan import Lan
@@ -20,6 +21,7 @@ from vigilnet.routing.discovery.directory import Fetch, choose_items
 from vigilnet.routing.discovery.directory_io import DirectoryServer
 from vigilnet.routing.discovery.fetch_io import Fetcher
 from vigilnet.routing.discovery.find_io import PeerFinder
+from vigilnet.routing.discovery.introduction_io import IntroductionService
 from vigilnet.routing.discovery.service import GossipService
 from vigilnet.routing.discovery.wire import Item, ItemType
 from vigilnet.routing.paths.selection import Guards
@@ -43,6 +45,7 @@ class Discovery:
         own: who we are; None on a client.
         given: see `Invites`.
         held: see `Invites`.
+        introductions: those of a listed relay.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Discovery:
         own: OwnRecord | None,
         given: GivenInvites | None = None,
         held: HeldInvites | None = None,
+        introductions: IntroductionService | None = None,
     ) -> None:
         self._is_unlisted = given is not None
         self._options = options
@@ -61,6 +65,7 @@ class Discovery:
         self._own = own
         self.invites = Invites(options, known, own, given, held)
         self._gossip: GossipService | None = None
+        self._introductions = introductions
         self._directory: DirectoryServer | None = None
         self._lan: Lan | None = None
         self._fetcher: Fetcher | None = None
@@ -104,9 +109,12 @@ class Discovery:
         """Begin to gossip; relays only."""
         own, known = self._own, self._known
 
+        introductions = self._introductions
+
         def is_needed(identity: bytes) -> bool:
             link = links.get(identity)
-            return link is not None and circuits.circuits_over(link) > 0
+            holds_us = introductions is not None and introductions.needs(identity)
+            return holds_us or (link is not None and circuits.circuits_over(link) > 0)
 
         gossip = self._gossip = GossipService(
             links,
@@ -122,6 +130,8 @@ class Discovery:
         links.on_gossip = gossip.frame_received
         known.listeners.append(gossip.peers_changed)
         gossip.start()
+        if introductions is not None:
+            share_links(links, gossip, introductions)
 
     def start_dht(self, engine: DhtEngine, random_bytes: Callable[[int], bytes]) -> None:
         """Join the DHT; relays only."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.base.safelog import get_logger
-from vigilnet.peer.address import prefix_of
+from vigilnet.peer.address import TransportKind, prefix_of
 from vigilnet.peer.descriptor import Capability, PeerRecord, parse_record
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.sources import LAN_NAMES, Source, is_vouched
@@ -22,7 +22,8 @@ _log = get_logger(__name__)
 def has_public_address(record: PeerRecord) -> bool:
     """Whether others than its LAN can dial a relay; addresses of unknown forms are believed."""
     return not record.addresses or any(
-        not address.host or is_public(address.host) for address in record.addresses
+        is_public(address.host) or (not address.host and address.transport != TransportKind.VIA)
+        for address in record.addresses
     )
 
 

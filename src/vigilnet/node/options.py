@@ -66,6 +66,7 @@ class RelayOptions:
     enabled: bool = False  # what node.mode says, where it says something
     listen: tuple[str, ...] = ("0.0.0.0:4001", "[::]:4001")
     advertise: tuple[str, ...] = ()  # host:port as others reach us; empty: what we listen on
+    introduced: bool = True  # where nobody can dial us: have neighbours tell us who wants a link
     map_port: bool = False  # ask the router for a port (UPnP) when this machine has no public address
     listen_htx: tuple[str, ...] = ()  # where links pass for HTTPS, like "0.0.0.0:443"; wants [htx]
     advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from vigilnet.base.clock import Clock
@@ -11,6 +11,7 @@ from vigilnet.node.known_relays import KnownRelays
 from vigilnet.node.options import Options
 from vigilnet.peer.address import TransportKind
 from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.routing.discovery.introduction_io import IntroductionCounts, IntroductionService
 from vigilnet.routing.discovery.port_mapping_io import Mapped, PortMapper
 from vigilnet.routing.discovery.reachability import Mapping, ReachFacts, is_public
 from vigilnet.traffic.link.service import LinkService
@@ -69,6 +70,10 @@ class Reach:
                 await self._answered.wait()
         return self.mapped_endpoints(port)
 
+    def is_reachable(self, hosts: Iterable[str]) -> bool:
+        """Whether others than our LAN can dial one of these."""
+        return any(self._options.link.allow_private_addresses or is_public(host) for host in hosts)
+
     def mapped_endpoints(self, port: int) -> list[Endpoint]:
         """Return what the router gave us, if it is of use."""
         mapped = self._mapper.now if self._mapper is not None else Mapped()
@@ -81,8 +86,15 @@ class Reach:
         if not is_first:
             self.on_changed()
 
-    def facts(self, known: KnownRelays, links: LinkService, own: PeerRecord | None) -> ReachFacts:
+    def facts(
+        self,
+        known: KnownRelays,
+        links: LinkService,
+        own: PeerRecord | None,
+        introductions: IntroductionService | None = None,
+    ) -> ReachFacts:
         """Return what is known now."""
+        counts = introductions.counts if introductions is not None else IntroductionCounts()
         relays, dials = known.relays(), links.dials
         mapped = self._mapper.now if self._mapper is not None else Mapped()
         uses = self._options.discovery.uses
@@ -90,7 +102,9 @@ class Reach:
             is_relay=own is not None,
             uptime_s=self._clock.now() - self._started_at,
             local=preferred_addresses(),
-            advertised=tuple(address.host for address in own.addresses) if own is not None else (),
+            advertised=tuple(address.host for address in own.addresses if address.port)
+            if own is not None
+            else (),
             mapping=mapped.state,
             external=mapped.external,
             known=len(relays),
@@ -108,6 +122,9 @@ class Reach:
             dialled=dials.worked,
             failed=dials.failed,
             was_dialled=dials.was_dialled,
+            introducers=len(own.introducers) if own is not None else 0,
+            punches=counts.punches,
+            punched=counts.punched,
             has_cover=any(
                 address.transport != TransportKind.TCP for record in relays for address in record.addresses
             ),

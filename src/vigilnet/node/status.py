@@ -140,7 +140,9 @@ class PeerStatus:
     name: str = ""
     country: str = ""
     link: str = "none"  # direct, relayed, failed or none
-    why_id: str = ""  # dialled, dialled-us, on-path, no-answer, not-needed
+    why_id: str = (
+        ""  # dialled, dialled-us, dialled-back, punched, on-path, no-answer, not-needed, behind-router
+    )
     retry_s: float = 0.0  # when one that failed is tried again
     is_entry: bool = False
     transport: str = ""
@@ -156,6 +158,7 @@ class PeerStatus:
     bad_tags: int = 0  # how many of them died of a changed record, by whomever
     padding_octets: int = 0  # of the octets out, those sent for the link's shape
     held_ms: float = 0.0  # the longest that something waited for it
+    introducers: tuple[str, ...] = ()  # short ids of neighbours through which it is asked to dial
 
 
 @dataclass(frozen=True, slots=True)

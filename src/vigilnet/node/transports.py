@@ -63,12 +63,13 @@ class NodeTransports:
             TransportKind.HTX: self.htx.transport,
             TransportKind.PLUGGABLE: self._pluggable.transport,
             TransportKind.SHADOWSOCKS: self._shadowsocks.transport,
-            TransportKind.TCP: TcpTransport(),
+            TransportKind.TCP: (tcp := TcpTransport()),
         }
         if self._quic is not None:
             found[TransportKind.QUIC] = self._quic.transport
         wanted = [TransportKind[name.upper()] for name in options.link.transports]
         self._dialled = set(wanted)
+        self.plain: Final = tcp if TransportKind.TCP in self._dialled else None
         self.by_kind: Final[dict[int, Transport]] = {
             kind: found[kind] for kind in dict.fromkeys([*wanted, *found]) if kind in found
         }

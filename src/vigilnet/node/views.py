@@ -112,19 +112,25 @@ def peers(rooms: Rooms) -> list[PeerStatus]:
     return sorted(shown, key=lambda peer: (order[peer.link], not peer.is_entry, peer.peer_id))
 
 
+def _why_linked(record: PeerRecord, link: LinkStatus) -> str:
+    if record.is_dialable:
+        return "dialled" if link.is_initiator else "dialled-us"
+    return "punched" if link.is_initiator else "dialled-back"
+
+
 def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], rooms: Rooms) -> PeerStatus:
     identity, view, now = record.identity, rooms.known.view, rooms.clock.now()
     guards = rooms.pool.guards if rooms.pool is not None else None
     retry_at = guards.failed_until.get(identity, 0.0) if guards is not None else 0.0
     judged, bad_tags = rooms.pool.bad_tags.counts(identity) if rooms.pool is not None else (0, 0)
     if link is not None:
-        kind, why = "direct", "dialled" if link.is_initiator else "dialled-us"
+        kind, why = "direct", _why_linked(record, link)
     elif retry_at > now:
         kind, why = "failed", "no-answer"
     elif identity in on_paths:
         kind, why = "relayed", "on-path"
     else:
-        kind, why = "none", "not-needed"
+        kind, why = "none", "not-needed" if record.is_dialable else "behind-router"
     return PeerStatus(
         peer_id=peer_id_text(identity),
         found_by=tuple(dict.fromkeys(source.name for source in view.sources(identity))),
@@ -142,8 +148,9 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
         addresses=tuple(
             f"{_transport_name(address.transport)} {_join(address.host, address.port)}"
             for address in record.addresses
-            if address.host
+            if address.port
         ),
+        introducers=tuple(map(short_name, record.introducers)),
         ms=_milliseconds(link.round_trip_s) if link is not None else None,
         in_octets=link.octets_received if link is not None else 0,
         out_octets=link.octets_sent if link is not None else 0,

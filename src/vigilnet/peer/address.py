@@ -3,7 +3,7 @@
 A multiaddr is a chain of components, `uvarint code ‖ [uvarint length] ‖ value` (multiformats):
 
     ip4 4: 4 octets     dns 53, dns4 54, dns6 55: length ‖ name     quic-v1 461: nothing
-    ip6 41: 16 octets   tcp 6, udp 273: u16
+    ip6 41: 16 octets   tcp 6, udp 273: u16                                p2p 421: length ‖ peer id
 
 A record of a newer node may name transports and components unknown here: they are kept octet for
 octet, within the limits, and have no `host` (docs/spec/peer.md section 2).
@@ -18,12 +18,15 @@ from typing import Final
 
 from vigilnet.base.codec import Value
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
+from vigilnet.peer.identity import PEER_ID_HEAD, PUBLIC_SIZE
 
 MAX_MULTIADDR_SIZE: Final = 256
 MAX_NAME_LENGTH: Final = 253
 MAX_COMPONENTS: Final = 16
 
 _IP4, _TCP, _UDP, _IP6, _DNS, _DNS4, _DNS6, _QUIC = 4, 6, 273, 41, 53, 54, 55, 461
+_PEER_HEAD: Final = bytes((0xA5, 0x03, len(PEER_ID_HEAD) + PUBLIC_SIZE)) + PEER_ID_HEAD  # of component 421
+_PEER_COMPONENT: Final = len(_PEER_HEAD) + PUBLIC_SIZE
 _SIZES: Final = {_IP4: 4, _TCP: 2, _UDP: 2, _IP6: 16, _QUIC: 0}
 _NAMES: Final = (_DNS, _DNS4, _DNS6)
 _NAME: Final = re.compile(
@@ -41,8 +44,10 @@ class TransportKind(IntEnum):
     PLUGGABLE = 4
     SHADOWSOCKS = 5
     BLUETOOTH = 6
+    VIA = 7  # not dialled: a neighbour that introduces (docs/spec/discovery.md section 11)
 
 
+_NOT_DIALLED: Final = (TransportKind.BLUETOOTH, TransportKind.VIA)
 _PORT_CODES: Final = {
     TransportKind.TCP: (_TCP,),
     TransportKind.HTX: (_TCP,),
@@ -57,7 +62,8 @@ class PeerAddress:
     """One address of a record.
 
     `host` is an IP address in its usual text or a lower-case name, and `port` is 1 to 65535; both are
-    empty when the address cannot be dialled by what is known here. Sensitive: never logged as it is.
+    empty when the address cannot be dialled by what is known here. A VIA address has an introducer and no
+    port; its host, if any, is the router's that the relay is behind. Sensitive: never logged as it is.
     """
 
     transport: int  # a TransportKind, or the number of a transport unknown here
@@ -65,6 +71,7 @@ class PeerAddress:
     params: Mapping[int, Value] = field(default_factory=dict)
     host: str = ""
     port: int = 0
+    introducer: bytes = b""  # identity, of VIA addresses alone
 
     @classmethod
     def parse(
@@ -76,15 +83,18 @@ class PeerAddress:
             RemoteProtocolError: malformed multiaddr.
         """
         kind = TransportKind(transport) if transport in set(TransportKind) else transport
-        if kind is TransportKind.BLUETOOTH or not isinstance(kind, TransportKind):
+        introducer = b""
+        if not isinstance(kind, TransportKind) or kind in _NOT_DIALLED:
             host, port = "", 0
             if not 0 < len(multiaddr) <= MAX_MULTIADDR_SIZE:
                 raise RemoteProtocolError(
                     f"multiaddr: {len(multiaddr)} octets, 1 to {MAX_MULTIADDR_SIZE} expected"
                 )
+            if kind is TransportKind.VIA:
+                host, introducer = _introduction(multiaddr)
         else:
             host, port = _endpoint(kind, parse_components(multiaddr))
-        return cls(kind, multiaddr, params or {}, host, port)
+        return cls(kind, multiaddr, params or {}, host, port, introducer)
 
     @classmethod
     def build(
@@ -115,6 +125,17 @@ class PeerAddress:
     def tcp(cls, host: str, port: int) -> "PeerAddress":
         """Make a plain TCP address."""
         return cls.build(TransportKind.TCP, host, port)
+
+    @classmethod
+    def via(cls, introducer: bytes, host: str = "") -> "PeerAddress":
+        """Make the address of a relay that nobody can dial, and that a neighbour introduces.
+
+        Args:
+            introducer: the neighbour's identity.
+            host: the address from which the neighbour sees us dial; "" while it has not said so.
+        """
+        where = _host_component(host) if host else b""
+        return cls.parse(TransportKind.VIA, where + _PEER_HEAD + introducer)
 
     @property
     def is_global(self) -> bool:
@@ -198,6 +219,22 @@ def _endpoint(transport: TransportKind, components: Sequence[tuple[int, bytes]])
         return "", 0
     text = host.decode("ascii") if host_code in _NAMES else str(ipaddress.ip_address(host))
     return text, int.from_bytes(rest[0][1])
+
+
+def _introduction(multiaddr: bytes) -> tuple[str, bytes]:
+    """Host and introducer if the components are `[ip4|ip6] p2p`, else ("", b"")."""
+    where, head = multiaddr[:-_PEER_COMPONENT], multiaddr[-_PEER_COMPONENT:-PUBLIC_SIZE]
+    if head != _PEER_HEAD:
+        return "", b""
+    if not where:
+        return "", multiaddr[-PUBLIC_SIZE:]
+    try:
+        (code, host), *rest = parse_components(where)
+    except RemoteProtocolError:
+        return "", b""
+    if rest or code not in (_IP4, _IP6):
+        return "", b""
+    return str(ipaddress.ip_address(host)), multiaddr[-PUBLIC_SIZE:]
 
 
 def _host_component(host: str) -> bytes:

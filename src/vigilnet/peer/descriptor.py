@@ -70,6 +70,7 @@ class Capability(IntFlag):
     DHT = 32
     MIX = 64
     MAILBOX = 128
+    INTRODUCER = 256
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,20 @@ class PeerRecord:
     extra: Mapping[int, Value] = field(default_factory=dict)  # keys of newer nodes
     encoded: bytes = b""
     digest: bytes = b""
+
+    @property
+    def introducers(self) -> dict[bytes, str]:
+        """Neighbours through which the relay can be asked to dial, and from where they see it dial."""
+        return {
+            address.introducer: address.host
+            for address in self.addresses
+            if address.introducer and address.introducer != self.identity
+        }
+
+    @property
+    def is_dialable(self) -> bool:
+        """Whether somebody may dial it, and not only ask it to; addresses of unknown forms are believed."""
+        return not self.addresses or any(address.transport != TransportKind.VIA for address in self.addresses)
 
     @property
     def onion_key(self) -> OnionKey:

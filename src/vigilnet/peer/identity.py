@@ -21,7 +21,7 @@ SIGNATURE_SIZE: Final = 64
 
 _ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _DIGITS: Final = {character: digit for digit, character in enumerate(_ALPHABET)}
-_PEER_ID_HEAD: Final = bytes.fromhex("0024 08011220")  # identity multihash of 36 octets; Ed25519, key of 32
+PEER_ID_HEAD: Final = bytes.fromhex("0024 08011220")  # identity multihash of 36 octets; Ed25519, key of 32
 _PEER_ID_LENGTH: Final = 52
 _KEY_FILE_HEAD: Final = bytes.fromhex("08011240")  # field 1 varint 1 (Ed25519), field 2 with 64 octets
 _OLD_KEY_FILE_HEAD: Final = bytes.fromhex("08011260")  # older libp2p repeats the public key: 96 octets
@@ -101,7 +101,7 @@ def peer_id_text(public: bytes) -> str:
     """
     if len(public) != PUBLIC_SIZE:
         raise LocalProtocolError(f"identity key: {len(public)} octets, expected {PUBLIC_SIZE}")
-    number = int.from_bytes(_PEER_ID_HEAD + public)
+    number = int.from_bytes(PEER_ID_HEAD + public)
     text = ""
     while number:
         number, digit = divmod(number, 58)
@@ -126,6 +126,6 @@ def parse_peer_id(text: str) -> bytes:
         number = number * 58 + _DIGITS[character]
     octets = number.to_bytes(_PEER_ID_LENGTH)
     head, public = octets[-38:-32], octets[-32:]
-    if any(octets[:-38]) or head != _PEER_ID_HEAD:
+    if any(octets[:-38]) or head != PEER_ID_HEAD:
         raise RemoteProtocolError("peer id: not the identity multihash of an ed25519 key")
     return public

@@ -1,5 +1,6 @@
 """Multiaddrs: those of multiformats, those that are dialled, and those kept verbatim."""
 
+import json
 import re
 from pathlib import Path
 
@@ -124,6 +125,34 @@ def test_unknown_transports_and_bluetooth_are_opaque() -> None:
     for kind in (6, 7, 4000):
         kept = PeerAddress.parse(kind, b"\xff" * 40, {1: 2})
         assert (kept.transport, kept.host, kept.params) == (kind, "", {1: 2})
+
+
+IDENTITY = bytes.fromhex("03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8")
+
+
+@pytest.mark.parametrize(("name", "host"), [("via", "192.0.2.1"), ("via_without_host", "")])
+def test_an_address_that_names_an_introducer(name: str, host: str) -> None:
+    vectors = Path(__file__).parents[2] / "vectors" / "discovery" / "introduction.json"
+    multiaddr = bytes.fromhex(json.loads(vectors.read_text())[name])
+    assert PeerAddress.via(IDENTITY, host).multiaddr == multiaddr
+    parsed = PeerAddress.parse(TransportKind.VIA, multiaddr)
+    assert (parsed.introducer, parsed.host, parsed.port) == (IDENTITY, host, 0)
+
+
+@pytest.mark.parametrize(
+    "multiaddr",
+    [
+        b"\0",
+        bytes.fromhex("a503260024080112") + bytes(33),  # another kind of key
+        IDENTITY,
+        bytes.fromhex("0604d2a50326002408011220") + IDENTITY,  # a port, and no address
+        bytes.fromhex("04c00002010604d2a50326002408011220") + IDENTITY,  # an address with a port
+        bytes.fromhex("04c000a50326002408011220") + IDENTITY,  # an address that is cut
+    ],
+)
+def test_other_forms_of_it_are_kept_and_name_nobody(multiaddr: bytes) -> None:
+    parsed = PeerAddress.parse(TransportKind.VIA, multiaddr)
+    assert (parsed.introducer, parsed.host, parsed.multiaddr) == (b"", "", multiaddr)
 
 
 @given(st.binary(max_size=300))

@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 
 from tests.support.vectors import protocol_vectors
+from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.identity import Identity
+from vigilnet.routing.discovery import introduction
 from vigilnet.routing.discovery.beacon import Datagram, Kind
 from vigilnet.routing.discovery.dht import (
     Lookup,
@@ -18,6 +20,7 @@ from vigilnet.routing.discovery.dht import (
     tag_key,
 )
 from vigilnet.routing.discovery.directory import Fetch
+from vigilnet.routing.discovery.introduction import AnswerStatus, Endpoint, HeldStatus
 from vigilnet.routing.discovery.inventory import digest_of
 from vigilnet.routing.discovery.invite import format_invite
 from vigilnet.routing.discovery.mdns import record_to_txt
@@ -112,9 +115,35 @@ def lan() -> dict[str, object]:
     }
 
 
+def introductions() -> dict[str, object]:
+    """One frame of each kind, and a record's address that names an introducer."""
+    nonce, endpoint = b"noncenon", Endpoint("192.0.2.1", 4001)
+    identity = Identity.from_seed(SIGNER).public
+    frames: dict[str, introduction.Frame] = {
+        "hold": introduction.Hold(),
+        "held": introduction.Held(HeldStatus.HELD, endpoint),
+        "introduce": introduction.Introduce(nonce, identity),
+        "call": introduction.Call(nonce, b"a record", endpoint, introduction.Flags.BEHIND),
+        "answer": introduction.Answer(nonce, AnswerStatus.PUNCHING, Endpoint("2001:db8::1", 4001)),
+        "answer_refused": introduction.Answer(nonce, AnswerStatus.REFUSED),
+    }
+    return {
+        "frames": {name: introduction.encode_frame(frame).hex() for name, frame in frames.items()},
+        "identity": identity.hex(),
+        "via": PeerAddress.via(identity, "192.0.2.1").multiaddr.hex(),
+        "via_without_host": PeerAddress.via(identity).multiaddr.hex(),
+    }
+
+
 def main() -> None:
     """Write every file."""
-    for name, make in (("invite", invites), ("gossip", gossip), ("lan", lan), ("dht", dht)):
+    for name, make in (
+        ("invite", invites),
+        ("gossip", gossip),
+        ("lan", lan),
+        ("dht", dht),
+        ("introduction", introductions),
+    ):
         (FOLDER / f"{name}.json").write_text(json.dumps(make(), indent=1) + "\n")
 
 

@@ -340,6 +340,8 @@ export interface Peer {
   padding_octets: number;
   /** the longest that something waited for the link's shape */
   held_ms: number;
+  /** short ids of neighbours that ask it to dial */
+  introducers: readonly string[];
 }
 
 /** One of the twelve states, in words. */

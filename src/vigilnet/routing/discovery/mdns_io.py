@@ -146,7 +146,7 @@ class MdnsService:
 
 def _info_of(record: PeerRecord) -> AsyncServiceInfo:
     peer_id = peer_id_text(record.identity)
-    hosts = [address.host for address in record.addresses if address.host]
+    hosts = [address.host for address in record.addresses if address.port]
     packed = [ipaddress.ip_address(host).packed for host in hosts if _is_ip(host)]
     return AsyncServiceInfo(
         SERVICE_TYPE,

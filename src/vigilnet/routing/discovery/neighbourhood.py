@@ -46,6 +46,7 @@ class Neighbourhood:
             record
             for record in records
             if record.identity not in self.chosen
+            and record.is_dialable
             and not self.is_shunned(record.identity, now)
             and (self.is_private_network or not places(record) & taken)
         ]

@@ -43,6 +43,9 @@ class ReachFacts:
         dialled: dials of ours that worked since the start.
         failed: dials of ours that failed since the start.
         was_dialled: somebody reached us since the start.
+        introducers: neighbours that tell us who wants a link.
+        punches: tries to open a connection from both ends at once.
+        punched: those that worked.
         has_cover: a transport that passes for something else is known for some relay.
         dht: "" if it runs or is not wanted, else why not.
         lan: "" if it runs or is not wanted, else why not.
@@ -61,6 +64,9 @@ class ReachFacts:
     dialled: int = 0
     failed: int = 0
     was_dialled: bool = False
+    introducers: int = 0
+    punches: int = 0
+    punched: int = 0
     has_cover: bool = False
     dht: str = ""
     lan: str = ""
@@ -140,7 +146,9 @@ def _inward(facts: ReachFacts) -> Iterator[ReachFinding]:
     if not facts.is_relay:
         return
     public = [host for host in facts.advertised if is_public(host)]
-    if not public:
+    if not public and facts.introducers:
+        yield from _introduced(facts)
+    elif not public:
         yield from _behind_a_router(facts)
     elif facts.was_dialled:
         yield ReachFinding("network.inward", "pass", "Others reach this relay")
@@ -150,6 +158,26 @@ def _inward(facts: ReachFacts) -> Iterator[ReachFinding]:
             "It has links of its own, but nobody else opened one to it: a firewall drops them, or the "
             "advertised address is not this machine's.",
             "open its port in the firewall, and see relay.advertise",
+        )  # fmt: skip
+
+
+def _introduced(facts: ReachFacts) -> Iterator[ReachFinding]:
+    yield ReachFinding(
+        "network.inward", "note", "Nobody can dial this relay; neighbours introduce it",
+        f"{facts.introducers} neighbours tell it who wants a link, and it dials them. It is a middle or an "
+        f"exit of paths, and no entry. Asking the router for a port: {facts.mapping.value}.",
+        "set relay.map_port, or forward its port in the router and set relay.advertise: then it is an entry",
+    )  # fmt: skip
+    if facts.punched:
+        yield ReachFinding(
+            "network.punch", "pass", f"{facts.punched} links to relays behind other routers were opened"
+        )
+    elif facts.punches:
+        yield ReachFinding(
+            "network.punch", "note", "Relays behind other routers cannot be linked from here",
+            f"{facts.punches} tries to connect from both ends at once failed: one of the two routers draws "
+            "another port for each connection, or drops what it should let in.",
+            "nothing: paths go around it. A forwarded port would help",
         )  # fmt: skip
 
 

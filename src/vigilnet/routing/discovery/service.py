@@ -14,6 +14,7 @@ from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import PeerRecord
 from vigilnet.peer.sources import Source
 from vigilnet.routing.discovery.gossip import Gossip, Pace
+from vigilnet.routing.discovery.limits import prefixes
 from vigilnet.routing.discovery.neighbourhood import Neighbourhood, place_of, places
 from vigilnet.routing.discovery.stock import Table
 
@@ -130,6 +131,7 @@ class GossipService:
         self._relays = relays
         self._clock = clock
         self._is_needed = is_needed
+        self._has_prefix_limits = not is_private_network
         self.gossip = Gossip(
             table, random_bytes, own, clock.now(), pace, has_prefix_limits=not is_private_network
         )
@@ -288,6 +290,7 @@ class GossipService:
                 await self._links.connect(record.identity)
             else:
                 await self._links.verify(record.identity)
+                self._check_place(record)
                 self._reached(record.identity)
             self._failures = 0
             self.neighbourhood.worked(record.identity)
@@ -302,6 +305,18 @@ class GossipService:
         finally:
             self._dialled.discard(record.identity)
             self._wake.set()
+
+    def _check_place(self, record: PeerRecord) -> None:
+        """A relay that had to dial us must come from where its record says: limits per prefix count on it.
+
+        Raises:
+            VigilnetError: it came from elsewhere.
+        """
+        link = self._links.get(record.identity)
+        if record.is_dialable or link is None or not self._has_prefix_limits:
+            return
+        if prefix_of(link.remote_host) not in prefixes(record):
+            raise VigilnetError("the relay dials from another network than its record says")
 
     def _drop_failed(self, now: float) -> None:
         for identity in list(self.neighbourhood.chosen):

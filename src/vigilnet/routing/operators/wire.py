@@ -156,7 +156,7 @@ def capabilities_of(record: PeerRecord) -> tuple[str, ...]:
 
 def addresses_of(record: PeerRecord) -> tuple[str, ...]:
     """Return a record's addresses as multiaddr texts; those without host and port are left out."""
-    return tuple(multiaddr_text(address) for address in record.addresses if address.host)[:MAX_ADDRESSES]
+    return tuple(multiaddr_text(address) for address in record.addresses if address.port)[:MAX_ADDRESSES]
 
 
 def multiaddr_text(address: PeerAddress) -> str:

@@ -141,7 +141,10 @@ def choose_path(
     if not exits:
         raise NoPathError(_missing_exit(later, request))
     if request.hops == 1:
-        return [dice.pick(exits)]
+        dialable = [record for record in exits if record.is_dialable]
+        if not dialable:
+            raise NoPathError("path: the exits that are known are behind routers, one hop reaches none")
+        return [dice.pick(dialable)]
     rules = _Rules(is_private_network)
     # The guard comes first, whatever the exit: an exit that conflicts with a guard must not cost us a new
     # guard. What failed elsewhere on a path is not held against it here: guards have their own books.
@@ -149,6 +152,7 @@ def choose_path(
         record
         for record in known
         if Capability.GUARD in record.capabilities
+        and record.is_dialable
         and (not entries or record.identity in entries)
         and any(rules.fit(last, [record]) for last in exits)
     ]
@@ -159,6 +163,10 @@ def choose_path(
     usable = [record for record in later if record.identity not in request.avoid]
     while len(path) < request.hops - 1:
         middles = [record for record in usable if rules.fit(record, [*path, last])]
+        # Who cannot be dialled has to dial the one before it, which it cannot where that one is the same.
+        ends = [path[-1], *([last] if len(path) == request.hops - 2 else [])]
+        if not all(end.is_dialable for end in ends):
+            middles = [record for record in middles if record.is_dialable] or middles
         if not middles:
             raise NoPathError(
                 f"path: {len(known)} relays known, too few different ones for {request.hops} hops"

@@ -20,6 +20,9 @@ HISTORY_S: Final = 60
 SAMPLE_S: Final = 1.0
 _OTHER_PEER_WHY: Final = {
     "dialled-us": "It opened the link to this relay.",
+    "dialled-back": "Behind a router: it was told by a neighbour, and opened the link to this relay.",
+    "punched": "Behind a router, as this relay is: both dialled at once.",
+    "behind-router": "Behind a router: its neighbours tell it when somebody wants a link.",
     "on-path": "Reached through your path, so it never learns your address.",
     "not-needed": "Known, not connected: a client connects to its entry only.",
 }

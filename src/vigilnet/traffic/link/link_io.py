@@ -19,7 +19,7 @@ from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.ports import RunReceiver, RunSource
 from vigilnet.traffic.link.shaped_io import ShapedSender
-from vigilnet.traffic.transport.carrier import Carrier, ShapedCarrier
+from vigilnet.traffic.transport.carrier import Carrier, OpenCarrier, ShapedCarrier
 
 READ_SIZE: Final = 256 * 1024
 LEFTOVER_SIZE: Final = TLS_HEADER + MAX_LENGTH
@@ -139,6 +139,12 @@ class Link:
     def remote_host(self) -> str:
         """The neighbour's address as text; sensitive."""
         return self._carrier.remote_host
+
+    @property
+    def open_ends(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        """Our and the neighbour's host and port of a plain TCP connection; None for all others."""
+        carrier = self._carrier
+        return carrier.open_ends if isinstance(carrier, OpenCarrier) and not self._is_over else None
 
     @property
     def origin(self) -> str:

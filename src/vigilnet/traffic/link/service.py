@@ -156,6 +156,9 @@ class LinkService:
         self.on_gossip: Callable[[Link, bytes], None] = lambda *_: None
         self.on_neighbour: Callable[[bytes], None] = lambda _: None  # its link opened, changed or closed
         self.is_on_lan: Callable[[bytes], bool] = lambda _: False  # then private addresses may be dialled
+        self.introduce: Callable[[bytes], Awaitable[None]] | None = (
+            None  # has one dial us that we cannot dial
+        )
 
     # --- what other rooms ask --------------------------------------------------------------------
 
@@ -306,6 +309,8 @@ class LinkService:
             allow_private=self._may_dial_private(identity),
         )
         addresses = never_in_the_open(addresses)
+        if not addresses and self.introduce is not None:
+            return await self._have_dialled(identity, self.introduce)
         if not addresses:
             raise LinkUnavailableError("link: the peer's record has no address that we can and may dial")
         while True:
@@ -322,6 +327,25 @@ class LinkService:
             except VigilnetError:
                 if not addresses:
                     raise
+
+    async def _have_dialled(self, identity: bytes, introduce: Callable[[bytes], Awaitable[None]]) -> Link:
+        await introduce(identity)
+        link = self.get(identity)
+        if link is None:
+            raise LinkUnavailableError("link: lost as soon as it was open")
+        return link
+
+    def accept(self, carrier: Carrier) -> None:
+        """Let a neighbour open a link over a connection that no listener brought."""
+        self._accept(carrier)
+
+    async def open_over(self, identity: bytes, carrier: Carrier, address: DialAddress) -> Link:
+        """Open a link over a connection that was made without dialling; raises LinkUnavailableError."""
+        record = self._records.get(identity)
+        if record is None:
+            carrier.close()
+            raise LinkUnavailableError("link: no record of this peer is known")
+        return await self._open(record, carrier, address)
 
     def _may_dial_private(self, identity: bytes) -> bool:
         return self._options.allow_private_addresses or self.is_on_lan(identity)

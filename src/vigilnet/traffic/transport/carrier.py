@@ -150,6 +150,16 @@ class ShapedCarrier(Protocol):
         ...
 
 
+@runtime_checkable
+class OpenCarrier(Protocol):
+    """A carrier whose two ends are plain to see, so that another connection can be dialled beside it."""
+
+    @property
+    def open_ends(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        """Our and the neighbour's host and port; None if that is not so now."""
+        ...
+
+
 class Listener(Protocol):
     """A place where neighbours can reach us."""
 

@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind, CarrierUser
+from vigilnet.traffic.transport.punch_io import punch, share_port
 from vigilnet.traffic.transport.resets_io import reset_watch
 
 UNSENT_OCTETS: Final = 128 * 1024  # in the kernel and not yet sent; what waits there cannot be overtaken
@@ -95,6 +96,14 @@ class TcpCarrier:
     def local_host(self) -> str:
         """Our own address on this connection, as text; sensitive."""
         return self._local_host
+
+    @property
+    def open_ends(self) -> tuple[tuple[str, int], tuple[str, int]] | None:
+        """Our and the neighbour's host and port; None where a program stands between, or nothing is open."""
+        if self.kind is not CarrierKind.PLAIN or self._is_released:
+            return None
+        ours, theirs = self._sock.getsockname(), self._sock.getpeername()
+        return (_host_of(ours), int(ours[1])), (_host_of(theirs), int(theirs[1]))
 
     @property
     def is_released(self) -> bool:
@@ -311,12 +320,22 @@ class TcpTransport:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            share_port(sock)
             await loop.sock_connect(sock, address)
             carrier = TcpCarrier(sock, loop, self._kind)
         except BaseException:
             sock.close()
             raise
         return self._kept(carrier)
+
+    async def punch(self, local: tuple[str, int], remote: tuple[str, int], timeout_s: float) -> Carrier:
+        """Connect to one who dials us at the same time; raises OSError."""
+        sock = await punch(local, remote, timeout_s)
+        try:
+            return self._kept(TcpCarrier(sock, asyncio.get_running_loop(), self._kind))
+        except BaseException:
+            sock.close()
+            raise
 
     async def listen(self, host: str, port: int, accept: Callable[[Carrier], None]) -> TcpListener:
         """Call `accept` for every connection to `host`, an address; raises OSError if the port is taken."""

@@ -39,6 +39,7 @@ FAULTS: dict[str, tuple[ReachFacts, str, str]] = {
     "provider's router": (
         replace(HOME, mapping=Mapping.MAPPED, external="100.64.1.2"), "network.inward", "provider",
     ),
+    "introduced": (replace(HOME, introducers=3), "network.inward", "relay.map_port"),
     "no dht": (replace(WELL, dht="UDP port 4001 is taken"), "network.dht", "free the UDP port"),
     "no multicast": (replace(WELL, lan="no socket for mDNS"), "network.lan", "5353"),
 }  # fmt: skip
@@ -66,6 +67,13 @@ def test_the_gravest_comes_first_and_clients_need_not_be_reached() -> None:
 def test_nothing_is_said_too_early() -> None:
     young = replace(WELL, uptime_s=1.0, known=0, linked=0, dialled=0, was_dialled=False)
     assert {finding.level for finding in judge(young)} == {"pass"}
+
+
+def test_tries_from_both_ends_are_told_by_what_came_of_them() -> None:
+    facts = replace(HOME, introducers=3, punches=4)
+    assert {finding.id: finding.level for finding in judge(facts)}["network.punch"] == "note"
+    worked = replace(facts, punched=1)
+    assert {finding.id: finding.level for finding in judge(worked)}["network.punch"] == "pass"
 
 
 def test_public_addresses() -> None:

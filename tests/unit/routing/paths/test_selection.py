@@ -1,6 +1,7 @@
 """Which relays may share a path, and which of them is the guard."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -307,3 +308,30 @@ def test_an_unlisted_relay_that_is_unknown_now_is_not_replaced_by_a_listed_one()
     for hops in (1, 3):
         with pytest.raises(NoPathError):
             choice.path(hops)
+
+
+def behind(number: int, **more: object) -> PeerRecord:
+    """A relay that nobody can dial."""
+    via = PeerAddress.via(bytes(32), f"10.{number}.0.1")
+    return replace(relay(number, **more), addresses=(via,))  # type: ignore[arg-type]
+
+
+def test_who_cannot_be_dialled_is_no_first_hop() -> None:
+    choice = Choice(*(behind(number) for number in range(1, 8)), relay(8), relay(9))
+    for _ in range(50):
+        assert choice.path(3)[0] in (8, 9)
+        assert choice.path(1)[0] in (8, 9)
+    with pytest.raises(NoPathError, match="first hop"):
+        Choice(*(behind(number) for number in range(1, 8))).path(3)
+    with pytest.raises(NoPathError, match="behind routers"):
+        Choice(behind(1), behind(2)).path(1)
+
+
+def test_two_that_cannot_be_dialled_do_not_follow_each_other_where_others_are_known() -> None:
+    relays = [*(behind(number) for number in range(1, 30)), *(relay(number) for number in range(30, 60))]
+    choice = Choice(*relays)
+    for hops in (3, 4, 10):
+        for _ in range(200):
+            path = choice.path(hops)
+            assert not any(first < 30 and second < 30 for first, second in pairwise(path))
+    assert len(Choice(*(behind(number) for number in range(1, 9)), relay(9)).path(3)) == 3
