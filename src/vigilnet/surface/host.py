@@ -175,6 +175,7 @@ class NodeHost:
         except VigilnetError:
             self.is_on = not on
             raise
+        await self.refreshed()  # so that lockdown is known at once
         if on and self.node.device is not None and (self._was_protected or before.is_locked):
             await self.node.device.up()  # lockdown lets nothing else through, not even our own links
         return True

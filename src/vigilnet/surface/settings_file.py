@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def change_file(path: Path, changes: Mapping[str, str | None]) -> None:
 def _toml_value(default: object, kind: object, text: str) -> object:
     """Return the value in TOML's kinds; what does not fit stays text, and is refused on loading."""
     if isinstance(default, tuple):
-        return [part.strip() for part in text.split(",") if part.strip()]
+        parts = [part.strip() for part in text.split(",") if part.strip()]
+        if typing.get_args(kind)[:1] == (int,) and all(part.isdecimal() for part in parts):
+            return [int(part) for part in parts]
+        return parts
     lowered = text.strip().lower()
     if isinstance(default, bool):
         return {"true": True, "1": True, "yes": True, "on": True}.get(

@@ -60,17 +60,27 @@ def _as_person() -> dict[str, Any]:
 
 
 def wait_connected(arguments: argparse.Namespace, seconds: float) -> Status:
-    """Return the status once there is a tested path, or after so long; shows the steps on a terminal."""
+    """Return the status once there is a tested path, or after so long; shows the steps on a terminal.
+
+    Raises:
+        NotRunningError: after that time no node answers.
+    """
     give_up = time.monotonic() + seconds  # noqa: TID251 a command, not a machine
-    with client_of(arguments) as control:
-        while True:
-            status = control.status()
+    while True:
+        is_last = time.monotonic() > give_up  # noqa: TID251
+        try:
+            with client_of(arguments) as control:
+                status = control.status()
+        except NotRunningError:
+            if is_last:
+                raise
+        else:
             shown = status.protection
-            if shown is None or shown.api == "connected" or time.monotonic() > give_up:  # noqa: TID251
+            if shown is None or shown.api == "connected" or is_last:
                 progress("")
                 return status
             progress(f"{shown.title}: {shown.steps[-1].text if shown.steps else ''}")
-            time.sleep(LOOK_S)
+        time.sleep(LOOK_S)
 
 
 def progress(text: str) -> None:

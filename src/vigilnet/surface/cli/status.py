@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from vigilnet.surface.cli.background import wait_connected
 from vigilnet.surface.cli.node import Commands, add_command, client_of, short_peer_id
 from vigilnet.surface.cli.output import (
     duration,
@@ -24,6 +25,8 @@ _STATE_WIDTH = 62
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Declare this group's commands."""
     command = add_command(commands, "status", "am I protected, and how", show_status)
+    command.add_argument("--wait", nargs="?", type=float, const=60.0, metavar="SECONDS",
+                         help="until there is a node and a path (60 s at most)")  # fmt: skip
     command.epilog = (
         "Exit codes: 0 protected or serving, 3 off, 4 connecting, 5 connected with a reservation, "
         "6 blocked by lockdown, 7 no node is running."
@@ -32,6 +35,8 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def show_status(arguments: argparse.Namespace) -> ExitCode:
     """Print how the node is."""
+    if arguments.wait is not None:
+        wait_connected(arguments, arguments.wait)
     with client_of(arguments) as control:
         status = control.status()
         if arguments.json:
