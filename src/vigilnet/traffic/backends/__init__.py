@@ -2,6 +2,7 @@
 
     Linux     with nftables: TCP by redirect; a firewall that outlives the helper
               without: TCP by the interface; routes, and filters at the doors, that outlive it
+    macOS     TCP by the interface; routes, a pf anchor, a resolver in the dynamic store. Not tried there
 
 `choice_io` picks one. Only the privileged helper imports this room. docs/spec/device.md.
 """

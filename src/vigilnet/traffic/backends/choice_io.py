@@ -28,6 +28,10 @@ def choose_backend(
         capture = capture or (Capture.REDIRECT if _has_nftables() else Capture.INTERFACE)
         firewall = Nftables() if capture is Capture.REDIRECT else DoorFilters(run_folder / "doors.json")
         return Kernel(run_folder, state_folder, group_name, firewall)
+    if sys.platform == "darwin":
+        from vigilnet.traffic.backends.macos_io import Mac  # its modules are there alone
+
+        return Mac(run_folder, state_folder)
     raise EnvironmentRefusedError(f"device: no backend for {sys.platform}; use the SOCKS proxy")
 
 

@@ -32,6 +32,16 @@ def run(command: list[str], text: str = "") -> str:
     Raises:
         EnvironmentRefusedError: it is missing, refuses, or does not end.
     """
+    return _done(command, text).stdout
+
+
+def run_both(command: list[str]) -> str:
+    """Run one program and return what it says, errors included; raises as `run`."""
+    done = _done(command, "")
+    return done.stdout + done.stderr
+
+
+def _done(command: list[str], text: str) -> "subprocess.CompletedProcess[str]":
     try:
         done = subprocess.run(  # noqa: S603  # see above
             command,
@@ -53,4 +63,4 @@ def run(command: list[str], text: str = "") -> str:
         raise EnvironmentRefusedError(
             f"{' '.join(command)}: refused: {said[0] if said else 'no reason given'}"
         )
-    return done.stdout
+    return done

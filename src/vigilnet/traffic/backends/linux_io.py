@@ -20,10 +20,11 @@ from vigilnet.traffic.backends import commands_io, routes, ruleset
 from vigilnet.traffic.backends.cgroups_io import ControlGroups
 from vigilnet.traffic.backends.firewall_io import Firewall
 from vigilnet.traffic.backends.program_watch_io import ProgramWatch
-from vigilnet.traffic.device.backend import Capture
+from vigilnet.traffic.device.backend import Capture, Framing
 from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import INTERFACE, DeviceSettings
 
+_SO_MARK: Final = 36
 _TUNSETIFF: Final = 0x400454CA
 _TUNSETOFFLOAD: Final = 0x400454D0
 _TUNSETVNETHDRSZ: Final = 0x400454D8
@@ -78,6 +79,15 @@ class Kernel:
     def capture(self) -> Capture:
         """Whether the firewall can redirect TCP."""
         return self.firewall.capture
+
+    @property
+    def framing(self) -> Framing:
+        """The interface has virtio headers."""
+        return Framing.VIRTIO
+
+    def outer_interface(self) -> int:
+        """Our own sockets are known by their marks."""
+        return 0
 
     @property
     def can_split(self) -> bool:
@@ -189,7 +199,7 @@ class Kernel:
         for descriptor in descriptors:
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as taken:
                 if taken.family in (socket.AF_INET, socket.AF_INET6):
-                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, ruleset.MARK_OWN)
+                    taken.setsockopt(socket.SOL_SOCKET, _SO_MARK, ruleset.MARK_OWN)
 
     def join(self, pid: int, group: str, asker: int) -> None:
         """Put one process of a user's into a split-tunnel group; root may move those of others."""

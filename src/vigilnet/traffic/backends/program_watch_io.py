@@ -116,7 +116,7 @@ class ProgramWatch:
     def _start(self) -> None:
         self._notify = _open_notify()
         self.is_exact = self._notify >= 0
-        reader, self._wake = os.pipe2(os.O_CLOEXEC)
+        reader, self._wake = os.pipe()
         self._thread = threading.Thread(target=self._run, args=(reader, self._notify), daemon=True)
         self._thread.start()
 

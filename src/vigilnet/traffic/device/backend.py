@@ -17,6 +17,14 @@ class Capture(StrEnum):
     INTERFACE = "interface"  # like everything else
 
 
+class Framing(StrEnum):
+    """What is before a packet at the descriptor of the interface."""
+
+    VIRTIO = "virtio"  # a virtio header: Linux
+    FAMILY = "family"  # four octets of address family: macOS
+    NOTHING = "nothing"  # Windows, by a pair of datagram sockets
+
+
 class Backend(Protocol):
     """One machine's routes, firewall, interface and groups of programs; all of it needs rights.
 
@@ -26,6 +34,15 @@ class Backend(Protocol):
     @property
     def capture(self) -> Capture:
         """How TCP comes."""
+        ...
+
+    @property
+    def framing(self) -> Framing:
+        """What is before a packet at the interface's descriptor."""
+        ...
+
+    def outer_interface(self) -> int:
+        """The index of the interface that our own sockets must bind themselves to; 0 where marks do that."""
         ...
 
     @property

@@ -1,19 +1,20 @@
 """The daemon's end of the helper: one request at a time, descriptors both ways."""
 
-import array
 import asyncio
 import json
 import os
 import select
 import socket
 import stat
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError, ErrorKind, VigilnetError
-from vigilnet.traffic.device.helper_wire import MAX_MESSAGE, MAX_SOCKETS, Operation, Request
+from vigilnet.traffic.device import helper_socket_io
+from vigilnet.traffic.device.helper_wire import MAX_SOCKETS, Operation, Request
 
 ANSWER_S: Final = 30.0
 
@@ -46,7 +47,7 @@ class HelperClient:
         if self._connection is not None and not self._has_ended(self._connection):
             return
         self.close()
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        connection = socket.socket(socket.AF_UNIX, helper_socket_io.KIND)
         connection.settimeout(ANSWER_S)
         try:
             connection.connect(str(self._path))
@@ -88,21 +89,13 @@ class HelperClient:
         connection = self._connection
         if connection is None:
             raise HelperMissingError("helper: no session")
-        rights = (
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        )
         try:
-            connection.sendmsg([request.encode()], rights)
-            octets, ancillary, _, _ = connection.recvmsg(
-                MAX_MESSAGE, socket.CMSG_SPACE(4), socket.MSG_CMSG_CLOEXEC
-            )
+            helper_socket_io.send(connection, request.encode(), descriptors)
+            octets, came = helper_socket_io.receive(connection)
         except OSError as error:
             self.close()
             raise HelperMissingError(f"helper: lost: {error.strerror or error}") from error
-        given = -1
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS) and len(content) >= 4:
-                given = array.array("i", content[:4])[0]
+        given = came[0] if came else -1
         if not octets:
             self.close()
             raise HelperMissingError("helper: it has ended")
@@ -119,7 +112,7 @@ def outward_sockets() -> list[int]:
     the helper could have them marked.
     """
     found: list[int] = []
-    for entry in Path("/proc/self/fd").iterdir():
+    for entry in Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd").iterdir():
         try:
             if not stat.S_ISSOCK(entry.stat().st_mode):
                 continue

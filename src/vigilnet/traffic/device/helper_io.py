@@ -5,22 +5,20 @@ wrote, and imports nothing that speaks to the network. When the daemon goes away
 kill) everything stays closed until it comes back or somebody asks for it to be opened.
 """
 
-import array
 import json
 import os
 import selectors
 import socket
-import struct
 from pathlib import Path
 from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
+from vigilnet.traffic.device import helper_socket_io
 from vigilnet.traffic.device.backend import Backend
-from vigilnet.traffic.device.helper_wire import MAX_MESSAGE, MAX_SOCKETS, Group, Operation, Request
+from vigilnet.traffic.device.helper_wire import Group, Operation, Request
 
 MAX_SESSIONS: Final = 8
-_CREDENTIALS: Final = struct.Struct("3i")
 
 _log = get_logger(__name__)
 
@@ -30,8 +28,7 @@ class Session:
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        self.pid, self.uid, _ = _CREDENTIALS.unpack(credentials)
+        self.pid, self.uid = helper_socket_io.peer_of(connection)
 
 
 class Helper:
@@ -39,7 +36,7 @@ class Helper:
 
     Args:
         backend: does what is asked.
-        listener: of kind SOCK_SEQPACKET, listening.
+        listener: of kind `helper_socket_io.KIND`, listening.
         owner: the user whose daemon may ask; root may, too.
     """
 
@@ -48,7 +45,8 @@ class Helper:
         self._listener = listener
         self._owner = owner
         self._selector = selectors.DefaultSelector()
-        self._wake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake, self._waker = os.pipe()
+        os.set_blocking(self._waker, False)  # its own signature
         self._is_stopping = False
         self._sessions: set[Session] = set()
         self._controller: Session | None = None
@@ -91,17 +89,12 @@ class Helper:
     def _read(self, session: Session) -> None:
         descriptors: list[int] = []
         try:
-            octets, ancillary, _, _ = session.connection.recvmsg(
-                MAX_MESSAGE + 1, socket.CMSG_SPACE(MAX_SOCKETS * 4), socket.MSG_CMSG_CLOEXEC
-            )
-            for level, kind, content in ancillary:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    descriptors.extend(array.array("i", content[: len(content) - len(content) % 4]))
+            octets, descriptors = helper_socket_io.receive(session.connection)
             if not octets:
                 self._close(session)
                 return
             self._answer(session, octets, descriptors)
-        except OSError:
+        except (OSError, RemoteProtocolError):
             self._close(session)
         finally:
             for descriptor in descriptors:
@@ -127,8 +120,7 @@ class Helper:
         except OSError as error:
             reply = {"error": f"helper: {error.strerror}", "kind": "refused"}
         message = json.dumps(reply, separators=(",", ":")).encode()
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", given))] if given else []
-        session.connection.sendmsg([message], rights)
+        helper_socket_io.send(session.connection, message, given)
 
     def _serve(
         self, session: Session, request: Request, descriptors: list[int], given: list[int]
@@ -169,6 +161,8 @@ class Helper:
         return {
             "ok": True,
             "capture": backend.capture.value,
+            "framing": backend.framing.value,
+            "outer": backend.outer_interface(),
             "is_up": backend.is_up,
             "is_locked": backend.is_locked,
             "can_split": backend.can_split,
@@ -196,10 +190,10 @@ def listen(path: Path, owner: int) -> socket.socket:
     Raises:
         EnvironmentRefusedError: it cannot be made, or another helper has it.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener = socket.socket(socket.AF_UNIX, helper_socket_io.KIND)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as probe:
+        with socket.socket(socket.AF_UNIX, helper_socket_io.KIND) as probe:
             is_served = probe.connect_ex(str(path)) == 0
         _check_alone(path, is_served=is_served)
         with_listener = path.with_name(path.name + ".new")

@@ -218,6 +218,18 @@ class UdpMaker:
         return [vnet, _ip_header(self._source, self._target, UDP, length), udp, *payloads]
 
 
+def summed(pieces: Sequence[bytes | memoryview]) -> bytes:
+    """Return one packet without its virtio header and with its checksum, for interfaces that do not sum."""
+    whole = b"".join(pieces)
+    flags, _, _, _, start, offset = _VNET.unpack_from(whole)
+    if not flags & NEEDS_CHECKSUM:
+        return whole[VNET_SIZE:]
+    packet = bytearray(whole[VNET_SIZE:])
+    total = _fold(words_sum(bytes(packet[start:]))) ^ 0xFFFF
+    packet[start + offset : start + offset + 2] = (total or 0xFFFF).to_bytes(2, "big")  # of UDP 0 means none
+    return bytes(packet)
+
+
 def echo_of(packet: Packet) -> tuple[int, int, bytes] | None:
     """Return (identifier, sequence, payload) of an echo request; None if it is something else."""
     body = packet.body

@@ -19,7 +19,9 @@ from vigilnet.traffic.device.helper_client_io import (
     outward_sockets,
 )
 from vigilnet.traffic.device.helper_wire import MAX_ADDRESSES, MAX_LIFE_S, Group, Operation, Request
+from vigilnet.traffic.device.interface_io import interface_of
 from vigilnet.traffic.device.options import DnsMode, Options, parse_server
+from vigilnet.traffic.device.outer_sockets_io import OUTER
 from vigilnet.traffic.device.portal_io import Portal, find_addresses, find_portal, host_of, system_addresses
 from vigilnet.traffic.device.resolver_io import NameResolver, NameServer
 from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Program, Scope, binding_of
@@ -142,6 +144,7 @@ class DeviceService:
         """Put the device back as it was; with lockdown on, nothing leaves."""
         async with self._changing:
             self._wanted = False
+            OUTER.follow(0)
             await asyncio.to_thread(self._client.connect)
             await self._close_port()
             self._told, _ = await self._client.ask(Request(Operation.DOWN))
@@ -153,6 +156,7 @@ class DeviceService:
         await asyncio.to_thread(self._client.connect)
         try:
             self._told, _ = await self._client.ask(Request(Operation.HELLO))
+            OUTER.follow(int(self._told.get("outer") or 0))
             for descriptors in mark_requests(outward_sockets()):
                 await self._client.ask(Request(Operation.MARK), descriptors)
         except VigilnetError:
@@ -203,7 +207,7 @@ class DeviceService:
         await self._close_port()
         options = self.options
         self._port = TunPort(
-            descriptor,
+            interface_of(descriptor, str(self._told.get("framing"))),
             self._dialler,
             self._clock,
             self._name_of,
@@ -239,9 +243,13 @@ class DeviceService:
         """When the helper was lost, take the device again as soon as there is one."""
         while self._wanted:
             await asyncio.sleep(KEEP_S)
-            if self._client.is_connected or not self._wanted:
+            if (self._client.is_connected and not OUTER.index) or not self._wanted:
                 continue
             try:
+                if self._client.is_connected:
+                    self._told, _ = await self._client.ask(Request(Operation.STATUS))
+                    OUTER.follow(int(self._told.get("outer") or 0))  # the network may have changed
+                    continue
                 async with self._changing:
                     await self._greet()
                     await self._take()

@@ -6,7 +6,6 @@ exit, as behind a careful NAT. What cannot be carried is refused by ICMP at once
 """
 
 import asyncio
-import os
 import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -18,6 +17,7 @@ from vigilnet.base.errors import RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device import packets
+from vigilnet.traffic.device.interface_io import Interface
 from vigilnet.traffic.device.packets import Packet, Refusal, UdpMaker
 from vigilnet.traffic.device.settings import TUN_IPV4, TUN_IPV6, binding_of, bound_source
 from vigilnet.traffic.device.translation import Translation, Verdict
@@ -69,7 +69,7 @@ class TunPort:
     """The daemon's end of the interface.
 
     Args:
-        descriptor: of the interface, non-blocking; ours from now on.
+        interface: ours from now on.
         opener: opens flows.
         clock: time.
         name_of: the name that an address was resolved from, or an empty text.
@@ -82,7 +82,7 @@ class TunPort:
 
     def __init__(
         self,
-        descriptor: int,
+        interface: Interface,
         opener: FlowOpener,
         clock: Clock,
         name_of: Callable[[str], str],
@@ -92,7 +92,7 @@ class TunPort:
         translation: Translation | None = None,
         answer: Callable[[bytes], Awaitable[bytes]] | None = None,
     ) -> None:
-        self._descriptor = descriptor
+        self._interface = interface
         self._translation = translation
         self._answer = answer
         self._way = (opener, isolation)
@@ -109,8 +109,13 @@ class TunPort:
         self._view = memoryview(self._buffer)
         self.read = self.written = self.refused = self.dropped = 0
         self._is_paused = self._is_closed = False
-        self.loop.add_reader(descriptor, self._readable)
+        self.loop.add_reader(interface.descriptor, self._readable)
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    @property
+    def merges(self) -> bool:
+        """Whether one packet may carry many datagrams."""
+        return self._interface.merges
 
     @property
     def flows(self) -> int:
@@ -126,19 +131,19 @@ class TunPort:
         """End all flows and give the descriptor up."""
         self._is_closed = True
         self._sweeper.cancel()
-        self.loop.remove_reader(self._descriptor)
+        self.loop.remove_reader(self._interface.descriptor)
         flows, self._flows = list(self._flows.values()), OrderedDict()
         for flow in flows:
             flow.end()
         await self.tasks.close()
-        os.close(self._descriptor)
+        self._interface.close()
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Give one packet to the interface; an empty one is none."""
         if not pieces:
             return
         try:
-            os.writev(self._descriptor, pieces)
+            self._interface.write(pieces)
             self.written += 1
         except OSError:  # full, or being taken away
             self.dropped += 1
@@ -146,17 +151,17 @@ class TunPort:
     # ---- from applications
 
     def _readable(self) -> None:
-        descriptor, buffer, view = self._descriptor, self._buffer, self._view
+        interface, buffer, view = self._interface, self._buffer, self._view
         for _ in range(READS_A_TURN):
             if self._is_paused:
                 return
             try:
-                size = os.readv(descriptor, [buffer])
+                size = interface.read(buffer)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 _log.warning("the device's interface is gone", error=error)
-                self.loop.remove_reader(descriptor)
+                self.loop.remove_reader(interface.descriptor)
                 return
             self.read += 1
             if self._translation is not None:
@@ -174,13 +179,13 @@ class TunPort:
         self.dropped += lost
         if not self._is_paused:
             self._is_paused = True
-            self.loop.remove_reader(self._descriptor)
+            self.loop.remove_reader(self._interface.descriptor)
             self.loop.call_later(PAUSE_S, self._resume)
 
     def _resume(self) -> None:
         if self._is_paused and not self._is_closed:
             self._is_paused = False
-            self.loop.add_reader(self._descriptor, self._readable)
+            self.loop.add_reader(self._interface.descriptor, self._readable)
 
     def _take(self, packet: Packet) -> None:
         if packet.fragment is not None:
@@ -440,7 +445,7 @@ class _UdpFlow(_DeviceFlow[DatagramFlow, tuple[int, list[bytes]]]):
                 continue
             at = 0
             while at < len(payloads):
-                count = mergeable(payloads, at)
+                count = mergeable(payloads, at) if self._port.merges else 1
                 self._port.write(maker.packet(payloads[at : at + count]))
                 at += count
 

@@ -15,6 +15,7 @@ from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import udp_echo
 from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.device import packets, tun_io
+from vigilnet.traffic.device.interface_io import VirtioInterface
 from vigilnet.traffic.device.tun_io import TunPort
 from vigilnet.traffic.exit.options import Options
 
@@ -61,7 +62,8 @@ async def port_on(
     ours.setblocking(False)
     async with DirectNetwork(options) as network:
         port = TunPort(
-            os.dup(ours.fileno()), network, SystemClock(), lambda address: (names or {}).get(address, ""), "",
+            VirtioInterface(os.dup(ours.fileno())), network, SystemClock(),
+            lambda address: (names or {}).get(address, ""), "",
             int(limits.get("max_flows", 8)), limits.get("idle_s", 60.0),
         )  # fmt: skip
         try:
