@@ -55,11 +55,20 @@ def model(name: str, seed: int) -> RandomForestClassifier | HistGradientBoosting
 
 
 def judge(
-    browser: Sequence[Flow], ours: Sequence[Flow], *, name: str, has_times: bool = True, repeats: int = 2
+    browser: Sequence[Flow],
+    ours: Sequence[Flow],
+    *,
+    name: str,
+    has_times: bool = True,
+    repeats: int = 2,
+    count: int = 40,
 ) -> Verdict:
-    """Train and test, by site: no site is on both sides; as many of each class from every site."""
+    """Train and test by site: no site is on both sides; as many of each class from every site.
+
+    What is seen is the first `count` records.
+    """
     verdict = Verdict()
-    cache = {id(flow): features(flow, has_times=has_times) for flow in (*browser, *ours)}
+    cache = {id(flow): features(flow, count, has_times=has_times) for flow in (*browser, *ours)}
     for repeat in range(repeats):
         rows, labels, sites = _balanced(browser, ours, random.Random(repeat))
         table = np.array([cache[id(flow)] for flow in rows])

@@ -224,7 +224,8 @@ async def serve(folder: Path, sites: list[Site]) -> None:
 class Asking:
     """A client's end of a stream: asks, waits for the answer."""
 
-    def __init__(self, circuit: ClientCircuit) -> None:
+    def __init__(self, circuit: ClientCircuit, payload: list[int]) -> None:
+        self._payload = payload  # octets sent and received, of all streams of a client
         self._stream = circuit.mux.open_stream(Target("far.test", 443))
         self._left = 0
         self._unsent = 0
@@ -239,6 +240,7 @@ class Asking:
         self._unsent += size - REQUEST.size
         self._done.clear()
         self._stream.write(REQUEST.pack(octets, delay, size))
+        self._payload[0] += REQUEST.size
         self.writable()
         await self._done.wait()
         if self.is_closed:
@@ -249,12 +251,14 @@ class Asking:
             count = min(room, self._unsent, 16_384)
             self._stream.write(os.urandom(count))
             self._unsent -= count
+            self._payload[0] += count
 
     def connected(self, address: str, ttl: int) -> None:
         pass
 
     def data_received(self, data: memoryview) -> None:
         self._stream.consumed(len(data))
+        self._payload[1] += len(data)
         self._left -= len(data)
         if self._left <= 0:
             self._done.set()
@@ -279,8 +283,6 @@ class Work:
         self.payload = [0, 0]
 
     async def _ask(self, stream: Asking, size: int, octets: int, delay: int = 0) -> None:
-        self.payload[0] += size
-        self.payload[1] += octets
         await stream.ask(size, octets, delay)
 
     async def web(self) -> None:
@@ -293,7 +295,7 @@ class Work:
             await asyncio.sleep(min(5.0, rng.lognormvariate(0.3, 0.7)))
 
     async def _host(self) -> None:
-        rng, stream = self._rng, Asking(self._circuit)
+        rng, stream = self._rng, Asking(self._circuit, self.payload)
         await self._ask(stream, rng.choice((517, 1800, 1900)), rng.randint(2600, 5200))
         await self._ask(
             stream, 80 + rng.randint(90, 700), int(rng.lognormvariate(9.3, 1.2)), rng.randint(1, 60)
@@ -303,7 +305,7 @@ class Work:
 
     async def shell(self) -> None:
         """Keystrokes and their echoes."""
-        rng, stream = self._rng, Asking(self._circuit)
+        rng, stream = self._rng, Asking(self._circuit, self.payload)
         while self._now() < self._end:
             size = rng.choice((36, 44, 52, 68, 100))
             began = self._now()
@@ -314,12 +316,12 @@ class Work:
     async def bulk(self) -> None:
         """Downloads."""
         while self._now() < self._end:
-            await self._ask(Asking(self._circuit), 700, self._rng.randint(2_000_000, 8_000_000))
+            await self._ask(Asking(self._circuit, self.payload), 700, self._rng.randint(2_000_000, 8_000_000))
 
     async def upload(self) -> None:
         """Uploads."""
         while self._now() < self._end:
-            await self._ask(Asking(self._circuit), self._rng.randint(200_000, 2_000_000), 200)
+            await self._ask(Asking(self._circuit, self.payload), self._rng.randint(200_000, 2_000_000), 200)
             await asyncio.sleep(self._rng.uniform(0.2, 2))
 
     async def mix(self) -> None:

@@ -326,12 +326,18 @@ class FrameOpener:
                 _deliver_runs(buffer, body + 1, text_end, receiver, self.joiner)
             elif kind == _PART:
                 self.joiner.part_received(buffer, body + 1, text_end, receiver)
+                self._deliver_control(control)
             elif kind == _UPDATE:
                 self._update(length)
             else:
                 control(kind, buffer[body + 1 : text_end])
             at = stop
         return at
+
+    def _deliver_control(self, control: Callable[[int, memoryview], None]) -> None:
+        """Deliver frames that travelled inside records; never PADDING, which would count as one."""
+        while self.joiner.has_control and not self.is_stopped:
+            control(*self.joiner.take_control())
 
     def _update(self, length: int) -> None:
         if length != MIN_LENGTH:

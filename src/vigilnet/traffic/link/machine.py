@@ -31,6 +31,7 @@ MAX_GOSSIP_WAITING: Final = 64  # frames; more are dropped, gossip repeats itsel
 RESPONDER_PATIENCE: Final = 1.2  # times the silence after which it asks
 PROBE_SPACING_S: Final = 0.5  # keeps us below 4 PING a second
 SHAPED_CONTROL: Final = 17  # octets of a small frame's body where records are shaped: 34 behind the header
+MAX_CONTROL_WAITING: Final = 4096  # octets; then gossip waits
 SHAPED_FRAMES: Final = 4  # pulled at once
 
 
@@ -137,7 +138,7 @@ class LinkMachine:
     @property
     def has_data_to_send(self) -> bool:
         """Whether `data_to_send` would return something."""
-        waits = self._outbox or self._frames or self._gossip or self._cutter.waiting
+        waits = self._outbox or self._frames or self._gossip or self._cutter.all_waiting
         return bool(waits or self._scheduler.has_work)
 
     @property
@@ -289,16 +290,24 @@ class LinkMachine:
         packets, self._outbox = self._outbox, []
         return packets
 
-    def control_records(self, now: float) -> list[memoryview]:
-        """Return sealed frames that go beside any plan; the small ones are as long as h2's PING."""
+    def control_records(self, now: float, *, is_free: bool) -> list[memoryview]:
+        """Put link control and gossip into the records to come; return what leaves by itself.
+
+        Args:
+            now: monotonic seconds.
+            is_free: whether a small frame may leave by itself, as long as h2's PING.
+        """
         records: list[memoryview] = []
         if self._sealer is None or self.state is not LinkState.OPEN:
             return records
         for kind, body in self._frames:
-            records.extend(self._sealer.seal(kind, body.ljust(SHAPED_CONTROL, b"\0"), now))
+            if is_free:
+                records.extend(self._sealer.seal(kind, body.ljust(SHAPED_CONTROL, b"\0"), now))
+            else:
+                self._cutter.add_control(kind, body)
         self._frames.clear()
-        if self._gossip:
-            records.extend(self._sealer.seal(FrameType.GOSSIP, self._gossip.popleft(), now))
+        while self._gossip and self._cutter.control_waiting < MAX_CONTROL_WAITING:
+            self._cutter.add_control(FrameType.GOSSIP, self._gossip.popleft())
         return records
 
     def waiting(self, now: float, wanted: int) -> int:
@@ -307,12 +316,12 @@ class LinkMachine:
         if cutter.waiting < wanted and self._scheduler.has_work:
             cutter.add(self._scheduler.gather(now, wanted - cutter.waiting, SHAPED_FRAMES))
             self._spoke_at = now
-        return cutter.waiting
+        return cutter.all_waiting
 
     @property
     def leftover(self) -> int:
-        """Octets of runs that wait to be cut."""
-        return self._cutter.waiting
+        """Octets that wait to be cut."""
+        return self._cutter.all_waiting
 
     def full_records(self, count: int, now: float) -> list[memoryview]:
         """Return up to `count` full records of bulk runs, sealed where they lie (hot path).
@@ -320,7 +329,7 @@ class LinkMachine:
         A run of 7 cells and an eighth that is padding, or another circuit's: 14 % more octets where it is
         padding, and no copy. Empty where single cells wait, or a run was begun to be cut.
         """
-        if self._cutter.waiting or self._sealer is None or not self._scheduler.has_work:
+        if self._cutter.all_waiting or self._sealer is None or not self._scheduler.has_work:
             return []
         frames = self._scheduler.gather(now, count * CELL_SIZE * BULK_CELLS, count)
         self._spoke_at = now
@@ -415,7 +424,7 @@ class LinkMachine:
         """Close in good order; return the last octets to send. Safe to call twice."""
         parts: list[memoryview | bytes] = []
         if self.state is LinkState.OPEN and self._sealer is not None:
-            while self._cutter.waiting:  # a run that was begun must end
+            while self._cutter.all_waiting:  # a run that was begun must end
                 parts.extend(self.cut_record(MAX_LENGTH, 0, b"", now))
             parts.extend(self.data_to_send(now))
             parts.extend(self._sealer.seal(FrameType.CLOSE, bytes((reason,)), now))

@@ -1,10 +1,11 @@
 """Runs in records of any length (hot path of shaped links; docs/spec/link.md section 5).
 
-     PART     u8 flags | u16 n | n octets | plan, if flagged | padding
+     PART     u8 flags | u16 n | n octets | plan, if flagged | control, if flagged | padding
      plan     u16 m | m octets, for the carrier's shaper
+     control  u16 m | m octets of a stream of frames: u8 type | u16 n | body
 
-The octets of all PART frames are one stream of runs, cut wherever a record ends. Flag 1: the record is beside
-the sender's plan; flag 2: octets of a plan follow.
+The octets of all PART frames are one stream of runs, cut wherever a record ends, and so are those of control.
+Flag 1: the record is beside the sender's plan; flag 2: octets of a plan follow; flag 4: of control.
 """
 
 import struct
@@ -29,9 +30,12 @@ from vigilnet.traffic.link.ports import RunReceiver
 # From the specification.
 EXTRA: Final = 1
 PLAN: Final = 2
+CONTROL: Final = 4
 HEAD: Final = 3
 MIN_LENGTH: Final = 1 + HEAD + TAG_SIZE
 PLAN_HEAD: Final = 2
+CONTROL_HEAD: Final = 2
+MAX_CONTROL: Final = 16_385  # of a frame's body in the control stream
 
 FULL_LENGTH: Final = 16_401
 FULL_ROOM: Final = FULL_LENGTH - MIN_LENGTH
@@ -41,6 +45,7 @@ RUN_ROOM: Final = CELL_SIZE * BULK_CELLS + TAG_ROOM
 CELL_SHIFT: Final = CELL_SIZE.bit_length() - 1
 
 _HEAD: Final = struct.Struct(">BH")
+_FRAME: Final = struct.Struct(">BH")
 _RUN_FIELDS: Final = struct.Struct(">4xBBHQ").unpack_from
 _RELAY: Final = int(Command.RELAY)
 _OCTETS_AT: Final = RUN_AT + HEAD
@@ -85,11 +90,26 @@ def fill_records(frames: Sequence[memoryview]) -> tuple[list[memoryview], Sequen
 class PartCutter:
     """Runs that wait to leave in pieces."""
 
-    __slots__ = ("_runs", "waiting")
+    __slots__ = ("_control", "_runs", "waiting")
 
     def __init__(self) -> None:
         self._runs: deque[memoryview] = deque()
-        self.waiting = 0
+        self._control = bytearray()
+        self.waiting = 0  # octets of runs
+
+    @property
+    def all_waiting(self) -> int:
+        """Octets of runs, and of control with its head."""
+        return self.waiting + (CONTROL_HEAD + len(self._control) if self._control else 0)
+
+    @property
+    def control_waiting(self) -> int:
+        """Octets of control."""
+        return len(self._control)
+
+    def add_control(self, kind: int, body: bytes) -> None:
+        """Let a frame travel inside records."""
+        self._control += _FRAME.pack(kind, len(body)) + body
 
     def add(self, frames: Sequence[memoryview]) -> None:
         """Take frame views (see `traffic.cell`) whose runs are complete."""
@@ -104,6 +124,12 @@ class PartCutter:
         if plan:
             room -= PLAN_HEAD + len(plan)
             flags |= PLAN
+        control = b""
+        if self._control and room > CONTROL_HEAD:
+            control = bytes(self._control[: room - CONTROL_HEAD])
+            del self._control[: len(control)]
+            room -= CONTROL_HEAD + len(control)
+            flags |= CONTROL
         at = _OCTETS_AT
         runs = self._runs
         left = taken = min(room, self.waiting)
@@ -124,18 +150,23 @@ class PartCutter:
         if plan:
             frame[at : at + PLAN_HEAD] = len(plan).to_bytes(PLAN_HEAD, "big")
             frame[at + PLAN_HEAD : at + PLAN_HEAD + len(plan)] = plan
+            at += PLAN_HEAD + len(plan)
+        if control:
+            frame[at : at + CONTROL_HEAD] = len(control).to_bytes(CONTROL_HEAD, "big")
+            frame[at + CONTROL_HEAD : at + CONTROL_HEAD + len(control)] = control
         return frame
 
     def clear(self) -> None:
         """Forget what waits."""
         self._runs.clear()
+        self._control.clear()
         self.waiting = 0
 
 
 class PartJoiner:
     """Puts the runs of PART frames together again, and counts the records."""
 
-    __slots__ = ("_filled", "_run", "_size", "extra", "plan", "planned")
+    __slots__ = ("_control", "_filled", "_run", "_size", "extra", "has_control", "plan", "planned")
 
     def __init__(self) -> None:
         self._run: memoryview | None = None  # made when it is first needed
@@ -144,6 +175,8 @@ class PartJoiner:
         self.planned = 0  # records since they were last taken
         self.extra = 0  # length of the last record beside the plan
         self.plan = b""
+        self._control = bytearray()
+        self.has_control = False  # whether a frame of the control stream is complete
 
     @property
     def is_inside_run(self) -> bool:
@@ -160,14 +193,14 @@ class PartJoiner:
             raise RemoteProtocolError("link frame: PART without its head")
         flags, count = _HEAD.unpack_from(buffer, at)
         start, stop = at + HEAD, at + HEAD + count
-        if stop > end or flags & ~(EXTRA | PLAN):
+        if stop > end or flags & ~(EXTRA | PLAN | CONTROL):
             raise RemoteProtocolError(f"link frame: PART of {count} octets, flags {flags}")
         if flags & EXTRA:
             self.extra = end - at + 1 + TAG_SIZE
         else:
             self.planned += 1
-        if flags & PLAN:
-            self._take_plan(buffer[stop:end])
+        if flags & (PLAN | CONTROL):
+            self._take_more(flags, buffer[stop:end])
         filled, size = self._filled, self._size
         if size and size - filled <= count:  # the hot path: a run ends in here
             end_of_run = start + size - filled
@@ -188,11 +221,37 @@ class PartJoiner:
         if start < stop:
             self._keep(buffer, start, stop)
 
-    def _take_plan(self, rest: memoryview) -> None:
-        size = int.from_bytes(rest[:PLAN_HEAD], "big")
-        if len(rest) < PLAN_HEAD + size:
-            raise RemoteProtocolError("link frame: a plan cut short")
-        self.plan += bytes(rest[PLAN_HEAD : PLAN_HEAD + size])
+    def _take_more(self, flags: int, rest: memoryview) -> None:
+        """Take what follows the runs."""
+        if flags & PLAN:
+            size = int.from_bytes(rest[:PLAN_HEAD], "big")
+            if len(rest) < PLAN_HEAD + size:
+                raise RemoteProtocolError("link frame: a plan cut short")
+            self.plan += bytes(rest[PLAN_HEAD : PLAN_HEAD + size])
+            rest = rest[PLAN_HEAD + size :]
+        if flags & CONTROL:
+            size = int.from_bytes(rest[:CONTROL_HEAD], "big")
+            if len(rest) < CONTROL_HEAD + size:
+                raise RemoteProtocolError("link frame: control cut short")
+            self._control += rest[CONTROL_HEAD : CONTROL_HEAD + size]
+            self._look_at_control()
+
+    def _look_at_control(self) -> None:
+        control = self._control
+        self.has_control = False
+        if len(control) >= _FRAME.size:
+            kind, size = _FRAME.unpack_from(control)
+            if size > MAX_CONTROL or not kind:
+                raise RemoteProtocolError(f"link frame: control of type {kind}, {size} octets")
+            self.has_control = len(control) >= _FRAME.size + size
+
+    def take_control(self) -> tuple[int, memoryview]:
+        """Return the next frame of the control stream: its type and body; `has_control` says there is one."""
+        kind, size = _FRAME.unpack_from(self._control)
+        body = memoryview(bytes(self._control[_FRAME.size : _FRAME.size + size]))
+        del self._control[: _FRAME.size + size]
+        self._look_at_control()
+        return kind, body
 
     def _go_on(self, buffer: memoryview, start: int, stop: int, receiver: RunReceiver) -> int:
         """Add to the run that is under way; return where the next one starts."""

@@ -53,7 +53,7 @@ class ShapedSender:
         if shaper is None:
             return True
         now = self._now()
-        self._write(machine.control_records(now))
+        self._write(machine.control_records(now, is_free=shaper.is_free))
         for _ in range(RECORDS_PER_TURN):
             if shaper.may_stream(now) and (records := self._stream(machine, shaper, now)):
                 if not self._write(records):

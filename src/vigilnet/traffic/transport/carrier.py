@@ -97,6 +97,11 @@ class RecordShaper(Protocol):
         ...
 
     @property
+    def is_free(self) -> bool:
+        """Whether a small record may leave by itself, beside the plan."""
+        ...
+
+    @property
     def has_plan(self) -> bool:
         """Whether octets of a plan wait for the other end's shaper."""
         ...

@@ -74,7 +74,11 @@ def bad(body: str) -> tuple[memoryview, int]:
     [
         ("0000", "without its head"),
         ("00 0002 00", "PART of 2 octets"),
-        ("04 0000", "flags 4"),
+        ("08 0000", "flags 8"),
+        ("04 0000", "control cut short"),
+        ("04 0000 0003 06 00", "control cut short"),
+        ("04 0000 0003 06 4002", "control of type 6, 16386 octets"),
+        ("04 0000 0003 00 0000", "control of type 0"),
         ("02 0000 0003 00 00", "a plan cut short"),
         ("02 0000", "a plan cut short"),
         ("00 0010 00000001 03 02 00000000000000000000", "a run of 2 cells"),
@@ -138,3 +142,38 @@ def test_what_waits_can_be_forgotten() -> None:
     cutter.clear()
     assert cutter.waiting == 0
     assert not any(cutter.cut(100, 0, b"")[RUN_AT:-TAG_ROOM])
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.tuples(st.sampled_from((2, 3, 6)), st.binary(max_size=3000)), max_size=5),
+    st.lists(st.integers(MIN_LENGTH, 3000), min_size=1, max_size=30),
+)
+def test_control_travels_inside_records_of_any_length(
+    frames: list[tuple[int, bytes]], lengths: list[int]
+) -> None:
+    cutter, joiner, receiver = PartCutter(), PartJoiner(), Gatherer()
+    for kind, body in frames:
+        cutter.add_control(kind, body)
+    cutter.add([make_frame(fill=7)])
+    found: list[tuple[int, bytes]] = []
+    for length in [*lengths, *[16_401] * 5]:
+        pass_on(cutter, joiner, receiver, length)
+        while joiner.has_control:
+            kind, octets = joiner.take_control()
+            found.append((kind, bytes(octets)))
+    assert found == frames
+    assert len(receiver.runs) == 1
+    assert cutter.all_waiting == 0
+    assert joiner.planned == len(lengths) + 5
+
+
+def test_the_octets_of_control_are_these() -> None:
+    cutter = PartCutter()
+    cutter.add_control(2, b"12345678")
+    assert cutter.all_waiting == 2 + 3 + 8
+    frame = cutter.cut(40, 0, b"")
+    assert frame[RUN_AT : RUN_AT + 16] == bytes.fromhex("04 0000 000b 02 0008") + b"12345678"
+    cutter.add_control(3, b"12345678")
+    cutter.clear()
+    assert cutter.all_waiting == 0

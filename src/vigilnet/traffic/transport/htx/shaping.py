@@ -199,6 +199,11 @@ class Shaper:
         return next_visit(self._dice, FULL, self._cookies)
 
     @property
+    def is_free(self) -> bool:
+        """Whether a record of h2's PING may leave by itself."""
+        return self.profile is Profile.LIGHT and not self._is_opening()
+
+    @property
     def has_plan(self) -> bool:
         """Whether octets of a plan wait for the client."""
         return bool(self._plan)

@@ -125,9 +125,12 @@ def test_a_plan_may_come_in_pieces() -> None:
     plan = encode_plan([Step(4, 0.0, 99), Step(5, 0.0, 114)])
     for at in range(len(plan)):
         shaper.plan_received(plan[at : at + 1])
-    assert [shaper.next_record(0.0, 0) for _ in range(3)][2] == 0  # 87, the request, and no more yet
-    shaper.received(5, 0.1)
-    assert [shaper.next_record(0.2, 0) for _ in range(4)] == [26, 99, 114, 0]
+    first = [shaper.next_record(0.9, 0) for _ in range(3)]
+    assert first[0] in (0, 87)  # it may have dialled ahead
+    assert first[2] == 0  # no more than the request yet
+    shaper.received(5, 1.0)
+    lengths = [length for length in [shaper.next_record(2.0, 0) for _ in range(8)] if length]
+    assert lengths[-3:] == [26, 99, 114]
 
 
 def test_only_a_relay_plans_and_not_without_end() -> None:
@@ -146,4 +149,5 @@ def test_a_flood_of_records_takes_no_memory() -> None:
     client.received(100_000, 1.0)
     assert len(client._arrivals) <= 4096
     client.plan_received(encode_plan([Step(50_000, 0.0, 99)]))
-    assert [client.next_record(1.1, 0) for _ in range(4)][2:] == [26, 99]
+    lengths = [client.next_record(2.1 + at, 0) for at in range(8)]
+    assert [length for length in lengths if length][2:] == [26, 99]
