@@ -1,7 +1,7 @@
 """Two shapers joined by a wire in virtual time, with nothing sealed."""
 
 from tests.support.links import seeded_random
-from vigilnet.traffic.transport.htx.shaping import ROOM_COST, Profile, Shaper
+from vigilnet.traffic.transport.htx.shaping import ROOM_COST, Budget, Profile, Shaper
 
 RTT = 0.03
 
@@ -9,13 +9,23 @@ RTT = 0.03
 class ShaperPair:
     """Both sides of a connection on a clock of their own; records take half a round trip."""
 
-    def __init__(self, profile: Profile, seed: str = "pair", *, rate: int = 64 * 1024) -> None:
+    def __init__(
+        self, profile: Profile, seed: str = "pair", *, rate: int = 64 * 1024, budget: Budget | None = None
+    ) -> None:
         self.now = 0.0
         self.ends = [
-            Shaper(profile, seeded_random(seed + side), 0.0, is_client=side == "client", rate=rate)
+            Shaper(
+                profile,
+                seeded_random(seed + side),
+                0.0,
+                is_client=side == "client",
+                rate=rate,
+                budget=budget if side == "relay" else None,
+            )
             for side in ("client", "relay")
         ]
         self.waiting = [0, 0]
+        self.extras = 0  # records beside the plan
         self.sent: list[list[tuple[float, int]]] = [[], []]
         self._under_way: list[list[tuple[float, int, bool, bytes]]] = [[], []]
 
@@ -51,6 +61,7 @@ class ShaperPair:
             self.waiting[side] -= max(0, carried)
             plan = shaper.take_plan(length - 60) if shaper.has_plan and length > 100 else b""
             self.sent[side].append((self.now, length))
+            self.extras += shaper.is_extra
             self._under_way[1 - side].append((self.now + RTT / 2, length, shaper.is_extra, plan))
 
     def octets(self, side: int) -> int:

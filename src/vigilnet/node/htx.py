@@ -40,7 +40,7 @@ from vigilnet.traffic.transport.htx.dial_io import (
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.recordings import MAX_RECORDINGS, Recording, Recordings, digest_of
 from vigilnet.traffic.transport.htx.server_io import Diversion, Relay
-from vigilnet.traffic.transport.htx.shaping import PROFILES
+from vigilnet.traffic.transport.htx.shaping import PROFILES, Budget
 from vigilnet.traffic.transport.htx.templates_io import load_templates, load_visits
 
 KEY_LIFE_S: Final = 7 * 86_400  # then a new one; the one before is accepted as long again
@@ -280,6 +280,7 @@ class NodeHtx:
             prefix_of=prefix_of,
             recordings=self.recordings,
             diversion=self._diversion,
+            budget=Budget(settings.shaping_octets_s),
         )
 
     async def watch_origin(self, relays: Callable[[], Iterable[PeerRecord]]) -> OriginWatch | None:

@@ -219,6 +219,7 @@ def main() -> None:
     near = open_tun(f"vnv{unique}", visitors, [VISITOR], ["10.88.0.0/16"])
     far = open_tun(f"vns{unique}", servers, [site.address for site in sites.values()], [f"{VISITOR}/32"])
     print("ready", flush=True)
+    os.nice(-10)  # a wire does not slow down because a browser is busy
     watcher = Watcher(Path(folder))
     wan = Wan(near, far, sites, watcher)
     signal.signal(signal.SIGTERM, lambda *_: setattr(wan, "is_over", True))

@@ -5,7 +5,8 @@
      control  u16 m | m octets of a stream of frames: u8 type | u16 n | body
 
 The octets of all PART frames are one stream of runs, cut wherever a record ends, and so are those of control.
-Flag 1: the record is beside the sender's plan; flag 2: octets of a plan follow; flag 4: of control.
+Flag 1: the record is beside the sender's plan; flag 2: octets of a plan follow; flag 4: of control; flag 8:
+more runs wait.
 """
 
 import struct
@@ -31,6 +32,7 @@ from vigilnet.traffic.link.ports import RunReceiver
 EXTRA: Final = 1
 PLAN: Final = 2
 CONTROL: Final = 4
+MORE: Final = 8
 HEAD: Final = 3
 MIN_LENGTH: Final = 1 + HEAD + TAG_SIZE
 PLAN_HEAD: Final = 2
@@ -146,6 +148,8 @@ class PartCutter:
             at += size
             left -= size
         self.waiting -= taken
+        if self.waiting:
+            flags |= MORE
         _HEAD.pack_into(frame, RUN_AT, flags, taken)
         if plan:
             frame[at : at + PLAN_HEAD] = len(plan).to_bytes(PLAN_HEAD, "big")
@@ -166,7 +170,7 @@ class PartCutter:
 class PartJoiner:
     """Puts the runs of PART frames together again, and counts the records."""
 
-    __slots__ = ("_control", "_filled", "_run", "_size", "extra", "has_control", "plan", "planned")
+    __slots__ = ("_control", "_filled", "_run", "_size", "extra", "has_control", "more", "plan", "planned")
 
     def __init__(self) -> None:
         self._run: memoryview | None = None  # made when it is first needed
@@ -175,6 +179,7 @@ class PartJoiner:
         self.planned = 0  # records since they were last taken
         self.extra = 0  # length of the last record beside the plan
         self.plan = b""
+        self.more = False  # whether more waits at the other end
         self._control = bytearray()
         self.has_control = False  # whether a frame of the control stream is complete
 
@@ -193,8 +198,9 @@ class PartJoiner:
             raise RemoteProtocolError("link frame: PART without its head")
         flags, count = _HEAD.unpack_from(buffer, at)
         start, stop = at + HEAD, at + HEAD + count
-        if stop > end or flags & ~(EXTRA | PLAN | CONTROL):
+        if stop > end or flags & ~(EXTRA | PLAN | CONTROL | MORE):
             raise RemoteProtocolError(f"link frame: PART of {count} octets, flags {flags}")
+        self.more = bool(flags & MORE)
         if flags & EXTRA:
             self.extra = end - at + 1 + TAG_SIZE
         else:

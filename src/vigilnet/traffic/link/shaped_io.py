@@ -123,6 +123,7 @@ class ShapedSender:
         shaper = self._shaper or self._take_over(machine)
         if shaper is None:
             return
+        shaper.other_waits = joiner.more
         if joiner.extra:
             shaper.extra_received(joiner.extra, self._now())
             joiner.extra = 0

@@ -88,6 +88,9 @@ class Carrier(Protocol):
 class RecordShaper(Protocol):
     """Decides when a record leaves and how long it is."""
 
+    other_waits: bool
+    """Whether the other end said that it has more to send."""
+
     is_extra: bool
     """Whether the record last asked for is beside the plan that the other end counts."""
 

@@ -24,7 +24,7 @@ def test_the_octets_of_a_part_are_these() -> None:
     cutter.add([make_frame(circuit=0x01020304, fill=0xAB)])
     frame = cutter.cut(50, EXTRA, b"plan")
     head = "01020304 03 01 00000000000000000000 ab ab ab ab ab ab ab ab"
-    assert frame[RUN_AT:-TAG_ROOM] == bytes.fromhex("03 0018" + head + "0004") + b"plan"
+    assert frame[RUN_AT:-TAG_ROOM] == bytes.fromhex("0b 0018" + head + "0004") + b"plan"
     assert cutter.waiting == 2048 - 24
 
 
@@ -74,7 +74,7 @@ def bad(body: str) -> tuple[memoryview, int]:
     [
         ("0000", "without its head"),
         ("00 0002 00", "PART of 2 octets"),
-        ("08 0000", "flags 8"),
+        ("10 0000", "flags 16"),
         ("04 0000", "control cut short"),
         ("04 0000 0003 06 00", "control cut short"),
         ("04 0000 0003 06 4002", "control of type 6, 16386 octets"),

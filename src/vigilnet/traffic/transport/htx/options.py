@@ -36,6 +36,7 @@ class Options:
     relay_shaping: str = "off"  # of links that a relay dials: the other end is on a public list anyway
     visits: Path | None = None  # relay: file of `vigilnet htx record`: what links to us look like
     constant_octets_s: int = 65_536  # each way, of the constant profile
+    shaping_octets_s: int = 5_000_000  # relay: for replay and constant of all clients; beyond, they go slower
     max_spliced: int = 1024  # connections under way to the origin; then no more are accepted
     max_spliced_per_prefix: int = 64  # of one /24 or /48; more wait
 
@@ -51,7 +52,7 @@ class Options:
             raise ConfigurationError(
                 f"constant_octets_s: got {self.constant_octets_s}, 1024 to 125000000 expected"
             )
-        for name in ("max_spliced", "max_spliced_per_prefix"):
+        for name in ("max_spliced", "max_spliced_per_prefix", "shaping_octets_s"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}: got {getattr(self, name)}, at least 1 expected")
 

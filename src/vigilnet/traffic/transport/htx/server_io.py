@@ -20,7 +20,7 @@ from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.recordings import Recordings
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
-from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
+from vigilnet.traffic.transport.htx.shaping import Budget, Profile, Shaper
 from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
 from vigilnet.traffic.transport.htx.wire import RECORD_HEAD, ExtensionType
@@ -63,6 +63,7 @@ class Relay:
     prefix_of: Callable[[str], str]
     recordings: Recordings | None = None  # of visits before the origin
     diversion: Diversion = field(default_factory=Diversion)
+    budget: Budget | None = None  # of what clients may ask for
 
 
 class HtxListener:
@@ -406,6 +407,7 @@ class _Connection:
             is_client=False,
             rate=rate,
             recordings=relay.recordings,
+            budget=relay.budget,
         )
 
     def _wait_for_flight(self, carrier: HtxCarrier) -> None:

@@ -12,12 +12,15 @@ and told of what came. The profiles:
 import math
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from enum import IntEnum
 from typing import Final
+from weakref import WeakSet
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.htx.recordings import Recordings
 from vigilnet.traffic.transport.htx.schedule import (
+    MAX_DELAY_S,
     MAX_RECORD,
     MAX_STEPS,
     Step,
@@ -34,9 +37,11 @@ from vigilnet.traffic.transport.htx.visits import (
     Dice,
     beginning,
     cookies_in,
+    download_page,
     first_request,
     next_visit,
     opening_visit,
+    upload_page,
 )
 
 # From the specification.
@@ -56,6 +61,8 @@ REPLY_QUIET_S: Final = 0.05
 CONSTANT_LENGTH: Final = 4116  # two cells in a record
 PLAN_AHEAD: Final = 12  # steps left of a visit when the next one is planned
 PLAN_COST: Final = 60  # of a record that is there for a plan
+REPLAY_OCTETS_S: Final = 150_000  # about what a replayed visit takes
+SLOW_PAUSE_S: Final = 1.0  # before a page, times what a relay is over its budget
 MAX_BURST: Final = 4  # constant records that make up for a late timer
 MAX_ARRIVALS: Final = 4 * MAX_STEPS
 FULL_ROOM: Final = MAX_RECORD - ROOM_COST
@@ -81,6 +88,27 @@ PROFILES: Final = {
 }
 
 
+class Budget:
+    """What shaping at a client's wish may cost a relay: beyond it, all such links go slower.
+
+    Args:
+        octets_s: octets a second in all.
+    """
+
+    def __init__(self, octets_s: float) -> None:
+        self._octets_s = octets_s
+        self._shapers: WeakSet[Shaper] = WeakSet()
+
+    def add(self, shaper: "Shaper") -> None:
+        """Count a link's shaper for as long as it lives."""
+        self._shapers.add(shaper)
+
+    @property
+    def slowness(self) -> float:
+        """How many times slower than they would each of them goes; at least 1."""
+        return max(1.0, sum(shaper.appetite for shaper in self._shapers) / self._octets_s)
+
+
 class Shaper:
     """One side of one connection.
 
@@ -93,6 +121,7 @@ class Shaper:
         rate: of the constant profile, in octets a second each way.
         request: length of a first request without cookies, where it is known.
         recordings: of visits before our origin, where there are some.
+        budget: of a relay.
     """
 
     def __init__(
@@ -106,8 +135,11 @@ class Shaper:
         rate: int = 64 * 1024,
         request: int = 0,
         recordings: Recordings | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self.profile: Final = profile
+        self.other_waits = False  # whether the other end said that it has more to send
+        self._is_loaded = False  # whether more than a record's waits here
         self.is_extra = False  # whether the record last asked for is beside the plan
         self.octets_sent = 0
         self.octets_carried = 0
@@ -134,6 +166,11 @@ class Shaper:
         self._request = 0  # length of the client's first one; 0: not here yet
         self._cookies = self._dice.whole(1, 9)
         self._interval = (CONSTANT_LENGTH + 5) / rate
+        # octets a second that it sends whatever waits, as a relay
+        self.appetite: Final = {Profile.REPLAY: REPLAY_OCTETS_S, Profile.CONSTANT: rate}.get(profile, 0)
+        self._budget = budget
+        if budget is not None and self.appetite:
+            budget.add(self)
         self._tick = math.inf
         if is_client:
             length = first_request(browser, self._dice, request)
@@ -169,9 +206,13 @@ class Shaper:
         is_light = self.profile is Profile.LIGHT
         if self._recordings is None:
             return opening_visit(self._dice, LIGHT if is_light else FULL, flight, self._cookies)
-        count = self._dice.whole(*OPENING_RECORDS) if is_light else 0
+        count = self._dice.whole(*OPENING_RECORDS)
         think = OPENING_THINK_S if is_light else REPLAY_THINK_S
         return self._recordings.opening(self._dice, self._request, flight=flight, count=count, think_s=think)
+
+    @property
+    def _slowness(self) -> float:
+        return self._budget.slowness if self._budget is not None else 1.0
 
     @property
     def _arrived(self) -> int:
@@ -183,6 +224,10 @@ class Shaper:
     def _go_on(self) -> None:
         """Plan the next page of a replayed visit."""
         visit = self._next_page()
+        if self._slowness > 1.0 and visit.client:
+            first = visit.client[0]
+            pause = min(MAX_DELAY_S, (first.delay + SLOW_PAUSE_S) * self._slowness)
+            visit = replace(visit, client=(replace(first, delay=pause), *visit.client[1:]))
         base, answered = self._expected, self._promised
         self._add(Step(step.need + base, step.delay, step.length) for step in visit.server)
         self._plan += encode_plan(
@@ -192,11 +237,17 @@ class Shaper:
         self._promised += len(visit.server)
 
     def _next_page(self) -> Visit:
-        if self._recordings is not None and self._dice.chance(0.5):
-            page = self._recordings.page(self._dice, is_loaded=True, think_s=REPLAY_THINK_S)
+        """What comes next follows what waits: much up, much down, or neither."""
+        dice = self._dice
+        if self.other_waits:
+            return upload_page(dice, self._cookies)
+        if self._is_loaded:
+            return download_page(dice, self._cookies)
+        if self._recordings is not None:
+            page = self._recordings.page(dice, is_loaded=True, think_s=REPLAY_THINK_S)
             if page is not None:
                 return page
-        return next_visit(self._dice, FULL, self._cookies)
+        return next_visit(dice, FULL, self._cookies)
 
     @property
     def is_free(self) -> bool:
@@ -294,6 +345,7 @@ class Shaper:
             self._waits_since = math.inf
         elif self._waits_since == math.inf:
             self._waits_since = now
+        self._is_loaded = waiting >= FULL_ROOM
         length = self._choose(now, waiting)
         if length:
             self._note(length, now, waiting)
@@ -325,7 +377,8 @@ class Shaper:
     def _constant(self, now: float) -> int:
         if now < self._tick - EARLY_S:
             return 0
-        self._tick = max(self._tick, now - MAX_BURST * self._interval) + self._interval
+        interval = self._interval * self._slowness
+        self._tick = max(self._tick, now - MAX_BURST * interval) + interval
         return CONSTANT_LENGTH
 
     def _step_due(self) -> float | None:

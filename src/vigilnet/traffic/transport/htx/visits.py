@@ -83,6 +83,9 @@ FULL: Final = VisitLimits(
 )
 
 
+UPLOADS: Final = VisitLimits(octets_down=0, parts=0, calls=0, upload_octets=7000)
+
+
 def first_request(browser: str, dice: Dice, plain: int = 0) -> int:
     """Return the length of a visitor's first HEADERS; two of three were there before and have cookies.
 
@@ -201,6 +204,24 @@ def next_visit(dice: Dice, limits: VisitLimits, cookies: int = 5) -> Visit:
     page = min(dice.around(11_000, 0.9, 1500, 120_000), limits.octets_down / 3)
     script.body(page, dice.whole(60, 130), dice.around(0.006, 0.8, 0.0005, 0.06))
     _parts(script, dice, limits, page, is_first=False)
+    return Visit(tuple(script.client), tuple(script.server))
+
+
+def upload_page(dice: Dice, cookies: int = 5) -> Visit:
+    """Return what a page's program sends where much is to go up: some POSTs, one behind the other."""
+    script = _Script(sent=0, received=0, cookies=cookies)
+    for _ in range(dice.whole(3, 8)):
+        _upload(script, dice, UPLOADS, dice.around(0.12, 0.9, 0.01, 1.0))
+    return Visit(tuple(script.client), tuple(script.server))
+
+
+def download_page(dice: Dice, cookies: int = 5) -> Visit:
+    """Return the download of something large."""
+    script = _Script(sent=0, received=0, cookies=cookies)
+    script.request(dice.whole(55, 70), dice.around(0.3, 0.8, 0.03, 2.0))
+    script.body(
+        dice.around(700_000, 0.8, 100_000, 3e6), dice.whole(60, 130), dice.around(0.003, 0.8, 0.0005, 0.03)
+    )
     return Visit(tuple(script.client), tuple(script.server))
 
 

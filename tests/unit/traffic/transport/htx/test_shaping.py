@@ -1,5 +1,6 @@
 """Shapers: what leaves, when, and what it costs."""
 
+import gc
 import os
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from vigilnet.traffic.transport.htx.shaping import (
     CONSTANT_LENGTH,
     OPENING_S,
     PROFILES,
+    Budget,
     Profile,
     Shaper,
 )
@@ -92,17 +94,27 @@ def test_what_is_uploaded_is_answered() -> None:
     assert 125 <= lengths[1] <= 131
 
 
-def test_replay_goes_on_page_after_page_and_never_faster() -> None:
+def test_replay_goes_on_page_after_page_and_all_is_planned() -> None:
     pair = ShaperPair(Profile.REPLAY)
     pair.begin()
-    pair.waiting = [0, 30_000_000]
     pair.run(40.0)
-    busy = ShaperPair(Profile.REPLAY)
-    busy.begin()
-    busy.run(40.0)
-    assert [length for _, length in pair.sent[1]] == [length for _, length in busy.sent[1]]
-    assert len(pair.sent[0]) > 150
+    assert len(pair.sent[0]) > 100
     assert pair.sent[0][-1][0] > 30
+    assert pair.extras <= 8  # plans that found no room in time
+
+
+def test_what_is_replayed_follows_what_waits() -> None:
+    carried = []
+    for side, waiting in ((0, [200_000, 0]), (1, [0, 20_000_000]), (2, [0, 0])):
+        pair = ShaperPair(Profile.REPLAY)
+        pair.begin()
+        pair.waiting = list(waiting)
+        pair.ends[1].other_waits = side == 0
+        pair.run(20.0)
+        carried.append([pair.octets(0), pair.octets(1)])
+        assert pair.extras <= 8
+    assert carried[0][0] > 2 * carried[2][0]
+    assert carried[1][1] > 2 * carried[2][1]
 
 
 def test_constant_is_constant_whatever_waits() -> None:
@@ -151,3 +163,29 @@ def test_a_flood_of_records_takes_no_memory() -> None:
     client.plan_received(encode_plan([Step(50_000, 0.0, 99)]))
     lengths = [client.next_record(2.1 + at, 0) for at in range(8)]
     assert [length for length in lengths if length][2:] == [26, 99]
+
+
+def test_what_clients_ask_for_is_limited_in_all() -> None:
+    budget = Budget(2 * 64 * 1024)
+    relays = [Shaper(Profile.CONSTANT, os.urandom, 0.0, is_client=False, budget=budget) for _ in range(4)]
+    light = Shaper(Profile.LIGHT, os.urandom, 0.0, is_client=False, budget=budget)
+    assert budget.slowness == 2.0
+    assert light.appetite == 0
+    sent = 0
+    relays[0].begin(3, 0.0)
+    for at in range(1000):
+        sent += relays[0].next_record(at / 100, 0) or 0
+    assert 0.9 < sent / (10 * 32 * 1024) < 1.1
+    del relays[1:]
+    gc.collect()
+    assert budget.slowness == 1.0
+
+
+def test_a_replay_pauses_for_longer_where_there_are_too_many() -> None:
+    octets = []
+    for budget in (None, Budget(15_000)):
+        pair = ShaperPair(Profile.REPLAY, "slow", budget=budget)
+        pair.begin()
+        pair.run(40.0)
+        octets.append(pair.octets(1))
+    assert octets[1] < 0.6 * octets[0]
