@@ -1,6 +1,7 @@
 """Two shapers joined by a wire in virtual time, with nothing sealed."""
 
 from tests.support.links import seeded_random
+from vigilnet.traffic.transport.htx.recordings import Recordings
 from vigilnet.traffic.transport.htx.shaping import ROOM_COST, Budget, Profile, Shaper
 
 RTT = 0.03
@@ -10,20 +11,26 @@ class ShaperPair:
     """Both sides of a connection on a clock of their own; records take half a round trip."""
 
     def __init__(
-        self, profile: Profile, seed: str = "pair", *, rate: int = 64 * 1024, budget: Budget | None = None
+        self,
+        profile: Profile,
+        seed: str = "pair",
+        *,
+        rate: int = 64 * 1024,
+        budget: Budget | None = None,
+        recordings: Recordings | None = None,
     ) -> None:
         self.now = 0.0
-        self.ends = [
-            Shaper(
-                profile,
-                seeded_random(seed + side),
-                0.0,
-                is_client=side == "client",
-                rate=rate,
-                budget=budget if side == "relay" else None,
-            )
-            for side in ("client", "relay")
-        ]
+        client = Shaper(profile, seeded_random(seed + "client"), 0.0, is_client=True, rate=rate)
+        relay = Shaper(
+            profile,
+            seeded_random(seed + "relay"),
+            0.0,
+            is_client=False,
+            rate=rate,
+            budget=budget,
+            recordings=recordings,
+        )
+        self.ends = [client, relay]
         self.waiting = [0, 0]
         self.extras = 0  # records beside the plan
         self.sent: list[list[tuple[float, int]]] = [[], []]
@@ -47,6 +54,7 @@ class ShaperPair:
         queue, shaper = self._under_way[side], self.ends[side]
         while queue and queue[0][0] <= self.now:
             _, length, is_extra, plan = queue.pop(0)
+            shaper.other_waits = self.waiting[1 - side] > 0
             if is_extra:
                 shaper.extra_received(length, self.now)
             else:

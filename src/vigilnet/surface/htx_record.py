@@ -105,6 +105,7 @@ class Recorder:
         self.proxy: Final = RecordingProxy(origin, self._wire, self._passed)
         self.found: list[Recording] = []
         self.left_out = 0
+        self._is_first = True
 
     def _wire(self) -> Wire:
         if not self._has_wire:
@@ -122,7 +123,11 @@ class Recorder:
         """One visitor: some pages, and some time on each; two of three were there before and have cookies."""
         address = f"https://{self.host}"
         async with browser.tab() as session:
-            if not _dice.chance(NEW_VISITORS):
+            is_first, self._is_first = (
+                self._is_first,
+                False,
+            )  # its request shows what one without cookies takes
+            if not is_first and not _dice.chance(NEW_VISITORS):
                 await self._set_cookies(browser, session, address)
             long = _dice.chance(0.5)
             for _ in range(min(MAX_PAGES, 1 + int(-1.6 * math.log(_dice.unit())))):

@@ -46,6 +46,7 @@ PACED_S: Final = 0.06  # between records of one answer: TCP's doing
 PAGE_PAUSE_S: Final = 0.3  # a request after such a pause begins another page
 SMALL: Final = 3000
 
+MAX_PAGE: Final = 40  # steps of a page behind the first: then it is looked at what waits
 TRIED: Final = 12  # recordings among which the one with the nearest request is taken
 JITTER: Final = 0.12
 REUSED_JITTER: Final = 0.35  # of delays in a recording that was used before
@@ -312,7 +313,8 @@ class Recordings:
         """
         if not self._pages:
             return None
-        return _sides(_behind((), self._page(dice, is_loaded=is_loaded)), dice, REUSED_JITTER, think_s)
+        page = self._page(dice, is_loaded=is_loaded)[:MAX_PAGE]
+        return _sides(_behind((), page), dice, REUSED_JITTER, think_s)
 
 
 def _tickets(firsts: Sequence[Sequence[int]]) -> int:

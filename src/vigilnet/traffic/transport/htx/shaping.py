@@ -59,7 +59,8 @@ EARLY_S: Final = 0.0005  # timers tick in ms: half of one is no reason to wait f
 MESSAGE_GAP_S: Final = 0.02  # what comes later is another request, or another answer
 REPLY_QUIET_S: Final = 0.05
 CONSTANT_LENGTH: Final = 4116  # two cells in a record
-PLAN_AHEAD: Final = 12  # steps left of a visit when the next one is planned
+WANTED_S: Final = 3.0  # how long uploads go on behind the last word that something waits
+PLAN_AHEAD: Final = 8  # steps left of a visit when the next one is planned
 PLAN_COST: Final = 60  # of a record that is there for a plan
 REPLAY_OCTETS_S: Final = 150_000  # about what a replayed visit takes
 SLOW_PAUSE_S: Final = 1.0  # before a page, times what a relay is over its budget
@@ -139,6 +140,7 @@ class Shaper:
     ) -> None:
         self.profile: Final = profile
         self.other_waits = False  # whether the other end said that it has more to send
+        self._wanted_until = math.inf  # a fresh link builds circuits
         self._is_loaded = False  # whether more than a record's waits here
         self.is_extra = False  # whether the record last asked for is beside the plan
         self.octets_sent = 0
@@ -207,8 +209,9 @@ class Shaper:
         if self._recordings is None:
             return opening_visit(self._dice, LIGHT if is_light else FULL, flight, self._cookies)
         count = self._dice.whole(*OPENING_RECORDS)
-        think = OPENING_THINK_S if is_light else REPLAY_THINK_S
-        return self._recordings.opening(self._dice, self._request, flight=flight, count=count, think_s=think)
+        return self._recordings.opening(
+            self._dice, self._request, flight=flight, count=count, think_s=OPENING_THINK_S
+        )
 
     @property
     def _slowness(self) -> float:
@@ -224,6 +227,8 @@ class Shaper:
     def _go_on(self) -> None:
         """Plan the next page of a replayed visit."""
         visit = self._next_page()
+        if self._wanted_until == math.inf:
+            self._wanted_until = self._last + WANTED_S
         if self._slowness > 1.0 and visit.client:
             first = visit.client[0]
             pause = min(MAX_DELAY_S, (first.delay + SLOW_PAUSE_S) * self._slowness)
@@ -239,7 +244,7 @@ class Shaper:
     def _next_page(self) -> Visit:
         """What comes next follows what waits: much up, much down, or neither."""
         dice = self._dice
-        if self.other_waits:
+        if self._last < self._wanted_until:
             return upload_page(dice, self._cookies)
         if self._is_loaded:
             return download_page(dice, self._cookies)
@@ -292,6 +297,8 @@ class Shaper:
         arrivals = self._arrivals
         for _ in range(planned):
             arrivals.append(now)
+        if self.other_waits:
+            self._wanted_until = now + WANTED_S
         while len(arrivals) > MAX_ARRIVALS:
             arrivals.popleft()
             self._forgotten += 1

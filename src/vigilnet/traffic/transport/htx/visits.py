@@ -107,14 +107,14 @@ def beginning(dice: Dice, settings: int, request: int) -> tuple[Step, Step, Step
     and at times it has dialled ahead of its wish. It acknowledges when it comes to that.
     """
     busy = dice.unit()
-    need, delay = 0, 0.0
+    delay = 0.0
     if busy < DIALLED_AHEAD:
-        need, delay = USUAL_FLIGHT, dice.around(0.1, 0.8, 0.01, 0.5)
+        delay = dice.around(0.15, 0.8, 0.03, 0.5)
     elif busy < DIALLED_AHEAD + BUSY:
         delay = dice.around(0.003, 1.2, 0.0003, 0.1)
     return (
-        Step(need, delay, settings),
-        Step(need, dice.around(0.0012, 1.0, 0.0006, 0.02) if dice.chance(SLOW_REQUEST) else 0.0, request),
+        Step(0, delay, settings),
+        Step(0, dice.around(0.0012, 1.0, 0.0006, 0.02) if dice.chance(SLOW_REQUEST) else 0.0, request),
         Step(USUAL_FLIGHT, dice.around(0.0003, 1.7, 0.0001, 0.1), ACKNOWLEDGEMENT),
     )
 
@@ -212,6 +212,8 @@ def upload_page(dice: Dice, cookies: int = 5) -> Visit:
     script = _Script(sent=0, received=0, cookies=cookies)
     for _ in range(dice.whole(3, 8)):
         _upload(script, dice, UPLOADS, dice.around(0.12, 0.9, 0.01, 1.0))
+        if dice.chance(0.7):  # the program asks for what has changed
+            _call(script, dice, 40_000, dice.around(0.02, 0.8, 0.002, 0.2))
     return Visit(tuple(script.client), tuple(script.server))
 
 
