@@ -4,7 +4,10 @@ p0 p1 p2 client ── core ── router ── home
                      └──── router ── other
 """
 
+import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -18,6 +21,8 @@ from tests.support.nodes import EXIT_CONSENT
 from tests.support.relays import Tables, invite_of, start, wait_until
 from tests.support.waiting import wait_until as wait_for
 from vigilnet.base.errors import VigilnetError
+from vigilnet.routing.discovery.port_control import Given, UnsupportedError
+from vigilnet.routing.discovery.port_control_io import PortControl
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Peer
 
@@ -127,3 +132,94 @@ def test_two_relays_behind_routers_dial_at_once(
     else:
         wait_for(tried, "they have tried", 40)
         assert link_of(states[0], ids[1]) != "direct"
+
+
+MINIUPNPD = """
+table inet filter {
+  chain forward { type filter hook forward priority 0; policy accept;
+    jump miniupnpd
+    iifname "wan" ct state new drop; }
+  chain miniupnpd { }
+  chain prerouting_miniupnpd { }
+  chain postrouting_miniupnpd { }
+  chain prerouting { type nat hook prerouting priority -100; policy accept; jump prerouting_miniupnpd; }
+  chain postrouting { type nat hook postrouting priority 100; policy accept;
+    jump postrouting_miniupnpd
+    oifname "wan" masquerade; }
+}
+"""
+SETTINGS = """
+ext_ifname=wan
+listening_ip=lan
+enable_natpmp={control}
+enable_upnp={upnp}
+secure_mode=yes
+upnp_table_name=filter
+upnp_nat_table_name=filter
+upnp_forward_chain=miniupnpd
+upnp_nat_chain=prerouting_miniupnpd
+upnp_nat_postrouting_chain=postrouting_miniupnpd
+uuid=00000000-0000-0000-0000-000000000001
+allow 1024-65535 192.168.0.0/16 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+"""
+
+
+def start_miniupnpd(router: Namespace, folder: Path, control: str, upnp: str) -> None:
+    router.run("nft", "-f", "-", stdin=MINIUPNPD)
+    settings = folder / "miniupnpd.conf"
+    settings.write_text(SETTINGS.format(control=control, upnp=upnp))
+    with (folder / "miniupnpd.log").open("wb") as log:
+        router.start("miniupnpd", "-d", "-f", settings, "-P", folder / "miniupnpd.pid", stdout=log)
+    port = ":5351" if control == "yes" else ":1900"
+    wait_for(lambda: port in router.run("ss", "-lun").stdout, "it runs")
+
+
+@needs_programs("miniupnpd")
+def test_the_same_router_understands_our_nat_pmp(
+    internet: Internet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_pcp(*_: object) -> Given:
+        raise UnsupportedError("not now")
+
+    monkeypatch.setattr(PortControl, "_by_pcp", no_pcp)
+    router, home = internet.home("home")
+    start_miniupnpd(router, tmp_path, "yes", "no")
+
+    async def main() -> None:
+        control = PortControl(home.v4.rpartition(".")[0] + ".1", 4001, os.urandom)
+        given = await control.map(600)
+        assert (given.host, given.port, control.protocol) == (router.v4, 4001, "NAT-PMP")
+        assert "dport 4001" in router.run("nft", "list", "ruleset").stdout
+        await control.unmap()
+        assert "dport 4001" not in router.run("nft", "list", "ruleset").stdout
+
+    with home.entered():
+        asyncio.run(main())
+
+
+@needs_programs("miniupnpd")
+@pytest.mark.parametrize(("how", "control", "upnp"), [("PCP", "yes", "no"), ("UPnP", "no", "yes")])
+def test_a_real_router_gives_a_port_and_takes_it_back(
+    internet: Internet, tmp_path: Path, how: str, control: str, upnp: str
+) -> None:
+    """miniupnpd with nftables: what many home routers run."""
+    invites = start_public(internet, tmp_path, 1)
+    router, home = internet.home("home")
+    start_miniupnpd(router, tmp_path, control, upnp)
+    tables = behind()
+    tables["relay"]["map_port"] = True
+    state = start(home, tmp_path, "home", tables, "--invite", invites[0])
+    wanted = peer_id(state)
+    friend = tmp_path / "p0"
+
+    def is_seen() -> bool:
+        peer = view_of(friend, wanted)
+        return peer is not None and peer.is_reached and f"TCP {router.v4}:4001" in peer.addresses
+
+    wait_for(is_seen, "the friend has dialled the router's port", 40)
+    assert "dport 4001" in router.run("nft", "list", "ruleset").stdout
+    assert f"how={how}" in (tmp_path / "home.log").read_text()
+    for pid in home.pids():
+        os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: "dport 4001" not in router.run("nft", "list", "ruleset").stdout, "given back", 20)

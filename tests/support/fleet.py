@@ -339,7 +339,7 @@ class Crawl:
         spy, web = lab.namespace("spy"), lab.namespace("web")
         users = [lab.namespace(f"c{number}") for number in range(clients)]
         lab.switch(*hosts, spy, web, *users, v6=False)
-        web.start("python3", "-m", "http.server", "80", "--directory", str(folder))
+        web.start("sh", "-c", f"exec python3 -m http.server 80 --directory {folder} 2>/dev/null")
         url = f"http://{hosts[0].v4}:{DIRECTORY_PORT}"
         states = _start_crawled(folder, [*hosts, spy], url)
         invites = [invite_of(state) for state in states[: len(hosts)]]

@@ -67,7 +67,9 @@ class RelayOptions:
     listen: tuple[str, ...] = ("0.0.0.0:4001", "[::]:4001")
     advertise: tuple[str, ...] = ()  # host:port as others reach us; empty: what we listen on
     introduced: bool = True  # where nobody can dial us: have neighbours tell us who wants a link
-    map_port: bool = False  # ask the router for a port (UPnP) when this machine has no public address
+    map_port: bool = (
+        False  # ask the router for a port (PCP, NAT-PMP, UPnP) when this machine has no public address
+    )
     listen_htx: tuple[str, ...] = ()  # where links pass for HTTPS, like "0.0.0.0:443"; wants [htx]
     advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on
     is_unlisted: bool = False  # known by its invites alone, reached over htx alone; see docs/spec/htx.md

@@ -78,7 +78,7 @@ class Reach:
         """Return what the router gave us, if it is of use."""
         mapped = self._mapper.now if self._mapper is not None else Mapped()
         is_good = mapped.state is Mapping.MAPPED and is_public(mapped.external)
-        return [(mapped.external, port)] if is_good else []
+        return [(mapped.external, mapped.port or port)] if is_good else []
 
     def _mapped(self, mapped: Mapped) -> None:
         is_first = not self._answered.is_set()

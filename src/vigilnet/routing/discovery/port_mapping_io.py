@@ -1,13 +1,20 @@
-"""A port of the router's for a relay behind it: UPnP, by the library miniupnpc (discovery.md section 10)."""
+"""A port of the router's for a relay behind it (discovery.md section 10).
+
+By PCP or NAT-PMP (`port_control`), which need two datagrams, else by UPnP with the library miniupnpc.
+"""
 
 import asyncio
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.routing.discovery.port_control import RefusedError
+from vigilnet.routing.discovery.port_control_io import PortControl, default_gateway
 from vigilnet.routing.discovery.reachability import Mapping
 
 DISCOVER_MS: Final = 2000
@@ -25,6 +32,8 @@ class Mapped:
 
     state: Mapping = Mapping.OFF
     external: str = ""  # the router's address outward
+    port: int = 0  # the router's
+    how: str = ""  # PCP, NAT-PMP or UPnP
 
 
 class PortMapper:
@@ -34,12 +43,22 @@ class PortMapper:
         port: ours, and the router's.
         changed: called when the state is another one.
         library: makes the library's client; None loads it.
+        gateway: the router's address, "" if the system does not tell.
+        random_bytes: for a nonce.
     """
 
     def __init__(
-        self, port: int, changed: Callable[[Mapped], None], library: Callable[[], Any] | None = None
+        self,
+        port: int,
+        changed: Callable[[Mapped], None],
+        library: Callable[[], Any] | None = None,
+        gateway: Callable[[], str] = default_gateway,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._port = port
+        self._gateway = gateway
+        self._random_bytes = random_bytes
+        self._control: PortControl | None = None
         self._changed = changed
         self._library = library
         self._router: Any = None
@@ -53,20 +72,41 @@ class PortMapper:
     async def close(self) -> None:
         """Give the port back."""
         await self._tasks.close()
+        control, self._control = self._control, None
+        if control is not None:
+            await control.unmap()
         router, self._router = self._router, None
         if router is not None:
             await asyncio.to_thread(self._unmap, router)
 
     async def _keep(self) -> None:
         while True:
-            found = await asyncio.to_thread(self._map)
+            found = await self._by_control()
+            if found is None:
+                found = await asyncio.to_thread(self._map)
             if found != self.now:
                 self.now = found
-                _log.info("asked the router for a port", outcome=found.state.value)
+                _log.info("asked the router for a port", outcome=found.state.value, how=found.how)
                 self._changed(found)
-            if found.state is Mapping.MISSING:
-                return
             await asyncio.sleep(RENEW_S if found.state is Mapping.MAPPED else RETRY_S)
+
+    async def _by_control(self) -> Mapped | None:
+        """Ask by PCP or NAT-PMP; None if the router speaks neither."""
+        gateway = await asyncio.to_thread(self._gateway)
+        if not gateway:
+            return None
+        if self._control is None:
+            self._control = PortControl(gateway, self._port, self._random_bytes)
+        try:
+            given = await self._control.map(LEASE_S)
+        except RefusedError as error:
+            _log.debug("the router gives no port", reason=str(error))
+            return Mapped(Mapping.REFUSED)
+        except (OSError, RemoteProtocolError) as error:
+            _log.debug("the router speaks no PCP", reason=str(error) or type(error).__name__)
+            self._control = None
+            return None
+        return Mapped(Mapping.MAPPED, given.host, given.port, self._control.protocol)
 
     def _map(self) -> Mapped:
         """Find the router and ask; in a thread, since the library waits."""
@@ -93,7 +133,7 @@ class PortMapper:
         if not done:
             return Mapped(Mapping.REFUSED, external)
         self._router = router
-        return Mapped(Mapping.MAPPED, external)
+        return Mapped(Mapping.MAPPED, external, self._port, "UPnP")
 
     def _unmap(self, router: Any) -> None:  # noqa: ANN401  # the library's
         try:

@@ -194,7 +194,7 @@ def _behind_a_router(facts: ReachFacts) -> Iterator[ReachFinding]:
         Mapping.OFF: "set relay.map_port = true, or forward the port and set relay.advertise",
         Mapping.MISSING: "pip install 'vigilnet[nat]', or forward the port and set relay.advertise",
         Mapping.NO_ROUTER: "forward the port in the router by hand and set relay.advertise",
-        Mapping.REFUSED: "allow UPnP in the router, or forward the port by hand and set relay.advertise",
+        Mapping.REFUSED: "allow UPnP or PCP in the router, or forward the port by hand: relay.advertise",
     }
     yield ReachFinding(
         "network.inward", "fail", "Others cannot reach this relay",

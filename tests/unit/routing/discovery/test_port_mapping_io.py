@@ -59,7 +59,7 @@ def play(router: Router, test: Callable[[PortMapper, list[Mapped]], Awaitable[No
             told.append(mapped)
             heard.set()
 
-        mapper = PortMapper(4001, changed, router)
+        mapper = PortMapper(4001, changed, router, lambda: "")
         mapper.start()
         await asyncio.wait_for(heard.wait(), 10)
         await test(mapper, told)
@@ -74,7 +74,7 @@ def test_a_port_is_mapped_and_given_back() -> None:
     router = Router()
 
     async def test(mapper: PortMapper, told: list[Mapped]) -> None:
-        assert told == [Mapped(Mapping.MAPPED, "203.0.113.9")]
+        assert told == [Mapped(Mapping.MAPPED, "203.0.113.9", 4001, "UPnP")]
         assert router.mapped[0][:4] == (4001, "TCP", "192.168.1.5", 4001)
 
     play(router, test)
@@ -114,7 +114,7 @@ def test_it_is_asked_again_before_the_lease_ends_and_nothing_new_is_not_told(
     play(router, test)
 
 
-def test_without_the_library_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_library_it_says_so_once_and_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> object:
         raise ImportError(name)
 
@@ -122,8 +122,10 @@ def test_without_the_library_it_says_so_once(monkeypatch: pytest.MonkeyPatch) ->
 
     async def main() -> None:
         told: list[Mapped] = []
-        mapper = PortMapper(4001, told.append)
-        await mapper._keep()
+        monkeypatch.setattr(port_mapping_io, "RETRY_S", 0.001)
+        mapper = PortMapper(4001, told.append, gateway=lambda: "")
+        mapper.start()
+        await asyncio.sleep(0.1)
         assert told == [Mapped(Mapping.MISSING)]
         await mapper.close()
 

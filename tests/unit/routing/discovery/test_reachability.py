@@ -32,7 +32,7 @@ FAULTS: dict[str, tuple[ReachFacts, str, str]] = {
     "router not asked": (HOME, "network.inward", "relay.map_port"),
     "no library": (replace(HOME, mapping=Mapping.MISSING), "network.inward", "vigilnet[nat]"),
     "router without upnp": (replace(HOME, mapping=Mapping.NO_ROUTER), "network.inward", "by hand"),
-    "router refuses": (replace(HOME, mapping=Mapping.REFUSED), "network.inward", "allow UPnP"),
+    "router refuses": (replace(HOME, mapping=Mapping.REFUSED), "network.inward", "allow UPnP or PCP"),
     "two routers": (
         replace(HOME, mapping=Mapping.MAPPED, external="10.0.0.2"), "network.inward", "IPv6",
     ),
