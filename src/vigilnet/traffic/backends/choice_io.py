@@ -5,8 +5,6 @@ from pathlib import Path
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends import commands_io
-from vigilnet.traffic.backends.firewall_io import DoorFilters, Nftables
-from vigilnet.traffic.backends.linux_io import Kernel
 from vigilnet.traffic.device.backend import Backend, Capture
 
 
@@ -24,14 +22,21 @@ def choose_backend(
     Raises:
         EnvironmentRefusedError: there is none for this system.
     """
-    if sys.platform == "linux":
+    if sys.platform == "linux":  # imported here, since each needs modules that its own system alone has
+        from vigilnet.traffic.backends.firewall_io import DoorFilters, Nftables
+        from vigilnet.traffic.backends.linux_io import Kernel
+
         capture = capture or (Capture.REDIRECT if _has_nftables() else Capture.INTERFACE)
         firewall = Nftables() if capture is Capture.REDIRECT else DoorFilters(run_folder / "doors.json")
         return Kernel(run_folder, state_folder, group_name, firewall)
     if sys.platform == "darwin":
-        from vigilnet.traffic.backends.macos_io import Mac  # its modules are there alone
+        from vigilnet.traffic.backends.macos_io import Mac
 
         return Mac(run_folder, state_folder)
+    if sys.platform == "win32":
+        from vigilnet.traffic.backends.windows_io import Windows
+
+        return Windows(run_folder, state_folder, sys.executable)
     raise EnvironmentRefusedError(f"device: no backend for {sys.platform}; use the SOCKS proxy")
 
 

@@ -1,6 +1,7 @@
 """The system's own programs, run with constant words and values that were parsed into their types."""
 
 import subprocess
+import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -50,7 +51,7 @@ def _done(command: list[str], text: str) -> "subprocess.CompletedProcess[str]":
             text=True,
             timeout=COMMAND_S,
             check=False,
-            env={"PATH": PROGRAM_FOLDERS, "LC_ALL": "C"},
+            env=None if sys.platform == "win32" else {"PATH": PROGRAM_FOLDERS, "LC_ALL": "C"},
         )
     except FileNotFoundError as error:
         package = _PACKAGES.get(command[0])

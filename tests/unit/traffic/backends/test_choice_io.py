@@ -32,3 +32,14 @@ def test_a_system_without_a_backend_is_told_what_works(
     monkeypatch.setattr(sys, "platform", "plan9")
     with pytest.raises(EnvironmentRefusedError, match="SOCKS proxy"):
         choose_backend(tmp_path, tmp_path, "x")
+
+
+@pytest.mark.parametrize(("platform", "name"), [("darwin", "Mac"), ("win32", "Windows")])
+def test_other_systems_have_a_backend_of_their_own_that_touches_nothing_yet(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, platform: str, name: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    backend = choose_backend(tmp_path / "run", tmp_path / "keep", "x")
+    assert type(backend).__name__ == name
+    assert (backend.is_up, backend.is_locked, backend.capture) == (False, False, Capture.INTERFACE)
+    assert not (tmp_path / "run").exists()
