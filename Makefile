@@ -2,7 +2,7 @@
 BIN := .venv/bin
 SEED ?= 0
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-peers bench-shaping fuzz coverage docs web web-check sbom lock clean
+.PHONY: help setup demo test check bench bench-peers bench-shaping bench-control fuzz coverage docs pictures web web-check sbom lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,10 @@ bench-shaping: setup  ## how well classifiers tell HTX from a browser: docs/benc
 	@requirements/setup.sh requirements/bench-lock.txt
 	$(BIN)/python -m tests.bench.shaping.run $(BENCH)
 
+bench-control: setup  ## 100 operations a second of the control API beside a download: docs/benchmarks/control.json
+	@requirements/setup.sh requirements/bench-lock.txt
+	$(BIN)/python -m tests.bench.bench_control --write $(BENCH)
+
 web:  ## build the dashboard from web/ into src/vigilnet/surface/dashboard (needs Node 18 or newer)
 	cd web && npm install --no-save --silent && npm run --silent build
 
@@ -55,6 +59,11 @@ web-check:  ## tests of the dashboard's sources; the committed build must equal 
 docs: setup  ## the documentation site: build/docs
 	@requirements/setup.sh requirements/docs-lock.txt
 	$(BIN)/python -m mkdocs build --strict
+
+pictures: setup  ## the screenshots and recordings of the documentation anew (root; the programs of .ci/run)
+	VIGILNET_PICTURES=$(CURDIR)/docs/images MINUTE_MS=60000 $(BIN)/pytest -q tests/test_dashboard_in_browsers.py \
+		tests/test_desktop.py -k "accessible or window"
+	$(BIN)/python -m tests.support.recording
 
 sbom: setup  ## the parts list of a release, CycloneDX: dist/vigilnet.cdx.json
 	$(BIN)/python -m tests.support.sbom dist/vigilnet.cdx.json

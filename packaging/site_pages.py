@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-FOLDERS = {"USE-CASES": "use-cases", "SPEC": "spec", "DECISIONS": "decisions", "BENCHMARKS": "benchmarks"}
+FOLDERS = {
+    "TUTORIALS": "tutorials",
+    "USE-CASES": "use-cases",
+    "SPEC": "spec",
+    "DECISIONS": "decisions",
+    "BENCHMARKS": "benchmarks",
+}
 REST = "REST"
 
 

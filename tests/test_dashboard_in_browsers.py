@@ -66,9 +66,14 @@ def run(script: str, net: Path, *arguments: str) -> dict[str, Any]:
 
 
 @needs_programs("chromium")
-def test_every_view_is_accessible_in_both_themes_three_widths_and_three_languages(net: Path) -> None:
-    facts = run("looks.mjs", net)
+def test_every_view_is_accessible_in_both_themes_three_widths_and_three_languages(
+    net: Path, tmp_path: Path
+) -> None:
+    pictures = Path(os.environ.get("VIGILNET_PICTURES") or tmp_path)  # `make pictures` puts them into docs
+    facts = run("looks.mjs", net, str(pictures))
     assert facts["pages"] == 48
+    made = {picture.name for picture in pictures.glob("dashboard-*.png")}
+    assert made == {picture.name for picture in (ROOT / "docs" / "images").glob("dashboard-*.png")}
 
 
 @needs_programs("firefox-esr")

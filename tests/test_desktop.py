@@ -1,7 +1,7 @@
 """`vigilnet gui` on a real desktop: a window, and a tray item that a person can steer with.
 
 XFCE's panel shows the item on an X server without a screen; clicks are real ones. The node is a real one of a
-network on loopback. VIGILNET_PICTURES=DIR keeps the screenshots.
+network on loopback. `make pictures` keeps the screenshot.
 """
 
 import os
@@ -57,8 +57,9 @@ def choose(here: Desktop, line: int, gaps: int) -> None:
 
 
 def keep_picture(here: Desktop, name: str) -> None:
-    if folder := os.environ.get("VIGILNET_PICTURES"):
-        here.picture(Path(folder) / f"{name}.png")
+    picture = Path(os.environ.get("VIGILNET_PICTURES") or here.folder) / f"{name}.png"
+    here.picture(picture)
+    assert picture.stat().st_size > 10_000
 
 
 def browser_for_root(here: Desktop) -> None:

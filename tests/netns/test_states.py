@@ -17,6 +17,7 @@ from tests.support.device import ProtectedDevice, start_device
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, wait_for_port
 from tests.support.waiting import wait_until
+from tests.support.walkthrough_world import SIGN_IN
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Protection
 from vigilnet.surface.exits import ExitCode
@@ -24,16 +25,6 @@ from vigilnet.surface.exits import ExitCode
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl")]
 PATIENCE = 40.0
 PORTAL_PORT = 8080
-SITE = """
-import http.server
-class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if self.path == "/login" else 302)
-        self.send_header("Location", "/login")
-        self.end_headers()
-        self.wfile.write(b"sign in")
-http.server.HTTPServer(("", 8080), Page).serve_forever()
-"""
 
 
 @pytest.fixture
@@ -135,7 +126,7 @@ def test_dead_network_is_told_from_none_and_traffic_is_held(device: ProtectedDev
 
 def test_network_that_wants_a_sign_in_is_said_to(device: ProtectedDevice) -> None:
     target, user = device.network.target, device.network.user
-    target.start(sys.executable, "-c", SITE)
+    target.start(sys.executable, "-c", SIGN_IN)
     wait_for_port(target, target.v4, PORTAL_PORT)
     user.stop()
     user.tables["device"]["portal_probe"] = f"http://{target.v4}:{PORTAL_PORT}/success.txt"

@@ -1,4 +1,4 @@
-"""A name server for tests: `python dns_server.py PORT IPV4 IPV6` knows `site.test` and nothing else."""
+"""A name server for tests: `python dns_server.py PORT IPV4 IPV6` knows `NAMES` and nothing else."""
 
 import contextlib
 import socket
@@ -12,13 +12,15 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+NAMES = ("site.test.", "portal.test.", "example.org.")
+
 
 def answer(query: bytes, addresses: dict[Any, str]) -> bytes:
     """The reply to one query."""
     asked = dns.message.from_wire(query)
     reply = dns.message.make_response(asked)
     question = asked.question[0]
-    if question.name.to_text().lower() != "site.test.":
+    if question.name.to_text().lower() not in NAMES:
         reply.set_rcode(dns.rcode.NXDOMAIN)
     elif address := addresses.get(question.rdtype):
         reply.answer.append(dns.rrset.from_text(question.name, 30, "IN", question.rdtype, address))
