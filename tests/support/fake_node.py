@@ -155,6 +155,10 @@ class FakeNode:
         self.retired.append(circuit_id)
         return circuit_id == 1
 
+    def keep_path(self, circuit_id: int, *, is_kept: bool) -> bool:
+        del is_kept
+        return circuit_id == 1
+
     def close_circuit(self, circuit_id: int) -> bool:
         return circuit_id == 1
 

@@ -576,6 +576,13 @@ class Node:
         self._pool.replace_circuit(circuit)
         return True
 
+    def keep_path(self, circuit_id: int, *, is_kept: bool) -> bool:
+        """Have the app of a circuit stay on it, or no longer; False: there is none of this number in use."""
+        circuit = self._circuit(circuit_id)
+        return (
+            circuit is not None and self._pool is not None and self._pool.pool.keep(circuit, is_kept=is_kept)
+        )
+
     def close_circuit(self, circuit_id: int) -> bool:
         """End a circuit with its streams; False: there is no such one."""
         circuit = self._circuit(circuit_id)

@@ -125,6 +125,7 @@ class PathStatus:
     streams: int
     ms: float | None  # through the whole path
     hops: tuple[PathHopStatus, ...]
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def _path(entry: PooledCircuit, rooms: Rooms, links: dict[bytes, LinkStatus]) ->
         streams=len(circuit.mux.streams),
         ms=_milliseconds(circuit.mux.round_trip_s),
         hops=tuple(hops),
+        is_kept=entry.is_kept,
     )
 
 

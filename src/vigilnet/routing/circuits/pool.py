@@ -89,6 +89,7 @@ class PooledCircuit:
     first_used_at: float = 0.0
     idle_since: float = 0.0
     is_retired: bool = False
+    is_kept: bool = False  # the person wants to stay on it: neither age nor idleness ends it
     refused_ports: set[int] = field(default_factory=set)
 
     def serves(self, port: int | None) -> bool:
@@ -161,7 +162,7 @@ class Pool:
         """Whether the limit leaves room for one more circuit; closes the longest idle one if that helps."""
         if len(self._entries) + self.building < self._options.max_circuits:
             return True
-        idle = [entry for entry in self.entries if entry.circuit.mux.is_idle]
+        idle = [entry for entry in self.entries if entry.circuit.mux.is_idle and not entry.is_kept]
         if not idle:
             return False
         min(idle, key=lambda entry: (entry.isolation is None, entry.idle_since)).circuit.close()
@@ -189,6 +190,8 @@ class Pool:
                     spare -= 1
                     entry.circuit.close()
                 continue
+            if entry.is_kept and not entry.is_retired:
+                continue
             if now - entry.first_used_at > options.dirty_life_s:
                 entry.is_retired = True
             if not entry.circuit.mux.is_idle:
@@ -199,6 +202,15 @@ class Pool:
     def reconfigure(self, options: Options) -> None:
         """Go on with other numbers."""
         self._options = options
+
+    def keep(self, circuit: ClientCircuit, *, is_kept: bool) -> bool:
+        """Have whoever uses this circuit stay on it, or no longer; False: nobody uses it, or it is ending."""
+        entry = self._entries.get(circuit)
+        if entry is None or entry.isolation is None or entry.is_retired:
+            return False
+        entry.is_kept = is_kept
+        entry.idle_since = self._clock()
+        return True
 
     def retire(self, circuit: ClientCircuit) -> str | None:
         """Nothing new on this circuit; returns whose it was, None if it is clean or not there."""

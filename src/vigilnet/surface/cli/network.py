@@ -5,6 +5,7 @@ import argparse
 from vigilnet.surface.cli.node import Commands, add_command, client_of, short_peer_id, tell_changed
 from vigilnet.surface.cli.output import duration, octets, paint, write, write_json, write_table
 from vigilnet.surface.cli.status import path_text
+from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Exits, Path, WhoSees
 from vigilnet.surface.exits import ExitCode
 
@@ -34,6 +35,9 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     exits.add_argument("--once", action="store_true", help="with use: until the node's next start")
     change = add_command(commands, "new-path", "another path for the app that uses this one", new_path)
     change.add_argument("circuit", nargs="?", type=int, help="its id (see circuits); default: the one in use")
+    keep = add_command(commands, "keep-path", "have the app that uses this path stay on it", keep_path)
+    keep.add_argument("circuit", nargs="?", type=int, help="its id (see circuits); default: the one in use")
+    keep.add_argument("--off", action="store_true", help="no longer")
 
 
 def show_circuits(arguments: argparse.Namespace) -> ExitCode:
@@ -159,8 +163,19 @@ def _choose_exit(arguments: argparse.Namespace) -> ExitCode:
 def new_path(arguments: argparse.Namespace) -> ExitCode:
     """Let the users of one circuit take another."""
     with client_of(arguments) as control:
-        circuit = arguments.circuit
-        if circuit is None:
-            paths: tuple[Path, ...] = control.ask("paths")
-            circuit = next((path.id for path in paths if not path.is_ready and not path.is_retired), 0)
-        return tell_changed(arguments, control.ask("new-path", circuit=circuit))
+        return tell_changed(arguments, control.ask("new-path", circuit=_circuit_of(arguments, control)))
+
+
+def keep_path(arguments: argparse.Namespace) -> ExitCode:
+    """Have the users of one circuit stay on it, or no longer."""
+    with client_of(arguments) as control:
+        circuit = _circuit_of(arguments, control)
+        return tell_changed(arguments, control.ask("keep-path", circuit=circuit, is_kept=not arguments.off))
+
+
+def _circuit_of(arguments: argparse.Namespace, control: ControlClient) -> int:
+    """Return the circuit that is named, else the one in use."""
+    if arguments.circuit is not None:
+        return int(arguments.circuit)
+    paths: tuple[Path, ...] = control.ask("paths")
+    return next((path.id for path in paths if not path.is_ready and not path.is_retired), 0)

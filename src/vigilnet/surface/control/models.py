@@ -215,6 +215,7 @@ class Path:
     label: Annotated[str, PRIVATE, "whose it is: an app's login, a site; empty: whoever asks next"] = ""
     is_ready: Annotated[bool, "built ahead, nobody uses it yet"] = False
     is_retired: Annotated[bool, "takes nothing new, ends with its last connection"] = False
+    is_kept: Annotated[bool, "the person wants to stay on it"] = False
     age_s: float = 0.0
     streams: int = 0
     ms: Annotated[float | None, "round trip through the whole path"] = None

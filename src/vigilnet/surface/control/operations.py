@@ -121,6 +121,14 @@ class UriParams:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepParams:
+    """A path in use, and whether to stay on it."""
+
+    circuit: int
+    is_kept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SessionParams:
     """What the token may do."""
 
@@ -198,6 +206,7 @@ _ALL: Final = (
         "new-identity", "nothing new on any present circuit", models.NewIdentity, is_change=True
     ),
     Operation("new-path", "another path for whoever uses this one", models.Changed, CircuitParams, True),
+    Operation("keep-path", "have an app stay on its path, or no longer", models.Changed, KeepParams, True),
     Operation("close-circuit", "end a circuit and its connections", models.Changed, CircuitParams, True),
     Operation("set-hops", "how many hops new paths have", models.Changed, HopsParams, True),
     Operation("set-exit", "where to leave", models.Changed, ExitParams, True),

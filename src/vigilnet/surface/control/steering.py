@@ -22,6 +22,7 @@ from vigilnet.surface.control.operations import (
     ExitParams,
     ExitsParams,
     HopsParams,
+    KeepParams,
     KeyParams,
     LogParams,
     ModeParams,
@@ -61,6 +62,7 @@ class Steering:
             "find-peer": self._find_peer, "reachability": self._reachability, "exits": self._exits,
             "settings": self._settings, "traffic": self._traffic, "logs": self._logs,
             "doctor": self._doctor, "new-identity": self._new_identity, "new-path": self._new_path,
+            "keep-path": self._keep_path,
             "close-circuit": self._close_circuit, "set-hops": self._set_hops, "set-exit": self._set_exit,
             "set-mode": self._set_mode, "set-option": self._set_option,
             "reset-option": self._reset_option, "connect": self._connect,
@@ -151,6 +153,15 @@ class Steering:
         if not self._host.node.new_path(params.circuit):
             raise _no_circuit(params.circuit)
         return models.Changed(True, "what is new takes another path; open connections stay until they end")
+
+    async def _keep_path(self, params: KeepParams) -> object:
+        if not self._host.node.keep_path(params.circuit, is_kept=params.is_kept):
+            raise _no_circuit(params.circuit)
+        if params.is_kept:
+            said = "this app stays on its path until it breaks, or you let go or ask for another"
+        else:
+            said = "this app takes another path in due time"
+        return models.Changed(True, said)
 
     async def _close_circuit(self, params: CircuitParams) -> object:
         if not self._host.node.close_circuit(params.circuit):

@@ -26,6 +26,7 @@ def path_of(path: PathStatus, *, whole_device: bool, names: str) -> Path:
         label=path.label,
         is_ready=path.is_ready,
         is_retired=path.is_retired,
+        is_kept=path.is_kept,
         age_s=path.age_s,
         streams=path.streams,
         ms=path.ms,
@@ -108,6 +109,10 @@ def _why(path: PathStatus) -> tuple[str, ...]:
         )
     if path.is_ready:
         reasons.append("Built ahead, so that the next app need not wait.")
+    elif path.is_kept:
+        reasons.append(
+            "You wanted to stay on it; the longer it is used, the more its exit sees of one person."
+        )
     elif path.label:
         reasons.append("One app or login, one path: nothing else shares it.")
     return tuple(reasons)

@@ -201,3 +201,32 @@ def test_new_identity_retires_all_and_closes_the_idle() -> None:
 def test_impossible_settings_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         replace(Options(), **options)
+
+
+def test_kept_circuit_outlives_age_and_idleness_until_it_is_let_go() -> None:
+    books = Books(idle_s=60, dirty_life_s=600, max_circuits=1, build_ahead=1)
+    circuit = books.add()
+    assert not books.pool.keep(circuit, is_kept=True), "nobody uses it"  # type: ignore[arg-type]  # a stand-in
+    books.take("a")
+    assert books.pool.keep(circuit, is_kept=True)  # type: ignore[arg-type]
+    books.now = 5000.0
+    books.pool.sweep()
+    assert not books.pool.may_build(), "not closed to make room either"
+    assert books.take("a") is circuit
+    assert books.pool.keep(circuit, is_kept=False)  # type: ignore[arg-type]
+    books.pool.sweep()
+    assert circuit.is_closed
+
+
+def test_new_identity_is_stronger_than_a_kept_circuit() -> None:
+    books = Books()
+    circuit = books.add()
+    circuit.mux.is_idle = False
+    books.take("a")
+    books.pool.keep(circuit, is_kept=True)  # type: ignore[arg-type]
+    books.pool.retire_all()
+    assert books.take("a") is None
+    assert not books.pool.keep(circuit, is_kept=True)  # type: ignore[arg-type]
+    circuit.mux.is_idle = True
+    books.pool.sweep()
+    assert circuit.is_closed

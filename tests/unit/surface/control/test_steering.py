@@ -15,6 +15,7 @@ from vigilnet.surface.control.steering import Steering
 
 ASKED: dict[str, dict[str, Any]] = {
     "new-path": {"circuit": 1},
+    "keep-path": {"circuit": 1},
     "close-circuit": {"circuit": 1},
     "set-hops": {"hops": 5},
     "set-exit": {"country": "se"},
@@ -151,7 +152,7 @@ def test_options_that_are_not_live_wait_for_a_restart(host: FakeHost) -> None:
 
 
 def test_circuit_that_is_not_there(host: FakeHost) -> None:
-    for name in ("new-path", "close-circuit"):
+    for name in ("new-path", "keep-path", "close-circuit"):
         with pytest.raises(ControlError) as caught:
             do(host, name, circuit=99)
         assert caught.value.code == "not-found"
