@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.cli.node import client_of
+from vigilnet.surface.cli.output import is_coloured
 from vigilnet.surface.cli.processes import DAEMON_MODULE
 from vigilnet.surface.control.client import NotRunningError
 from vigilnet.surface.control.models import Status
@@ -84,8 +85,8 @@ def wait_connected(arguments: argparse.Namespace, seconds: float) -> Status:
 
 
 def progress(text: str) -> None:
-    """Rewrite the one line of progress; on terminals only."""
-    if sys.stderr.isatty():
+    """Rewrite the one line of progress; only where there may be colour, too."""
+    if is_coloured(sys.stderr):
         sys.stderr.write(f"\r\033[K{text[:79]}")
         sys.stderr.flush()
 

@@ -45,6 +45,10 @@ def new_parser() -> argparse.ArgumentParser:
         "8 no rights, 9 not found, 10 refused; status also 3 off, 4 connecting, 5 with a reservation, "
         "6 blocked.",
     )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print no results; errors and exit codes stay"
+    )
+    parser.add_argument("--plain", action="store_true", help="no colour and no progress, as when piped")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     commands.add_parser("run", help="run a node here until Ctrl-C; arguments of vigilnetd", add_help=False)
     commands.add_parser(
@@ -65,8 +69,20 @@ def new_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    given = _take_manners(list(sys.argv[1:] if argv is None else argv))
     return run_guarded("vigilnet", lambda: _run(given), as_json="--json" in given)
+
+
+def _take_manners(given: list[str]) -> list[str]:
+    """Do what --quiet and --plain say, wherever they stand among our own words; returns the others."""
+    end = given.index("--") if "--" in given else len(given)
+    ours, others = given[:end], given[end:]
+    if "--plain" in ours:
+        os.environ["NO_COLOR"] = "1"
+    if {"-q", "--quiet"} & set(ours) and ours[:1] != ["exec"]:
+        sys.stdout.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # of whatever we become, too
+    return [word for word in ours if word not in ("-q", "--quiet", "--plain")] + others
 
 
 def _run(given: list[str]) -> int:

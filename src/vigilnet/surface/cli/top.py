@@ -5,6 +5,7 @@ it up, with changed cells alone, and gives the terminal back on any exit.
 """
 
 import argparse
+import base64
 import contextlib
 import sys
 import threading
@@ -24,7 +25,12 @@ from vigilnet.surface.exits import ExitCode
 TABS: Final = ("Apps", "Peers", "Paths", "Log")
 HISTORY: Final = 60
 MAX_LINES: Final = 500
-KEYS: Final = "c connect  d disconnect  n new path  1-4 or Tab views  / filter  ? keys  q quit"
+KEYS: Final = (
+    "c connect  d disconnect  n new path  1-4 or Tab views  / filter  j k or arrows choose  Enter details  "
+    "y copy id  ? keys  q quit"
+)
+SHORT_KEYS: Final = "c d n  1-4 Tab  / filter  Enter details  y copy id  ? keys  q quit"
+_UP, _DOWN = 259, 258  # as curses has the arrows
 _GRAPH_ROWS: Final = 4
 _BRAILLE: Final = 0x2800
 _LEFT: Final = (0x40, 0x04, 0x02, 0x01)  # dots of the left column of a Braille cell, from below
@@ -42,6 +48,8 @@ class View:
     streams: tuple[models.Stream, ...] = ()
     log: list[models.LogLine] = field(default_factory=list)
     tab: int = 0
+    at: int = 0  # which of the tab's rows is chosen
+    is_open: bool = False  # its details are shown instead
     wanted: str = ""  # filter
     typing: bool = False
     said: str = ""  # answer to the last key
@@ -60,16 +68,46 @@ class View:
             setattr(self, topic, value)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a tab."""
+
+    text: str
+    id: str = ""  # of what can be chosen; empty: a line that belongs to the one before
+    details: tuple[str, ...] = ()
+
+
+def chosen(view: View) -> Row | None:
+    """Return the row that is chosen, of those that the filter leaves."""
+    rows = [row for row in _rows(view) if row.id]
+    return rows[min(view.at, len(rows) - 1)] if rows else None
+
+
+def _rows(view: View) -> list[Row]:
+    return [row for row in _TAB_ROWS[view.tab](view) if view.wanted.lower() in row.text.lower()]
+
+
+def _body(view: View, room: int) -> list[str]:
+    """Return the lines of the tab that there is room for."""
+    if not room:
+        return []
+    if view.tab == TABS.index("Log"):
+        return [row.text for row in _rows(view)][-room:]
+    picked = chosen(view)
+    if view.is_open and picked is not None:
+        return [picked.text, "", *(f"  {line}" for line in picked.details)][:room]
+    rows = _rows(view)
+    at = next((place for place, row in enumerate(rows) if row is picked or row == picked), 0)
+    first = max(0, at - room + 1)
+    return [f"{'>' if row == picked else ' '} {row.text}" for row in rows[first : first + room]]
+
+
 def screen(view: View, width: int, height: int, *, fancy: bool) -> list[str]:
     """Return exactly `height` lines of at most `width` characters."""
     lines = [*_head(view, fancy=fancy), "", *_graph(view, width, fancy=fancy), "", _tabs(view)]
-    body = [line for line in _TAB_LINES[view.tab](view) if view.wanted.lower() in line.lower()]
-    room = max(0, height - len(lines) - 1)
-    if view.tab == TABS.index("Log"):
-        body = body[-room:] if room else []
-    lines += body[:room]
+    lines += _body(view, max(0, height - len(lines) - 1))
     lines += [""] * (height - len(lines) - 1)
-    foot = f"/{view.wanted}_" if view.typing else view.said or KEYS
+    foot = f"/{view.wanted}_" if view.typing else view.said or (KEYS if width > len(KEYS) else SHORT_KEYS)
     return [line[:width] for line in [*lines[: height - 1], foot]]
 
 
@@ -141,42 +179,57 @@ def _tabs(view: View) -> str:
     )
 
 
-def _apps(view: View) -> list[str]:
-    """One line for each path with its connections."""
-    lines = []
+def _apps(view: View) -> list[Row]:
+    """One row for each path with its connections."""
+    rows = []
     for path in view.paths:
         ours = [stream for stream in view.streams if stream.circuit == path.id]
         name = "(ready)" if path.is_ready else path.label or "(no login)"
         carried = octets(sum(stream.sent + stream.received for stream in ours))
-        lines.append(f"{name:<20} {path.streams:>4} connections  {carried:>10}  {path_text(path)[6:]}")
-        lines += [f"    {stream.target:<40} {octets(stream.received):>10} in" for stream in ours]
-    return lines or ["no app is online"]
+        text = f"{name:<20} {path.streams:>4} connections  {carried:>10}  {path_text(path)[6:]}"
+        targets = [f"  {stream.target:<40} {octets(stream.received):>10} in" for stream in ours]
+        rows += [Row(text, str(path.id), (*targets, *_stations(path))), *map(Row, targets)]
+    return rows or [Row("no app is online")]
 
 
-def _peers(view: View) -> list[str]:
+def _peers(view: View) -> list[Row]:
     return [
-        f"{peer.name or short_peer_id(peer.peer_id):<10} {peer.country or '-':<3} {peer.link:<8} "
-        f"{'-' if peer.ms is None else f'{peer.ms:.0f} ms':>8}  {peer.why}"
+        Row(
+            f"{peer.name or short_peer_id(peer.peer_id):<10} {peer.country or '-':<3} {peer.link:<8} "
+            f"{'-' if peer.ms is None else f'{peer.ms:.0f} ms':>8}  {peer.why}",
+            peer.peer_id,
+            (
+                peer.peer_id,
+                f"roles     {', '.join(peer.roles)}",
+                f"found by  {', '.join(peer.found_by)}",
+                *(f"address   {address}" for address in peer.addresses),
+                f"carried   {octets(peer.in_octets)} in, {octets(peer.out_octets)} out",
+            ),
+        )
         for peer in view.peers
-    ] or ["no relays known"]
+    ] or [Row("no relays known")]
 
 
-def _paths(view: View) -> list[str]:
-    lines: list[str] = []
+def _stations(path: models.Path) -> tuple[str, ...]:
+    return tuple(f"{hop.role:<7} {hop.name:<10} sees {hop.sees}; not {hop.sees_not}" for hop in path.hops)
+
+
+def _paths(view: View) -> list[Row]:
+    rows = []
     for path in view.paths:
         ms = "" if path.ms is None else f"{path.ms:.0f} ms, "
-        lines.append(f"{path_text(path)}   {ms}{duration(path.age_s)}")
-        lines += [
-            f"    {hop.role:<7} {hop.name:<10} sees {hop.sees}; not {hop.sees_not}" for hop in path.hops
-        ]
-    return lines or ["no path is in use"]
+        ids = (f"path {path.id}", *(f"{hop.role:<7} {hop.peer_id}" for hop in path.hops), *path.why)
+        stations = _stations(path)
+        rows.append(Row(f"{path_text(path)}   {ms}{duration(path.age_s)}", str(path.id), (*stations, *ids)))
+        rows += [Row(f"  {station}") for station in stations]
+    return rows or [Row("no path is in use")]
 
 
-def _log_lines(view: View) -> list[str]:
-    return [f"{line.level:<7} {line.source.removeprefix('vigilnet.')}: {line.text}" for line in view.log]
+def _log_lines(view: View) -> list[Row]:
+    return [Row(f"{line.level:<7} {line.source.removeprefix('vigilnet.')}: {line.text}") for line in view.log]
 
 
-_TAB_LINES: Final = (_apps, _peers, _paths, _log_lines)
+_TAB_ROWS: Final = (_apps, _peers, _paths, _log_lines)
 
 
 # --- the terminal ------------------------------------------------------------------------------------
@@ -234,6 +287,7 @@ def _run(window: Any, arguments: argparse.Namespace, view: View) -> None:  # noq
     import curses
 
     curses.curs_set(0)
+    window.keypad(True)
     window.timeout(250)
     ending = threading.Event()
     threading.Thread(target=_watch, args=(arguments, view, ending), daemon=True).start()
@@ -264,17 +318,41 @@ def press(view: View, key: int, arguments: argparse.Namespace) -> bool:
         _type(view, key, name)
     elif name == "q":
         return False
-    elif name and name in "1234":
-        view.tab = int(name) - 1
-    elif name == "\t":
-        view.tab = (view.tab + 1) % len(TABS)
-    elif name == "/":
-        view.typing, view.wanted = True, ""
     elif name and name in "cdn":
         view.said = _act(name, view, arguments)
     elif name == "?":
         view.said = KEYS
+    else:
+        _look(view, key, name)
     return True
+
+
+def _look(view: View, key: int, name: str) -> None:
+    """Show something else."""
+    if (name and name in "1234") or name == "\t":
+        view.tab = int(name) - 1 if name != "\t" else (view.tab + 1) % len(TABS)
+        view.at, view.is_open = 0, False
+    elif name == "/":
+        view.typing, view.wanted, view.at = True, "", 0
+    elif name == "k" or key == _UP:
+        view.at = max(0, view.at - 1)
+    elif name == "j" or key == _DOWN:
+        view.at = min(view.at + 1, max(0, sum(bool(row.id) for row in _rows(view)) - 1))
+    elif name in ("\n", "\r", "\x1b"):
+        view.is_open = not view.is_open and name != "\x1b"
+    elif name == "y":
+        view.said = _copy(view)
+
+
+def _copy(view: View) -> str:
+    """Have the terminal take the chosen id into its clipboard (OSC 52, which most of them know)."""
+    picked = chosen(view)
+    if picked is None:
+        return "nothing to copy"
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\033]52;c;{base64.b64encode(picked.id.encode()).decode()}\a")
+        sys.stdout.flush()
+    return f"copied, if the terminal allows: {picked.id}"
 
 
 def _type(view: View, key: int, name: str) -> None:

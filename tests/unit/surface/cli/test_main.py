@@ -62,3 +62,25 @@ def test_output_into_a_closed_pipe_is_no_stack_trace() -> None:
         ["/bin/sh", "-c", f"({program}) | true"], capture_output=True, text=True, check=False, timeout=60
     )
     assert "Traceback" not in shell.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "has_output"),
+    [(["-q", "version"], 0, False), (["version", "--plain"], 0, True), (["help", "no.such", "-q"], 9, False)],
+)
+def test_quiet_prints_no_result_and_keeps_the_exit_code(
+    words: list[str], exit_code: int, has_output: bool
+) -> None:
+    command = [sys.executable, "-m", "vigilnet.surface.cli.main", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, bool(done.stdout)) == (exit_code, has_output), done
+
+
+def test_manners_of_another_program_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    words = ["exec", "--outside", "--", "curl", "-q", "--plain"]
+    assert cli._take_manners(words) == words
+    assert "NO_COLOR" not in os.environ
+    assert cli._take_manners(["--plain", "status"]) == ["status"]
+    assert os.environ["NO_COLOR"] == "1"
+    monkeypatch.delenv("NO_COLOR")

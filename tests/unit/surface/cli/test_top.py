@@ -88,3 +88,30 @@ def test_without_a_terminal_it_prints_one_screen_or_says_so(
         assert "Only some apps" in capsys.readouterr().out
         assert main(["top", "--state-folder", str(tmp_path)]) == 1
         assert "vigilnet top --once" in capsys.readouterr().err
+
+
+def test_a_row_is_chosen_opened_and_its_id_copied(view: top.View) -> None:
+    press(view, "2")
+    lines = top.screen(view, 120, 40, fancy=False)
+    assert [line[2:10] for line in lines if line.startswith(">")] == ["guard   "]
+    assert press(view, "j")
+    assert "copied, if the terminal allows: 12D3KooWstranger" in (press(view, "y") and view.said)
+    press(view, "\n")
+    opened = "\n".join(top.screen(view, 120, 40, fancy=False))
+    assert "found by  mdns" in opened
+    assert "Answers over HTX" not in opened
+    press(view, "\x1bk\n")
+    assert "HTX 192.0.2.1:443" in "\n".join(top.screen(view, 120, 40, fancy=False))
+    top.press(view, 258, argparse.Namespace())
+    top.press(view, 258, argparse.Namespace())
+    assert view.at == 1, "no further than the last"
+    press(view, "4y")
+    assert view.said == "nothing to copy"
+
+
+def test_chosen_row_stays_in_sight(view: top.View) -> None:
+    press(view, "2")
+    view.peers = view.peers * 40
+    for _ in range(60):
+        press(view, "j")
+    assert any(line.startswith(">") for line in top.screen(view, 100, 24, fancy=False))
