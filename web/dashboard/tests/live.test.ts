@@ -53,6 +53,7 @@ test("paths that carry something come first, ending ones last", () => {
     label: "",
     is_ready: false,
     is_retired: false,
+    is_kept: false,
     streams: 0,
     ms: null,
     hops: [],

@@ -76,6 +76,7 @@ export interface Device {
   outside: number;
   refused: number;
   firewall: readonly string[];
+  programs: readonly string[];
   portal: string;
 }
 
@@ -194,6 +195,12 @@ export interface Invite {
   is_new: boolean;
 }
 
+/** A path in use, and whether to stay on it. */
+export interface KeepParams {
+  circuit: number;
+  is_kept?: boolean;
+}
+
 /** One option. */
 export interface KeyParams {
   /** like circuits.hops */
@@ -262,6 +269,8 @@ export interface Path {
   is_ready: boolean;
   /** takes nothing new, ends with its last connection */
   is_retired: boolean;
+  /** the person wants to stay on it */
+  is_kept: boolean;
   age_s: number;
   streams: number;
   /** round trip through the whole path */
@@ -600,6 +609,7 @@ export interface Reads {
 export interface Changes {
   "new-identity": { params: Record<string, never>; answer: NewIdentity };
   "new-path": { params: CircuitParams; answer: Changed };
+  "keep-path": { params: KeepParams; answer: Changed };
   "close-circuit": { params: CircuitParams; answer: Changed };
   "set-hops": { params: HopsParams; answer: Changed };
   "set-exit": { params: ExitParams; answer: Changed };

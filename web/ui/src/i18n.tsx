@@ -2,6 +2,7 @@
 // others when they are asked for.
 import { createContext, useContext, useMemo } from "react";
 import { en, type Catalogue, type Key, type Message } from "./words/en";
+import { loadSaid, said } from "./said";
 import { fill, type Lang } from "./states";
 
 export type { Key };
@@ -21,6 +22,7 @@ export const langOf = (wanted: readonly string[]): Lang =>
   wanted.map((tag) => tag.slice(0, 2).toLowerCase()).find(isLang) ?? "en";
 
 export async function loadCatalogue(lang: Lang): Promise<Catalogue> {
+  await loadSaid(lang);
   if (lang === "de") return (await import("./words/de")).de;
   if (lang === "fr") return (await import("./words/fr")).fr;
   return en;
@@ -46,4 +48,10 @@ export const useLang = (): Lang => useContext(LanguageContext).lang;
 export function useT(): Translate {
   const { lang, catalogue } = useContext(LanguageContext);
   return useMemo(() => (key, values) => translate(catalogue[key], lang, values), [lang, catalogue]);
+}
+
+/** For sentences that the node says in English. */
+export function useSaid(): (text: string) => string {
+  const { lang, catalogue } = useContext(LanguageContext);
+  return useMemo(() => (text) => (catalogue === en ? text : said(text, lang)), [lang, catalogue]);
 }

@@ -1,6 +1,6 @@
 import type { Diagnosis, Finding as Found } from "@vigilnet/ui/api-types";
 import { Button, Card, ViewHead } from "@vigilnet/ui/controls";
-import { useT, type Key } from "@vigilnet/ui/i18n";
+import { useLang, useSaid, useT, type Key } from "@vigilnet/ui/i18n";
 import { cx } from "@vigilnet/ui/lib";
 import {
   ChevronRight,
@@ -67,6 +67,7 @@ export function reportOf({ verdict, findings }: Diagnosis): string {
 
 function Checks() {
   const t = useT();
+  const lang = useLang();
   const isBusy = useBusy();
   const [diagnosis, setDiagnosis] = useState<Diagnosis | null>(null);
   const [isLooking, setIsLooking] = useState(false);
@@ -96,9 +97,7 @@ function Checks() {
         <p role="status" className="min-w-0 flex-1 basis-80 text-base text-ink-2">
           {diagnosis && !isLooking ? (
             <>
-              <strong className="font-semibold" lang="en">
-                {diagnosis.verdict}
-              </strong>{" "}
+              {lang === "en" && <strong className="font-semibold">{diagnosis.verdict} </strong>}
               {diagnosis.findings.length > 0 &&
                 t("doctor.counts", {
                   problems: diagnosis.problems,
@@ -136,6 +135,7 @@ function Checks() {
 
 function Passed({ findings }: { findings: readonly Found[] }) {
   const t = useT();
+  const said = useSaid();
   const names = [...new Set(findings.map(({ group }) => group))];
   return (
     <>
@@ -151,9 +151,9 @@ function Passed({ findings }: { findings: readonly Found[] }) {
                   {findings
                     .filter((finding) => finding.group === group)
                     .map(({ id, title }) => (
-                      <li key={id} className="flex gap-2" lang="en">
+                      <li key={id} className="flex gap-2">
                         <CircleCheck size={15} aria-hidden className="mt-[3px] shrink-0 text-ok" />
-                        {title}
+                        {said(title)}
                       </li>
                     ))}
                 </ul>
@@ -168,10 +168,11 @@ function Passed({ findings }: { findings: readonly Found[] }) {
 
 function Finding({ finding }: { finding: Found }) {
   const t = useT();
+  const said = useSaid();
   const isBad = finding.level === "fail";
   const Icon = isBad ? TriangleAlert : Info;
   return (
-    <section className="rounded-lg border border-line bg-surface shadow-card" lang="en">
+    <section className="rounded-lg border border-line bg-surface shadow-card">
       <div className="flex items-start gap-4 p-5">
         <span
           className={cx(
@@ -184,19 +185,19 @@ function Finding({ finding }: { finding: Found }) {
         <div className="min-w-0 flex-1">
           <h2 className="text-base font-semibold">
             <span className="sr-only">{t(isBad ? "doctor.problem" : "doctor.note")}: </span>
-            {finding.title}
+            {said(finding.title)}
           </h2>
-          {finding.meaning && <p className="mt-0.5 max-w-[72ch] text-sm">{finding.meaning}</p>}
+          {finding.meaning && <p className="mt-0.5 max-w-[72ch] text-sm">{said(finding.meaning)}</p>}
           {finding.next && (
             <p className="mt-1.5 max-w-[72ch] text-sm text-ink">
               <span className="font-semibold">{t("next")} </span>
-              {finding.next}
+              {said(finding.next)}
             </p>
           )}
           {finding.repair && (
             <p className="mt-1 max-w-[72ch] text-sm text-ink-2">
               <span className="font-semibold">{t("doctor.would")} </span>
-              {finding.repair}
+              {said(finding.repair)}
             </p>
           )}
           {finding.evidence.length > 0 && (

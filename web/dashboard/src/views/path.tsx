@@ -44,6 +44,20 @@ export function PathView() {
             {t("path.new")}
           </Button>
         )}
+        {path && !path.is_ready && !path.is_retired && (
+          <Button
+            aria-pressed={path.is_kept}
+            disabled={isBusy}
+            onClick={() =>
+              void run(
+                () => change("keep-path", { circuit: path.id, is_kept: !path.is_kept }),
+                () => t(path.is_kept ? "path.let.done" : "path.keep.done"),
+              )
+            }
+          >
+            {t(path.is_kept ? "path.let" : "path.keep")}
+          </Button>
+        )}
       </ViewHead>
       {path ? (
         <Card flush className="mb-4 overflow-hidden">
@@ -143,6 +157,7 @@ function whyOf(path: Path, t: Translate): readonly string[] {
   return [
     ...(path.hops.length > 1 ? [t("why.entry")] : [t("why.one")]),
     ...(path.hops.length > 2 ? [t("why.others")] : []),
+    ...(path.is_kept ? [t("why.kept")] : []),
     ...(path.is_ready ? [t("why.ready")] : path.label ? [t("why.label")] : []),
   ];
 }

@@ -1,6 +1,6 @@
 import type { Setting } from "@vigilnet/ui/api-types";
 import { Card } from "@vigilnet/ui/controls";
-import { useT } from "@vigilnet/ui/i18n";
+import { useSaid, useT } from "@vigilnet/ui/i18n";
 import { ChevronRight } from "@vigilnet/ui/icons";
 import type { SettingsByKey } from "../data/settings";
 import { OptionControl } from "./option-control";
@@ -13,12 +13,16 @@ export interface Table {
 }
 
 /** The options that match a text, by the tables of the settings file. */
-export function tablesOf(settings: Iterable<Setting>, text: string): Table[] {
+export function tablesOf(
+  settings: Iterable<Setting>,
+  text: string,
+  said: (text: string) => string = (same) => same,
+): Table[] {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const tables = new Map<string, Table>();
   for (const setting of settings) {
     const name = setting.key.slice(0, setting.key.lastIndexOf("."));
-    const all = `${setting.key} ${setting.meaning} ${setting.table}`.toLowerCase();
+    const all = `${setting.key} ${said(setting.meaning)} ${said(setting.table)}`.toLowerCase();
     if (!words.every((word) => all.includes(word))) continue;
     const table = tables.get(name) ?? { name, meaning: setting.table, options: [] };
     table.options.push(setting);
@@ -36,7 +40,8 @@ interface AllOptionsProps {
 /** Every option there is, also those that have a place of their own above. */
 export function AllOptions({ settings, reload, text }: AllOptionsProps) {
   const t = useT();
-  const tables = tablesOf(settings.values(), text);
+  const said = useSaid();
+  const tables = tablesOf(settings.values(), text, said);
   const isSearching = text.trim() !== "";
   return (
     <div id="all" className="scroll-mt-6">
@@ -53,9 +58,7 @@ export function AllOptions({ settings, reload, text }: AllOptionsProps) {
                 />
                 <span className="min-w-0 flex-1">
                   <span className="font-mono text-sm font-medium text-ink">[{table.name}]</span>
-                  <span className="block text-sm text-ink-3" lang="en">
-                    {table.meaning}
-                  </span>
+                  <span className="block text-sm text-ink-3">{said(table.meaning)}</span>
                 </span>
                 <span className="num shrink-0 text-xs text-ink-3">{table.options.length}</span>
               </summary>
@@ -70,8 +73,8 @@ export function AllOptions({ settings, reload, text }: AllOptionsProps) {
                     control={<OptionControl setting={setting} reload={reload} />}
                   >
                     {setting.meaning && (
-                      <span lang="en" className="block break-words first-letter:uppercase">
-                        {setting.meaning}
+                      <span className="block break-words first-letter:uppercase">
+                        {said(setting.meaning)}
                       </span>
                     )}
                   </Row>

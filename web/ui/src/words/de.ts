@@ -4,7 +4,7 @@ export const de: Catalogue = {
   skip: "Zum Inhalt",
   views: "Ansichten",
   language: "Sprache",
-  "language.what": "Dieser Seiten. Einzelheiten aus Protokoll und Diagnose sind auf Englisch.",
+  "language.what": "Dieser Seiten. Zeilen des Protokolls und Messwerte sind auf Englisch.",
   version: "Version {version}",
   close: "Schließen",
   cancel: "Abbrechen",
@@ -136,6 +136,11 @@ export const de: Catalogue = {
   "path.login": "Anmeldung {id}",
   "path.connections": { one: "{count} Verbindung", other: "{count} Verbindungen" },
   "path.new": "Neuer Weg",
+  "path.keep": "Diesen Weg behalten",
+  "path.let": "Diesen Weg loslassen",
+  "path.keep.done":
+    "Diese App bleibt auf ihrem Weg, bis er bricht, du ihn loslässt oder einen anderen verlangst.",
+  "path.let.done": "Diese App nimmt zu gegebener Zeit einen anderen Weg.",
   "path.who": "Wer was sehen kann",
   "path.who.hint": "Auf dem Weg oben, bei Verkehr zu einer HTTPS-Seite",
   "path.why": "Warum dieser Weg",
@@ -147,6 +152,8 @@ export const de: Catalogue = {
   "why.entry":
     "Der Eingang ist einer von wenigen, die behalten werden, damit wenige Relays je deine Adresse erfahren. Er bleibt, wenn du einen neuen Weg verlangst.",
   "why.others": "Die anderen wurden ausgelost unter Relays, die weder Betreiber noch Netz gemeinsam haben.",
+  "why.kept":
+    "Du wolltest auf ihm bleiben. Je länger er benutzt wird, desto mehr sieht sein Ausgang von einer Person.",
   "why.ready": "Er wurde im Voraus gebaut, damit die nächste App nicht warten muss.",
   "why.label": "Eine App oder Anmeldung, ein Weg: Nichts anderes teilt ihn.",
 

@@ -5,7 +5,7 @@ export const en = {
   skip: "Skip to content",
   views: "Views",
   language: "Language",
-  "language.what": "Of these pages. Details from the log and the doctor are in English.",
+  "language.what": "Of these pages. Lines of the log and measurements are in English.",
   version: "Version {version}",
   close: "Close",
   cancel: "Cancel",
@@ -134,6 +134,10 @@ export const en = {
   "path.login": "Login {id}",
   "path.connections": { one: "{count} connection", other: "{count} connections" },
   "path.new": "New path",
+  "path.keep": "Keep this path",
+  "path.let": "Let this path go",
+  "path.keep.done": "This app stays on its path until it breaks, or you let it go or ask for another.",
+  "path.let.done": "This app takes another path in due time.",
   "path.who": "Who can see what",
   "path.who.hint": "With the path above, for traffic to an HTTPS site",
   "path.why": "Why this path",
@@ -144,6 +148,7 @@ export const en = {
   "why.entry":
     "The entry is one of few that are kept, so that few relays ever learn your address. It stays when you ask for a new path.",
   "why.others": "The others were drawn by chance among relays that share no operator and no network.",
+  "why.kept": "You wanted to stay on it. The longer it is used, the more its exit sees of one person.",
   "why.ready": "It was built ahead, so that the next app need not wait.",
   "why.label": "One app or login, one path: nothing else shares it.",
 

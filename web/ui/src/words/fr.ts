@@ -4,7 +4,7 @@ export const fr: Catalogue = {
   skip: "Aller au contenu",
   views: "Vues",
   language: "Langue",
-  "language.what": "De ces pages. Les détails du journal et du diagnostic sont en anglais.",
+  "language.what": "De ces pages. Les lignes du journal et les mesures sont en anglais.",
   version: "Version {version}",
   close: "Fermer",
   cancel: "Annuler",
@@ -136,6 +136,11 @@ export const fr: Catalogue = {
   "path.login": "Identifiant {id}",
   "path.connections": { one: "{count} connexion", other: "{count} connexions" },
   "path.new": "Nouveau chemin",
+  "path.keep": "Garder ce chemin",
+  "path.let": "Laisser ce chemin",
+  "path.keep.done":
+    "Cette appli reste sur son chemin jusqu'à ce qu'il casse, ou que vous le laissiez ou en demandiez un autre.",
+  "path.let.done": "Cette appli prendra un autre chemin le moment venu.",
   "path.who": "Qui peut voir quoi",
   "path.who.hint": "Avec le chemin ci-dessus, pour un site en HTTPS",
   "path.why": "Pourquoi ce chemin",
@@ -146,6 +151,7 @@ export const fr: Catalogue = {
   "why.entry":
     "L'entrée est l'une des rares qui sont gardées, pour que peu de relais apprennent votre adresse. Elle reste quand vous demandez un nouveau chemin.",
   "why.others": "Les autres ont été tirés au sort parmi des relais sans exploitant ni réseau en commun.",
+  "why.kept": "Vous vouliez y rester. Plus il sert, plus sa sortie en voit sur une même personne.",
   "why.ready": "Il a été construit d'avance, pour que la prochaine appli n'attende pas.",
   "why.label": "Une appli ou un identifiant, un chemin : rien d'autre ne le partage.",
 
