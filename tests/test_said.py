@@ -13,7 +13,6 @@ SAID = ROOT / "web" / "dashboard" / "public" / "said.json"
 SENTENCES: dict[str, dict[str, str]] = json.loads(SAID.read_text())
 SOURCES = [
     *(ROOT / "src/vigilnet/surface/doctor").glob("*.py"),
-    ROOT / "src/vigilnet/surface/host.py",
     ROOT / "src/vigilnet/routing/discovery/reachability.py",
 ]
 # What is typed or taken over as it is, and stays so in every language.

@@ -22,12 +22,12 @@ from vigilnet.node.status import ClientFacts
 from vigilnet.surface.control.device import CHANGEABLE
 from vigilnet.surface.control.host import DeviceFacts, is_live
 from vigilnet.surface.control.log_ring import LogRing
-from vigilnet.surface.control.models import Diagnosis, Exits, Finding, Peer, Status
+from vigilnet.surface.control.models import Diagnosis, Exits, Peer, Status
 from vigilnet.surface.control.schema import ControlError, ErrorCode
 from vigilnet.surface.control.sessions import Sessions
 from vigilnet.surface.control.showing import is_locked, reach_findings
 from vigilnet.surface.device_watch import DeviceWatch
-from vigilnet.surface.doctor.finding import NodeView, Situation, failed
+from vigilnet.surface.doctor.finding import NodeView, Situation
 from vigilnet.surface.doctor.network import Network
 from vigilnet.surface.doctor.service import examine
 from vigilnet.surface.doctor.service import repair as repaired
@@ -134,7 +134,7 @@ class NodeHost:
         self, status: Status, peers: Sequence[Peer], exits: Exits, *, repair: bool
     ) -> Diagnosis:
         """Look for what is wrong; measured in a thread, since some of it waits."""
-        reach = (*reach_findings(self.node.reachability()), *self._sign_in())
+        reach = reach_findings(self.node.reachability())
         view = NodeView(status, tuple(peers), exits, status.clock_offset_s, reach)
         situation = Situation(self.loaded, "", self.settings_file, self.node.state_folder, view)
 
@@ -145,17 +145,6 @@ class NodeHost:
 
         self.diagnosis = await asyncio.to_thread(look)
         return self.diagnosis
-
-    def _sign_in(self) -> tuple[Finding, ...]:
-        if not self.watch.portal:
-            return ()
-        return (
-            failed(
-                "network.sign-in", "This Wi-Fi wants a sign-in",
-                "The network answers every request with its own page, so no relay can be reached.",
-                "vigilnet portal, then sign in; without whole-device mode, open the page in a browser",
-            ),
-        )  # fmt: skip
 
     async def switch(self, *, on: bool) -> bool:
         """Serve applications, or stop to; returns whether that changed anything."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.cli.node import client_of
-from vigilnet.surface.cli.output import is_coloured
+from vigilnet.surface.cli.output import progress
 from vigilnet.surface.cli.processes import DAEMON_MODULE
 from vigilnet.surface.control.client import NotRunningError
 from vigilnet.surface.control.models import Status
@@ -34,7 +34,7 @@ def ensure_node(arguments: argparse.Namespace) -> bool:
         return False
     folder = state_folder(arguments.state_folder, arguments.config).absolute()
     words = [sys.executable, "-m", DAEMON_MODULE, "--background", "--json", "--state-folder", str(folder)]
-    words += ["--config", str(arguments.config)] if arguments.config is not None else []
+    words += ["--config", str(arguments.config.absolute())] if arguments.config is not None else []
     words += [word for uri in getattr(arguments, "invite", ()) for word in ("--invite", uri)]
     reader, writer = os.pipe()
     with os.fdopen(reader) as told:
@@ -82,13 +82,6 @@ def wait_connected(arguments: argparse.Namespace, seconds: float) -> Status:
                 return status
             progress(f"{shown.title}: {shown.steps[-1].text if shown.steps else ''}")
         time.sleep(LOOK_S)
-
-
-def progress(text: str) -> None:
-    """Rewrite the one line of progress; only where there may be colour, too."""
-    if is_coloured(sys.stderr):
-        sys.stderr.write(f"\r\033[K{text[:79]}")
-        sys.stderr.flush()
 
 
 def log_of(arguments: argparse.Namespace) -> Path:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
-from vigilnet.surface.cli.background import ensure_node, log_of, progress, wait_connected
+from vigilnet.surface.cli.background import ensure_node, log_of, wait_connected
 from vigilnet.surface.cli.node import add_node_arguments, client_of
-from vigilnet.surface.cli.output import write, write_fields, write_json
+from vigilnet.surface.cli.output import progress, write, write_fields, write_json
 from vigilnet.surface.cli.status import code_of, headline
 from vigilnet.surface.control.device import Device
 from vigilnet.surface.control.schema import ControlError, ErrorCode, read
@@ -58,6 +58,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         command.add_argument("switch", choices=("on", "off"), help="on or off")
         if name == "lan":
             _add_once(command)
+        else:
+            command.add_argument("--yes", action="store_true", help="on, although this shell is over SSH")
         command.set_defaults(command=set_lan if name == "lan" else set_lockdown)
     portal = commands.add_parser(
         "portal", help="reach a network's sign-in page, and nothing else, for a time"
@@ -235,8 +237,27 @@ def set_lan(arguments: argparse.Namespace) -> ExitCode:
 
 
 def set_lockdown(arguments: argparse.Namespace) -> ExitCode:
-    """Keep the firewall closed while the device is down, or no longer."""
+    """Keep the firewall closed while the device is down, or no longer; over SSH asks first."""
+    if arguments.switch == "on" and os.environ.get("SSH_CONNECTION") and not arguments.yes:
+        _agree_to_be_cut_off()
     return _show(arguments, _ask(arguments, action="lockdown", is_on=arguments.switch == "on"))
+
+
+def _agree_to_be_cut_off() -> None:
+    """Ask on a terminal; elsewhere only --yes agrees.
+
+    Raises:
+        ControlError: not agreed.
+    """
+    warning = "while VigilNet is off, lockdown cuts this SSH session off, and no other can begin"
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        sys.stderr.write(f"{warning[0].upper()}{warning[1:]}. Turn it on? Type yes: ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() == "yes":
+            return
+    raise ControlError(
+        ErrorCode.REFUSED, "lockdown: not agreed, nothing was changed", warning, "vigilnet lockdown on --yes"
+    )
 
 
 def open_portal(arguments: argparse.Namespace) -> ExitCode:

@@ -60,6 +60,13 @@ def is_coloured(stream: TextIO | None = None) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def progress(text: str) -> None:
+    """Rewrite the one line of progress; only where there may be colour, too."""
+    if is_coloured(sys.stderr):
+        sys.stderr.write(f"\r\033[K{text[:79]}")
+        sys.stderr.flush()
+
+
 def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     """Return `text` in a colour if there may be any."""
     return f"\033[{_COLOURS[colour]}m{text}\033[0m" if colour and is_coloured(stream) else text

@@ -8,7 +8,7 @@ from pathlib import Path
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError, VigilnetError
 from vigilnet.node.options import Loaded, default_file, load_options
-from vigilnet.surface.cli.output import paint, write, write_json
+from vigilnet.surface.cli.output import paint, progress, write, write_json
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Diagnosis, Finding
 from vigilnet.surface.control.socket_path import state_folder
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> ExitCode:
+    progress("looking at the settings, this device, the network and the node")
     situation = situation_of(arguments.state_folder, arguments.config)
     machine, network = Machine(SystemClock().wall), Network()
     diagnosis = examine(situation, machine, network, arguments.port)
@@ -53,6 +54,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
             situation = situation_of(arguments.state_folder, arguments.config)
             again = examine(situation, machine, network, arguments.port)
             diagnosis = summed_up(again.findings, again.took_ms, done)
+    progress("")
     if arguments.json:
         write_json(diagnosis)
     else:

@@ -130,6 +130,12 @@ def _accepts(ports: str, port: int) -> bool:
 def _check_path(node: NodeView, shown: Protection) -> Iterator[Finding]:
     if shown.api == "connected":
         yield passed("paths.none", "A tested path is open")
+    elif shown.id == "portal":
+        yield failed(
+            "network.sign-in", "This Wi-Fi wants a sign-in",
+            "The network answers every request with its own page, so no relay can be reached.",
+            "vigilnet portal, then sign in; without whole-device mode, open the page in a browser",
+        )  # fmt: skip
     elif shown.id == "blocked":
         yield noted(
             "paths.blocked", "Lockdown lets nothing out", "VigilNet is off and lockdown is on.",

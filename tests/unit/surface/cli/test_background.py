@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.surface.cli import background
 from vigilnet.surface.cli.background import ensure_node, wait_connected
 from vigilnet.surface.cli.main import main
 from vigilnet.surface.control.client import ControlClient
@@ -69,3 +71,15 @@ def test_node_that_does_not_start_says_why(
     with pytest.raises(EnvironmentRefusedError, match="did not start"):
         ensure_node(arguments)
     assert "hops" in capfd.readouterr().err
+
+
+def test_node_started_under_sudo_is_the_persons(monkeypatch: pytest.MonkeyPatch) -> None:
+    person = pwd.struct_passwd(("me", "x", 1000, 1001, "", "/home/me", "/bin/sh"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/0")
+    monkeypatch.setattr(background, "sudo_user", lambda: person)
+    becoming = background._as_person()
+    assert (becoming["user"], becoming["group"], becoming["extra_groups"]) == (1000, 1001, [])
+    assert becoming["env"]["HOME"] == "/home/me"
+    assert "XDG_RUNTIME_DIR" not in becoming["env"]
+    monkeypatch.setattr(background, "sudo_user", lambda: None)
+    assert background._as_person() == {}

@@ -57,6 +57,16 @@ def test_lockdown_says_that_nothing_leaves(folder: str, capsys: pytest.CaptureFi
     assert "lockdown" not in said(capsys, folder, "lockdown", "off")
 
 
+def test_lockdown_over_ssh_has_to_be_agreed_to(
+    folder: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
+    assert main(["lockdown", "on", "--state-folder", folder]) == ExitCode.REFUSED
+    assert "vigilnet lockdown on --yes" in capsys.readouterr().err
+    assert "nothing leaves this device" in said(capsys, folder, "lockdown", "on", "--yes")
+    assert said(capsys, folder, "lockdown", "off")
+
+
 def test_portal(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, folder, "portal") == "this network wants no sign-in\n"
     assert "sign in at http://192.0.2.1/" in said(capsys, folder, "portal", "http://192.0.2.1/")

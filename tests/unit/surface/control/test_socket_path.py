@@ -1,9 +1,12 @@
+import os
+import pwd
 import socket
 from pathlib import Path
 
 import pytest
 
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.surface.control import socket_path
 from vigilnet.surface.control.socket_path import default_state_folder, reachable, state_folder
 
 
@@ -48,3 +51,24 @@ def test_long_paths_can_be_bound_and_reached(tmp_path: Path) -> None:
 def test_short_paths_are_used_as_they_are() -> None:
     with reachable(Path("/run/a/control.sock")) as name:
         assert name == "/run/a/control.sock"
+
+
+def test_under_sudo_the_node_of_the_person_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = pwd.struct_passwd(("me", "x", 1000, 1000, "", str(tmp_path / "me"), "/bin/sh"))
+    roots = tmp_path / "root"
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: {1000: person}[number])
+    monkeypatch.setattr(socket_path, "default_state_folder", lambda: roots)
+    monkeypatch.setenv("SUDO_UID", "1000")
+    assert socket_path.sudo_user() is person
+    assert state_folder(environment={}) == tmp_path / "me" / ".local" / "share" / "vigilnet"
+    roots.mkdir()
+    (roots / "control.sock").touch()
+    assert state_folder(environment={}) == roots, "where only root's runs, it is meant"
+    for number in ("0", "4711", "x", ""):
+        monkeypatch.setenv("SUDO_UID", number)
+        assert socket_path.sudo_user() is None
+        assert state_folder(environment={}) == roots
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("SUDO_UID", "1000")
+    assert socket_path.sudo_user() is None
