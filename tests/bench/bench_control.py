@@ -8,6 +8,7 @@ the dashboard and the commands poll, in turn, sent by one session on the unix so
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -67,8 +68,9 @@ def download(connection: Any, counted: list[int]) -> None:  # noqa: ANN401 peerl
     """Fetch without end; `counted` is what has come so far."""
     connection.sendall(f"D {1 << 50}\n".encode())
     buffer = bytearray(1 << 18)
-    while received := connection.recv_into(buffer):
-        counted[0] += received
+    with contextlib.suppress(OSError):  # the sink is gone: it is over
+        while received := connection.recv_into(buffer):
+            counted[0] += received
 
 
 def costs(folder: Path, pid: int) -> dict[str, float]:

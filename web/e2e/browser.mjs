@@ -51,7 +51,7 @@ export async function show(page, view) {
   await page.locator("main h1").waitFor();
   await page.evaluate(() => document.fonts.ready);
   if (view === "path") await page.locator("main svg path").first().waitFor();
-  if (view === "doctor") await page.locator("main strong[lang=en]").waitFor({ timeout: 60_000 });
+  if (view === "doctor") await page.locator("main [data-verdict]").waitFor({ timeout: 60_000 });
   if (view === "settings") await page.locator("#all details").first().waitFor();
 }
 

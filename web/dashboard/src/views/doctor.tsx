@@ -68,6 +68,7 @@ export function reportOf({ verdict, findings }: Diagnosis): string {
 function Checks() {
   const t = useT();
   const lang = useLang();
+  const said = useSaid();
   const isBusy = useBusy();
   const [diagnosis, setDiagnosis] = useState<Diagnosis | null>(null);
   const [isLooking, setIsLooking] = useState(false);
@@ -84,6 +85,7 @@ function Checks() {
     void look(false);
   }, []);
   const open = diagnosis?.findings.filter(({ level }) => level !== "pass") ?? [];
+  const worst = open.find(({ level }) => level === "fail");
   const passed = diagnosis?.findings.filter(({ level }) => level === "pass") ?? [];
   const canRepair = open.some(({ repair }) => repair !== "");
   const copy = async (): Promise<void> => {
@@ -97,7 +99,9 @@ function Checks() {
         <p role="status" className="min-w-0 flex-1 basis-80 text-base text-ink-2">
           {diagnosis && !isLooking ? (
             <>
-              {lang === "en" && <strong className="font-semibold">{diagnosis.verdict} </strong>}
+              <strong data-verdict className="font-semibold">
+                {lang === "en" ? diagnosis.verdict : said(worst?.title ?? diagnosis.verdict)}
+              </strong>{" "}
               {diagnosis.findings.length > 0 &&
                 t("doctor.counts", {
                   problems: diagnosis.problems,
