@@ -95,7 +95,8 @@ def test_a_row_is_chosen_opened_and_its_id_copied(view: top.View) -> None:
     lines = top.screen(view, 120, 40, fancy=False)
     assert [line[2:10] for line in lines if line.startswith(">")] == ["guard   "]
     assert press(view, "j")
-    assert "copied, if the terminal allows: 12D3KooWstranger" in (press(view, "y") and view.said)
+    assert press(view, "y")
+    assert view.said == "copied, if the terminal allows: 12D3KooWstranger"
     press(view, "\n")
     opened = "\n".join(top.screen(view, 120, 40, fancy=False))
     assert "found by  mdns" in opened
