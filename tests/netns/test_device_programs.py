@@ -1,23 +1,27 @@
 """Programs that know nothing of us, on a protected device.
 
  client ─┬─ switch ─┬─ relay1, relay2, exit
-(sniffer)┘          └─ target: web, ssh, git, DNS and iperf3 servers
+(sniffer)┘          └─ target: web (HTTP/1.1, 2 and 3), ssh, git, WireGuard, DNS and iperf3 servers
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.device import ProtectedDevice, start_device
+from tests.support.figures import note
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, wait_for_port
-from tests.support.nodes import BULK
+from tests.support.nodes import BULK, SUPPORT
+from tests.support.target_programs import NAME, Https, start_https
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft")]
 
@@ -62,6 +66,19 @@ def ssh(device: ProtectedDevice) -> list[object]:
     ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def https(device: ProtectedDevice) -> Https:
+    return start_https(device.network)
+
+
+def by_name(device: ProtectedDevice, *words: object, timeout: float = 60.0) -> str:
+    """Run a program in the client's host, where /etc/resolv.conf names a server that is none."""
+    names = device.network.folder / "resolv.conf"
+    names.write_text("nameserver 192.0.2.53\n")
+    line = f"mount --bind {names} /etc/resolv.conf && exec {shlex.join(map(str, words))}"
+    return device.host.run("sh", "-c", line, timeout=timeout).stdout
+
+
 @needs_programs("curl")
 @pytest.mark.parametrize("option", ["--http1.0", "--http1.1"])
 def test_curl(device: ProtectedDevice, option: str) -> None:
@@ -72,6 +89,40 @@ def test_curl(device: ProtectedDevice, option: str) -> None:
     assert hashlib.sha256(file.read_bytes()).hexdigest() == sent
 
 
+@needs_programs("curl", "nginx", "fcgiwrap")
+@pytest.mark.parametrize(("option", "version"), [("--http1.1", "1.1"), ("--http2", "2")])
+def test_curl_by_tls(device: ProtectedDevice, https: Https, option: str, version: str) -> None:
+    file = device.network.folder / "fetched"
+    words = ("curl", "-sS", "--cacert", https.root, option, "-o", file, "-w", "%{http_version}")
+    assert by_name(device, *words, f"https://{NAME}/bulk") == version
+    assert file.read_bytes() == (device.network.folder / "site" / "bulk").read_bytes()
+
+
+@needs_programs("nginx", "fcgiwrap")
+def test_curl_by_http3(device: ProtectedDevice, https: Https) -> None:
+    words = (sys.executable, SUPPORT / "curl_http3.py", f"https://{NAME}/bulk", https.root)
+    said = json.loads(by_name(device, *words, timeout=90))
+    assert (said["version"], said["status"]) == (30, 200)  # 30: HTTP/3
+    assert (
+        said["sha256"] == hashlib.sha256((device.network.folder / "site" / "bulk").read_bytes()).hexdigest()
+    )
+    note("HTTP/3 through 3 hops by curl", said["octets"] / said["seconds"] / 1e6, "MB/s")
+
+
+@needs_programs("chromium", "nginx", "fcgiwrap", "openssl")
+@pytest.mark.parametrize("protocol", ["h2", "h3"])
+def test_chromium_loads_a_site(device: ProtectedDevice, https: Https, protocol: str, tmp_path: Path) -> None:
+    quic = (
+        ["--enable-quic", f"--origin-to-force-quic-on={NAME}:443"] if protocol == "h3" else ["--disable-quic"]
+    )
+    said = by_name(
+        device, "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+        f"--ignore-certificate-errors-spki-list={https.key_hash}", *quic, "--virtual-time-budget=20000",
+        "--dump-dom", f"https://{NAME}/page.html",
+    )  # fmt: skip
+    assert "script found" in said  # the page's own script fetched a second file
+
+
 @needs_programs("ssh", "sshd", "scp", "ssh-keygen")
 def test_ssh_and_scp(device: ProtectedDevice, ssh: list[object]) -> None:
     where = f"root@{device.network.target.v4}"
@@ -79,14 +130,13 @@ def test_ssh_and_scp(device: ProtectedDevice, ssh: list[object]) -> None:
     assert said.stdout == "x" * 300_000 + "end\n"
     sent, copied = device.network.folder / "sent", device.network.folder / "copied"
     sent.write_bytes(os.urandom(COPIED_MB << 20))
-    device.host.run("scp", *ssh, sent, f"{where}:{copied}", timeout=120)
+    device.host.run("scp", *ssh, sent, f"{where}:{copied}", timeout=180)
     assert hashlib.sha256(copied.read_bytes()).digest() == hashlib.sha256(sent.read_bytes()).digest()
 
 
-@needs_programs("git", "ssh", "sshd", "ssh-keygen")
-@pytest.mark.parametrize("way", ["http", "ssh"])
-def test_git_clones(device: ProtectedDevice, ssh: list[object], way: str) -> None:
-    folder, target = device.network.folder, device.network.target
+def source_of_git(device: ProtectedDevice) -> Path:
+    """A bare repository at the target."""
+    folder = device.network.folder
     source = folder / "site" / "source.git"
     if not source.exists():
         work = folder / "work"
@@ -97,11 +147,22 @@ def test_git_clones(device: ProtectedDevice, ssh: list[object], way: str) -> Non
         subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
         subprocess.run(["git", "clone", "-q", "--bare", str(work), str(source)], check=True)
         subprocess.run(["git", "-C", str(source), "update-server-info"], check=True)
-    clone = folder / f"clone-{way}"
-    url = f"http://{target.v4}/source.git" if way == "http" else f"root@{target.v4}:{source}"
-    options = " ".join(map(str, ssh))
-    device.host.run("env", f"GIT_SSH_COMMAND=ssh {options}", "git", "clone", "-q", url, clone, timeout=60)
-    assert (clone / "file").read_bytes() == (folder / "work" / "file").read_bytes()
+    return source
+
+
+@needs_programs("git", "ssh", "sshd", "ssh-keygen", "nginx", "fcgiwrap")
+@pytest.mark.parametrize("way", ["http", "https", "ssh"])
+def test_git_clones(device: ProtectedDevice, ssh: list[object], https: Https, way: str) -> None:
+    source = source_of_git(device)
+    target, clone = device.network.target, device.network.folder / f"clone-{way}"
+    url = {
+        "http": f"http://{target.v4}/source.git",
+        "https": f"https://{NAME}/git/source.git",
+        "ssh": f"root@{target.v4}:{source}",
+    }[way]
+    settings = [f"GIT_SSH_COMMAND=ssh {' '.join(map(str, ssh))}", f"GIT_SSL_CAINFO={https.root}"]
+    by_name(device, "env", *settings, "git", "clone", "-q", url, clone)
+    assert (clone / "file").read_bytes() == (device.network.folder / "work" / "file").read_bytes()
 
 
 @needs_programs("iperf3")
@@ -128,3 +189,24 @@ def test_dig(device: ProtectedDevice, option: list[str]) -> None:
     assert device.network.target.v6 in said
     missing = device.host.run("dig", *option, "@192.0.2.53", "none.example").stdout
     assert "status: NXDOMAIN" in missing
+
+
+@needs_programs("ping")
+@pytest.mark.parametrize("size", [56, 1372, 4000, 8000])
+def test_ping(device: ProtectedDevice, size: int) -> None:
+    for address in (device.network.target.v4, device.network.target.v6):
+        said = device.host.run("ping", "-c5", "-i0.2", "-W5", "-s", size, address).stdout
+        assert "5 received" in said
+
+
+@needs_programs("traceroute")
+@pytest.mark.parametrize("family", ["v4", "v6"])
+@pytest.mark.parametrize("kind", ["", "-I", "-T", "-U"])
+def test_traceroute_says_what_it_can(device: ProtectedDevice, kind: str, family: str) -> None:
+    """The tunnel is one hop and what is behind it another; TCP and port 53 are answered on this machine."""
+    address, router = device.network.target.v4, "198.18.86.2"
+    if family == "v6":
+        address, router = device.network.target.v6, "fd56:4e45:5400::2"
+    words = ("traceroute", *([kind] if kind else []), "-n", "-w3", "-m5", "-q1", address)
+    hops = [line.split()[1] for line in device.host.run(*words).stdout.splitlines()[1:]]
+    assert hops == ([address] if kind in ("-T", "-U") else [router, address])

@@ -25,7 +25,9 @@ MAX_ID: Final = 0xFFFF_FFFE
 INTERFACE: Final = "vigilnet0"
 TUN_IPV4: Final = "198.18.86.1"  # of the benchmarking range (RFC 2544): no network of anybody's
 TUN_IPV6: Final = "fd56:4e45:5400::1"
-NEIGHBOUR_IPV4: Final = "198.18.86.2"  # whom connections seem to come from where there is no redirect
+NEIGHBOUR_IPV4: Final = (
+    "198.18.86.2"  # the tunnel's router, and where connections that it takes seem to come from
+)
 NEIGHBOUR_IPV6: Final = "fd56:4e45:5400::2"
 
 

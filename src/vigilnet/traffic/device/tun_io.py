@@ -19,7 +19,7 @@ from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device import packets
 from vigilnet.traffic.device.interface_io import Interface
 from vigilnet.traffic.device.packets import Packet, Refusal, UdpMaker
-from vigilnet.traffic.device.settings import TUN_IPV4, TUN_IPV6, binding_of, bound_source
+from vigilnet.traffic.device.settings import NEIGHBOUR_IPV4, NEIGHBOUR_IPV6, binding_of, bound_source
 from vigilnet.traffic.device.translation import Translation, Verdict
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import ANY_FAMILY, BeginFlag, Echo, Target
@@ -34,12 +34,13 @@ MAX_WAITING: Final = 64  # datagrams of a flow that is being opened
 MAX_GATHERED: Final = 512  # datagrams for the interface in one turn
 MAX_MAKERS: Final = 1024  # far ends of one flow
 WELL_KNOWN: Final = 1024  # ports below are servers': one flow for each pair of ends
+TRACEROUTE: Final = range(33_434, 33_535)  # nobody is meant to be there: what counts is the refusal
 REFUSED_S: Final = 2.0  # a flow that failed is refused for so long before it is tried again
 SWEEP_S: Final = 2.0
 PAUSE_S: Final = 0.002  # when the circuit takes no more
 UNBOUND: Final = Target("", 0, 17, ANY_FAMILY)
 _READ_SIZE: Final = packets.MAX_PACKET + packets.VNET_SIZE + 64
-_ROUTER: Final = {4: socket.inet_aton(TUN_IPV4), 6: socket.inet_pton(socket.AF_INET6, TUN_IPV6)}
+_ROUTER: Final = {4: ip_address(NEIGHBOUR_IPV4).packed, 6: ip_address(NEIGHBOUR_IPV6).packed}
 _REFUSALS: Final = {
     EndReason.REFUSED: packets.NO_PORT,
     EndReason.POLICY: packets.PROHIBITED,
@@ -218,7 +219,7 @@ class TunPort:
         if target_port == NAME_PORT and self._answer is not None:
             self._take_questions(packet, source_port, payloads)
             return
-        if target_port < WELL_KNOWN:
+        if target_port < WELL_KNOWN or target_port in TRACEROUTE:
             key = (packet.source, packet.target, source_port, target_port)
         else:
             key = (packet.source, b"", source_port, 0)
@@ -329,6 +330,7 @@ class _DeviceFlow(Generic[_F, _W]):
         self._key = key
         self._flow: _F | None = None
         self._waiting: list[tuple[Packet, _W]] = []
+        self._unanswered: Packet | None = None  # the first one, until something comes back
         self._refusal: Refusal | None = None
         self._refused_until = 0.0
         self.last_used = 0.0
@@ -366,21 +368,28 @@ class _DeviceFlow(Generic[_F, _W]):
                 self._port.forget(self._key)
         elif len(self._waiting) < MAX_WAITING:
             head = memoryview(bytes(packet.octets[: min(packet.end, 1280)]))  # as much as a refusal repeats
-            self._waiting.append((packet._replace(octets=head), what))
+            kept = packet._replace(octets=head)
+            self._unanswered = self._unanswered or kept
+            self._waiting.append((kept, what))
         else:
             self._port.dropped += 1
 
     def _fail(self, reason: EndReason | None) -> None:
         self._refusal = packets.NO_ROUTE if reason is None else _REFUSALS.get(reason, packets.NO_ROUTE)
         self._refused_until = self._port.now() + REFUSED_S
-        waiting, self._waiting = self._waiting, []
-        for packet, _ in waiting[:4]:
+        refused = [packet for packet, _ in self._waiting[:4]]
+        if not refused and self._unanswered is not None:
+            refused.append(self._unanswered)
+        self._waiting = []
+        self._unanswered = None
+        for packet in refused:
             self._port.refuse(packet, self._refusal)
 
     def end(self) -> None:
         """Nobody uses it any more."""
         self._refusal = packets.NO_ROUTE
         flow, self._flow = self._flow, None
+        self._unanswered = None
         if flow is not None:
             flow.close(EndReason.DONE)
 
@@ -428,6 +437,7 @@ class _UdpFlow(_DeviceFlow[DatagramFlow, tuple[int, list[bytes]]]):
     def datagram_received(self, host: str, port: int, payload: bytes) -> None:
         """A datagram came back: gather what comes in this turn."""
         if not self._gathered:
+            self._unanswered = None
             self._port.loop.call_soon(self._flush)
         end = ("", 0) if self._is_bound else (host, port)
         waiting = self._gathered.setdefault(end, [])

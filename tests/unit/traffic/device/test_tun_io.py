@@ -117,6 +117,24 @@ def test_what_the_exit_refuses_is_refused_to_the_application() -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("ask_again", [False, True])
+def test_a_refusal_by_the_host_is_heard_of_the_first_datagram(ask_again: bool) -> None:
+    async def scenario() -> None:
+        async with port_on() as (kernel, port, _):
+            kernel.udp("127.0.0.1", (5000, 33_440), b"anybody?")
+            said = await kernel.get()
+            assert bytes(said.body[:2]) == bytes(packets.NO_PORT.ipv4)
+            assert bytes(said.body[8 + 28 :]) == b"anybody?"
+            if ask_again:
+                kernel.udp("127.0.0.1", (5000, 33_440), b"still nobody?")
+                assert bytes((await kernel.get()).body[8 + 28 :]) == b"still nobody?"
+            assert port.refused == 1 + ask_again
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        run(scenario())
+
+
 @pytest.mark.parametrize("far", ["224.0.0.251", "255.255.255.255", "127.0.0.1", "169.254.1.1", "0.0.0.0"])  # noqa: S104
 def test_what_is_for_many_or_for_this_link_opens_no_flow(far: str) -> None:
     async def scenario() -> None:
@@ -155,7 +173,7 @@ def test_other_protocols_old_connections_and_far_hops_are_answered() -> None:
             kernel.put(ip(17, struct.pack(">HHHH", 1, 33434, 8, 0), hops=1))
             said = await kernel.get()
             assert bytes(said.body[:2]) == bytes(packets.TOO_FAR.ipv4)
-            assert said.source == socket.inet_aton("198.18.86.1")
+            assert said.source == socket.inet_aton("198.18.86.2")
 
     run(scenario())
 
