@@ -166,7 +166,7 @@ def echoes(device: ProtectedDevice, count: int) -> Figures:
 
 def measure(hops: int, *, quick: bool) -> Figures:
     """All figures of one path length."""
-    octets, seconds, count, rounds = (40 * MB, 1.0, 20, 1) if quick else (250 * MB, 2.0, 300, 5)
+    octets, seconds, count, rounds = (40 * MB, 1.0, 20, 1) if quick else (200 * MB, 2.0, 300, 3)
     with tempfile.TemporaryDirectory() as folder, Lab() as lab:
         device = start_device(lab, Path(folder), tables={"client": {"circuits": {"hops": hops}}})
         device.start_helper()

@@ -10,6 +10,7 @@ import struct
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -205,6 +206,8 @@ def start_device(
     v4: bool = True,
     v6: bool = True,
     exits: int = 1,
+    others: Sequence[str] = (),
+    before_nodes: Callable[[Network], None] = lambda network: None,
 ) -> ProtectedDevice:
     """Bring up a network whose client can take its whole device."""
     run_folder = folder / "run"
@@ -212,8 +215,9 @@ def start_device(
     client = dict((tables or {}).get("client", {}))
     client["device"] = {"helper": str(run_folder / "helper.sock"), **client.get("device", {})}
     network = start_network(
-        lab, folder, tables={**(tables or {}), "client": client}, v4=v4, v6=v6, exits=exits
-    )
+        lab, folder, tables={**(tables or {}), "client": client}, v4=v4, v6=v6, exits=exits, others=others,
+        before_nodes=before_nodes,
+    )  # fmt: skip
     return ProtectedDevice(network, lab, run_folder)
 
 

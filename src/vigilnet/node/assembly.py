@@ -71,6 +71,7 @@ from vigilnet.traffic.device.service import DeviceService
 from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.ports import Dialler
 from vigilnet.traffic.ingress.service import IngressService
+from vigilnet.traffic.link.dial_io import Nat64
 from vigilnet.traffic.link.service import LinkService
 from vigilnet.traffic.transport.local_address_io import preferred_addresses
 
@@ -187,6 +188,7 @@ class Node:
         self._undo.push_async_callback(links.close)
         known.on_renewed = links.record_renewed
         links.is_on_lan = known.is_on_lan
+        links.translate = Nat64(self._clock, preferred_addresses).address_for
         circuits = self._circuits = CircuitService(
             links, options.streams, self._clock, self._random_bytes, options.node.network
         )

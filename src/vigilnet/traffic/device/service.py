@@ -12,6 +12,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.capture_io import TcpCapture
+from vigilnet.traffic.device.flows_io import FlowOpener
 from vigilnet.traffic.device.helper_client_io import (
     HelperClient,
     HelperMissingError,
@@ -27,7 +28,7 @@ from vigilnet.traffic.device.resolver_io import NameResolver, NameServer
 from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Program, Scope, binding_of
 from vigilnet.traffic.device.split import matches_domain
 from vigilnet.traffic.device.translation import Translation
-from vigilnet.traffic.device.tun_io import NAME_PORT, FlowOpener, TunPort, is_carried
+from vigilnet.traffic.device.tun_io import NAME_PORT, TunPort, is_carried
 from vigilnet.traffic.stream.messages import Target
 
 ISOLATION: Final = "device"

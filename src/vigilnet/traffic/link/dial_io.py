@@ -1,19 +1,27 @@
 """Getting a carrier to a relay that has several addresses (docs/spec/link.md section 8; after RFC 8305).
 
 Addresses are tried in the order of our transports, IPv6 and IPv4 in turn, each a little after the one
-before; the first connection wins.
+before; the first connection wins. Where there is no way to an IPv4 address, the network's NAT64 is asked for.
 """
 
 import asyncio
+import errno
 import ipaddress
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final
 
+from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ErrorKind, VigilnetError
+from vigilnet.traffic.link import nat64
 from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.transport.carrier import Carrier, Transport
 
 PLAIN_TCP, QUIC = 1, 3  # their numbers in a record
+PREFIX_LIFE_S: Final = 60.0  # then the network is asked for its NAT64 again; sooner if it had none
+NO_PREFIX_LIFE_S: Final = 5.0
+PREFIX_WAIT_S: Final = 3.0
+_NO_WAY: Final = frozenset({errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class LinkUnavailableError(VigilnetError):
@@ -22,6 +30,51 @@ class LinkUnavailableError(VigilnetError):
     kind = ErrorKind.UNREACHABLE
 
 
+class Nat64:
+    """Finds the NAT64 of the network that we are in, when it is needed (RFC 7050).
+
+    Nothing is asked where there is IPv4: the question would tell the network's resolver about us.
+
+    Args:
+        clock: for how long an answer is kept.
+        local_addresses: ours towards the Internet, IPv4 and IPv6, empty where there is no way.
+    """
+
+    def __init__(self, clock: Clock, local_addresses: Callable[[], tuple[str, str]]) -> None:
+        self._clock = clock
+        self._local_addresses = local_addresses
+        self._prefix: ipaddress.IPv6Network | None = None
+        self._until = 0.0
+        self._asking = asyncio.Lock()
+
+    async def address_for(self, host: str) -> str:
+        """Return the IPv6 address that stands for an IPv4 one here; an empty text if none does."""
+        ipv4, ipv6 = self._local_addresses()
+        if ipv4 or not ipv6:
+            return ""
+        async with self._asking:
+            if self._clock.now() >= self._until:
+                self._prefix = nat64.find_prefix(await self._ask())
+                life = PREFIX_LIFE_S if self._prefix is not None else NO_PREFIX_LIFE_S
+                self._until = self._clock.now() + life
+        try:
+            return nat64.embed(self._prefix, host) if self._prefix is not None else ""
+        except ValueError:  # a name, or IPv6
+            return ""
+
+    async def _ask(self) -> list[str]:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PREFIX_WAIT_S):
+                found = await loop.getaddrinfo(
+                    nat64.NAME, None, family=socket.AF_INET6, type=socket.SOCK_STREAM
+                )
+        except (OSError, TimeoutError):
+            return []
+        return [str(entry[4][0]) for entry in found]
+
+
+Translate = Callable[[str], Awaitable[str]]
 Starter = Callable[[str, Coroutine[Any, Any, Carrier]], "asyncio.Task[Carrier]"]
 
 
@@ -72,8 +125,11 @@ async def dial_first(
     *,
     stagger_s: float,
     timeout_s: float,
+    translate: Translate | None = None,
 ) -> tuple[Carrier, DialAddress]:
     """Dial `addresses` in order, `stagger_s` apart; return the first carrier and its address.
+
+    Where there is no way to an address, `translate` may know another by which it is reached.
 
     Raises:
         OSError: none could be reached; the error that came first.
@@ -85,8 +141,8 @@ async def dial_first(
         while waiting or running:
             if waiting:
                 address = waiting.pop(0)
-                dial = transports[address.transport].dial(address.host, address.port, address.params)
-                running[start("dial address", _within(dial, timeout_s))] = address
+                dial = _dial(transports[address.transport], address, timeout_s, translate)
+                running[start("dial address", dial)] = address
             done, _ = await asyncio.wait(
                 running, timeout=stagger_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
@@ -105,9 +161,19 @@ async def dial_first(
     raise errors[0]
 
 
-async def _within(dial: Coroutine[Any, Any, Carrier], timeout_s: float) -> Carrier:
+async def _dial(
+    transport: Transport, address: DialAddress, timeout_s: float, translate: Translate | None
+) -> Carrier:
     async with asyncio.timeout(timeout_s):
-        return await dial
+        try:
+            return await transport.dial(address.host, address.port, address.params)
+        except OSError as error:
+            if translate is None or error.errno not in _NO_WAY:
+                raise
+            host = await translate(address.host)
+            if not host:
+                raise
+            return await transport.dial(host, address.port, address.params)
 
 
 def _close_late(task: "asyncio.Task[Carrier]") -> None:

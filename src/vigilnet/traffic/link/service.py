@@ -20,6 +20,7 @@ from vigilnet.crypto.noise import Pattern
 from vigilnet.traffic.link.admission import Admission, Ticket
 from vigilnet.traffic.link.dial_io import (
     LinkUnavailableError,
+    Translate,
     dial_first,
     dial_order,
     is_private,
@@ -159,6 +160,7 @@ class LinkService:
         self.introduce: Callable[[bytes], Awaitable[None]] | None = (
             None  # has one dial us that we cannot dial
         )
+        self.translate: Translate | None = None  # tells how else an IPv4 address is reached (NAT64)
 
     # --- what other rooms ask --------------------------------------------------------------------
 
@@ -320,6 +322,7 @@ class LinkService:
                 self._tasks.start,
                 stagger_s=options.stagger_s,
                 timeout_s=options.handshake_timeout_s,
+                translate=self.translate,
             )
             addresses.remove(address)
             try:

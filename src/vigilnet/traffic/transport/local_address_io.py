@@ -7,9 +7,10 @@ from typing import Final
 _ANYWHERE: Final = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 
 
-def preferred_addresses() -> tuple[str, ...]:
+def preferred_addresses() -> tuple[str, str]:
     """Return our source addresses towards the Internet, IPv4 and IPv6; empty text where there is no route."""
-    return tuple(_source(family, host) for family, host in _ANYWHERE)
+    (family4, host4), (family6, host6) = _ANYWHERE
+    return _source(family4, host4), _source(family6, host6)
 
 
 def _source(family: socket.AddressFamily, host: str) -> str:

@@ -131,7 +131,7 @@ def test_a_refusal_by_the_host_is_heard_of_the_first_datagram(ask_again: bool) -
             assert port.refused == 1 + ask_again
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tun_io, "_is_carried", lambda target: True)
+        patch.setattr(tun_io, "is_carried", lambda target: True)
         run(scenario())
 
 
@@ -218,3 +218,37 @@ def test_programs_bound_to_an_exit_have_flows_of_that_exit_alone() -> None:
 def _echo_request(source: bytes, far: str) -> bytes:
     message = struct.pack(">BBHHH", 8, 0, 0, 1, 1)
     return struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 1, 0, source, socket.inet_aton(far)) + message
+
+
+def test_datagrams_wait_a_moment_for_a_circuit_that_takes_no_more() -> None:
+    """They were lost at once, while the kernel's queue before the interface was empty."""
+
+    async def scenario() -> None:
+        async with udp_echo() as far, port_on() as (kernel, port, network):
+            kernel.udp("127.0.0.1", (5000, far), b"first")
+            await kernel.get()
+            outbox = network.circuits[""][0].client.outbox
+            room = outbox.queue_datagram
+
+            def full(*_: object) -> bool:
+                return False
+
+            outbox.queue_datagram = full  # type: ignore[method-assign]
+            payloads = [bytes([number]) * 500 for number in range(8)]
+            kernel.udp("127.0.0.1", (5000, far), *payloads)
+            await until(lambda: port._is_paused)
+            outbox.queue_datagram = room  # type: ignore[method-assign]
+            got: list[bytes] = []
+            while len(got) < len(payloads):
+                got += packets.datagrams_of(await kernel.get())[2]
+            assert (got, port.dropped) == (payloads, 0)
+            outbox.queue_datagram = full  # type: ignore[method-assign]
+            kernel.udp("127.0.0.1", (5000, far), *payloads)
+            await until(lambda: port.dropped == len(payloads))  # but not for ever
+            outbox.queue_datagram = room  # type: ignore[method-assign]
+            kernel.udp("127.0.0.1", (5000, far), b"last")
+            assert packets.datagrams_of(await kernel.get())[2] == [b"last"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tun_io, "is_carried", lambda target: True)
+        run(scenario())

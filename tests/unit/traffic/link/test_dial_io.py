@@ -1,6 +1,8 @@
 """Which address is dialled when, and which connection wins."""
 
 import asyncio
+import errno
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -8,9 +10,9 @@ from typing import cast
 import pytest
 
 from tests.support.links import FakeAddress
-from tests.support.virtual_loop import VirtualLoop, run
+from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.link.dial_io import dial_first, dial_order, is_private, never_in_the_open
+from vigilnet.traffic.link.dial_io import Nat64, dial_first, dial_order, is_private, never_in_the_open
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, Listener, Transport
 
 TCP, HTX = 1, 2
@@ -162,3 +164,76 @@ def test_order_is_by_transport_then_families_in_turn() -> None:
     assert [address.host for address in order] == ["9.9.9.2", "2620::1", "9.9.9.1", "9.9.9.3"]
     order = dial_order(addresses, {TCP: slow}, allow_private=True)
     assert [address.host for address in order] == ["2620::1", "9.9.9.1", "9.9.9.3", "10.0.0.1"]
+
+
+class Translating(Slow):
+    """Has no way to any IPv4 address."""
+
+    async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
+        if ":" not in host:
+            raise OSError(errno.ENETUNREACH, "no way")
+        return await super().dial(host, port, params)
+
+
+def ask_nat64(
+    ours: tuple[str, str], answers: list[str], hosts: Sequence[str], pause_s: float = 0.0
+) -> tuple[list[str], int]:
+    """Translate hosts one after the other; return what came, and how often the network was asked."""
+    loop = VirtualLoop()
+    asked = 0
+
+    async def getaddrinfo(host: str, port: object, **_: object) -> list[object]:
+        nonlocal asked
+        asked += 1
+        assert host == "ipv4only.arpa"
+        if not answers:
+            raise socket.gaierror(8, "not known")
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, 0, 0, 0)) for address in answers]
+
+    loop.getaddrinfo = getaddrinfo  # type: ignore[assignment,method-assign]
+
+    async def scenario() -> list[str]:
+        nat64 = Nat64(VirtualClock(loop), lambda: ours)
+        found = []
+        for host in hosts:
+            found.append(await nat64.address_for(host))
+            await asyncio.sleep(pause_s)
+        return found
+
+    return run(scenario(), loop), asked
+
+
+def test_an_ipv4_address_is_reached_by_the_networks_nat64() -> None:
+    ours = ("", "2001:db8:5::9")
+    found, asked = ask_nat64(ours, ["64:ff9b::192.0.0.170"], ["192.0.2.1", "198.51.100.7", "2001:db8::1"])
+    assert found == ["64:ff9b::c000:201", "64:ff9b::c633:6407", ""]
+    assert asked == 1
+
+
+@pytest.mark.parametrize("ours", [("198.51.100.2", "2001:db8:5::9"), ("198.51.100.2", ""), ("", "")])
+def test_nobody_is_asked_where_there_is_ipv4_or_no_way_at_all(ours: tuple[str, str]) -> None:
+    assert ask_nat64(ours, ["64:ff9b::192.0.0.170"], ["192.0.2.1"]) == ([""], 0)
+
+
+def test_a_network_without_nat64_is_asked_again_after_a_moment() -> None:
+    assert ask_nat64(("", "2001:db8:5::9"), [], ["192.0.2.1"] * 4, pause_s=2.0) == ([""] * 4, 2)
+
+
+def test_where_there_is_no_way_to_an_address_the_translated_one_is_dialled() -> None:
+    loop = VirtualLoop()
+    transport = Translating(loop, {"64:ff9b::c000:201": 0.1})
+
+    async def translate(host: str) -> str:
+        return "64:ff9b::c000:201" if host == "192.0.2.1" else ""
+
+    async def scenario() -> str:
+        tasks = TaskGroup("test")
+        addresses = [FakeAddress(TCP, "198.51.100.1", 4001), FakeAddress(TCP, "192.0.2.1", 4001)]
+        carrier, address = await dial_first(
+            addresses, {TCP: transport}, tasks.start, stagger_s=0.25, timeout_s=5.0, translate=translate
+        )
+        await tasks.close()
+        assert address is addresses[1]
+        return carrier.remote_host
+
+    assert run(scenario(), loop) == "64:ff9b::c000:201"

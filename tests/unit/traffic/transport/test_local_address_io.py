@@ -14,8 +14,8 @@ def test_there_is_one_text_per_family_and_it_is_stable() -> None:
 
 
 def test_the_source_towards_an_address_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_address_io, "_ANYWHERE", ((socket.AF_INET, "127.0.0.1"),))
-    assert preferred_addresses() == ("127.0.0.1",)
+    monkeypatch.setattr(local_address_io, "_ANYWHERE", ((socket.AF_INET, "127.0.0.1"),) * 2)
+    assert preferred_addresses() == ("127.0.0.1", "127.0.0.1")
 
 
 def test_no_route_is_empty_text(monkeypatch: pytest.MonkeyPatch) -> None:
