@@ -16,7 +16,7 @@ from tests.support.device import ProtectedDevice, start_device
 from tests.support.machine import SOURCE, UNITS, Machine
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab
-from tests.support.nodes import VIGILNETD, write_config
+from tests.support.nodes import VIGILNETD, Tables, write_config
 from tests.support.waiting import pause, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "systemd-nspawn", "systemd-analyze")]
@@ -41,7 +41,7 @@ SCRIPT = (
 )
 DAEMON = """
 [Service]
-Environment=PYTHONPATH={source} PYTHONDONTWRITEBYTECODE=1
+Environment=PYTHONPATH={source}
 ExecStart={vigilnetd} --config {config}
 """
 
@@ -49,7 +49,7 @@ ExecStart={vigilnetd} --config {config}
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[ProtectedDevice]:
     with Lab() as lab:
-        tables = {"client": {"device": {"helper": "/run/vigilnet/helper.sock"}}}
+        tables: dict[str, Tables] = {"client": {"device": {"helper": "/run/vigilnet/helper.sock"}}}
         made = start_device(lab, tmp_path, tables=tables)
         made.network.user.stop()
         yield made
@@ -75,9 +75,14 @@ def in_machine(machine: Machine, device: ProtectedDevice, *words: object) -> str
 
 def wait_for_node(machine: Machine, device: ProtectedDevice) -> None:
     words = ("vigilnet", "device", "--state-folder", device.network.user.state)
-    wait_until(lambda: machine.run(*words, check=False).returncode == 0, "the node answers", timeout=60)
+    try:
+        wait_until(lambda: machine.run(*words, check=False).returncode == 0, "the node answers", timeout=60)
+    except TimeoutError as error:
+        status = machine.run("systemctl", "status", "--no-pager", "-l", "node.service", check=False).stdout
+        raise AssertionError(f"{status}\n{machine.run(*words, check=False).stderr}") from error
 
 
+@needs_programs("curl")
 def test_boot_with_lockdown_lets_nothing_out_and_without_it_does(device: ProtectedDevice) -> None:
     with machine_of(device) as machine:
         with device.sniff() as sniffer:
@@ -92,9 +97,13 @@ def test_boot_with_lockdown_lets_nothing_out_and_without_it_does(device: Protect
             assert machine.state_of("vigilnet-lockdown.service") == "active", machine.said
             assert machine.state_of("leaker.service") == "active"
             wait_for_node(machine, device)
-            pause(0.5)
+            in_machine(machine, device, "up")
+            url = f"http://{device.network.target.v4}/page.txt"
+            assert machine.run("curl", "-sS", "-m", "20", url).stdout == "found\n"
+            in_machine(machine, device, "down")
+            pause(0.3)
         assert not sniffer.leaks
-        assert sniffer.links  # of the node, which may
+        assert sniffer.links
         in_machine(machine, device, "lockdown", "off")
         with device.sniff() as sniffer:
             wait_until(lambda: sniffer.leaks, "the probe is seen again")

@@ -17,6 +17,7 @@ import pytest
 from tests.support.device import ProtectedDevice, start_device
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, Namespace, ip
+from tests.support.nodes import Tables
 from tests.support.waiting import pause, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft")]
@@ -33,7 +34,7 @@ while True:
 
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
-    tables = {"exit": {"exit": {"datagram_idle_s": EXIT_IDLE_S}}}
+    tables: dict[str, Tables] = {"exit": {"exit": {"datagram_idle_s": EXIT_IDLE_S}}}
     with Lab() as lab:
         made = start_device(lab, tmp_path_factory.mktemp("device"), tables=tables)
         made.start_helper()

@@ -35,7 +35,7 @@ ProtectHome=read-only
 BindReadOnlyPaths={source} {environment}
 """
 COMMAND = """#!/bin/sh
-export PYTHONPATH={source} PYTHONDONTWRITEBYTECODE=1
+export PYTHONPATH={source}
 exec {python} -m vigilnet.surface.cli.main "$@"
 """
 

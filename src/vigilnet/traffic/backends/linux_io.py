@@ -167,10 +167,10 @@ class Kernel:
 
     def set_lockdown(self, *, is_on: bool) -> None:
         """Keep the firewall closed also when the device is down, until told otherwise."""
-        if is_on:
+        if is_on and not self.is_locked:  # at boot it is, and the disk may still be read-only
             self._lock_file.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file.touch(mode=0o600)
-        else:
+        elif not is_on:
             self._lock_file.unlink(missing_ok=True)
         if not self.is_up:
             if is_on:

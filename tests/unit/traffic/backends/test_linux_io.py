@@ -111,6 +111,21 @@ def test_with_lockdown_the_firewall_stays_closed_after_down(kernel: Kernel, comm
     assert "policy drop" not in commands.run[-1]
 
 
+def test_at_boot_the_firewall_closes_though_the_disk_is_read_only(
+    kernel: Kernel, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was written anew first, so that a hardened unit failed before it had closed anything."""
+    kernel.set_lockdown(is_on=True)
+    commands.run.clear()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    kernel.set_lockdown(is_on=True)
+    assert "policy drop" in commands.run[-1]
+
+
 def test_addresses_counters_and_groups(kernel: Kernel, commands: Commands) -> None:
     kernel.open_addresses("portal", ["192.0.2.1"], 5)
     assert "add element inet vigilnet portal4 { 192.0.2.1 timeout 5s }" in commands.run[-1]

@@ -228,11 +228,9 @@ def test_datagrams_wait_a_moment_for_a_circuit_that_takes_no_more() -> None:
             kernel.udp("127.0.0.1", (5000, far), b"first")
             await kernel.get()
             outbox = network.circuits[""][0].client.outbox
-            room = outbox.queue_datagram
+            room: Any = outbox.queue_datagram
 
-            def full(*_: object) -> bool:
-                return False
-
+            full: Any = lambda *_: False  # noqa: E731
             outbox.queue_datagram = full  # type: ignore[method-assign]
             payloads = [bytes([number]) * 500 for number in range(8)]
             kernel.udp("127.0.0.1", (5000, far), *payloads)
