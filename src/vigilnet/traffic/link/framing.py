@@ -350,6 +350,7 @@ def _deliver_runs(buffer: memoryview, at: int, end: int, receiver: RunReceiver, 
     """Deliver each run in buffer[at:end]; what follows the last one is padding."""
     if joiner.is_inside_run:
         raise RemoteProtocolError("link frame: RUNS inside a run")
+    joiner.has_stream = True
     while end - at >= CELL_SIZE:
         command, cells, reserved, more_reserved = _RUN_FIELDS(buffer, at + 4)
         if command == _PADDING:

@@ -170,7 +170,18 @@ class PartCutter:
 class PartJoiner:
     """Puts the runs of PART frames together again, and counts the records."""
 
-    __slots__ = ("_control", "_filled", "_run", "_size", "extra", "has_control", "more", "plan", "planned")
+    __slots__ = (
+        "_control",
+        "_filled",
+        "_run",
+        "_size",
+        "extra",
+        "has_control",
+        "has_stream",
+        "more",
+        "plan",
+        "planned",
+    )
 
     def __init__(self) -> None:
         self._run: memoryview | None = None  # made when it is first needed
@@ -179,6 +190,7 @@ class PartJoiner:
         self.planned = 0  # records since they were last taken
         self.extra = 0  # length of the last record beside the plan
         self.plan = b""
+        self.has_stream = False  # whether whole runs came, as full records do
         self.more = False  # whether more waits at the other end
         self._control = bytearray()
         self.has_control = False  # whether a frame of the control stream is complete

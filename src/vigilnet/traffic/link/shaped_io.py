@@ -38,6 +38,7 @@ class ShapedSender:
         self._shaper: RecordShaper | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = math.inf
+        self._is_eased = False
         self.octets_sent = 0
 
     @property
@@ -124,6 +125,9 @@ class ShapedSender:
         if shaper is None:
             return
         shaper.other_waits = joiner.more
+        if joiner.has_stream and not self._is_eased:
+            self._is_eased = True
+            self._shaped.ease_reads()
         if joiner.extra:
             shaper.extra_received(joiner.extra, self._now())
             joiner.extra = 0

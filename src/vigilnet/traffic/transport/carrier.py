@@ -150,6 +150,10 @@ class ShapedCarrier(Protocol):
         """Whether it does so on this connection."""
         ...
 
+    def ease_reads(self) -> None:
+        """Full records stream in, each by itself: they may wake us together."""
+        ...
+
     def take_shaper(self) -> RecordShaper | None:
         """Return what decides, once the link's last handshake packet has left; None before.
 

@@ -27,6 +27,8 @@ BACKLOG: Final = 512
 ACCEPT_PAUSE_S: Final = 0.5  # when we have no file descriptor left
 ADDRESS_CHECK_S: Final = 2.0
 MAX_BUFFERS: Final = 64  # in one sendmsg
+EASE_S: Final = 0.001
+EASE_OCTETS: Final = 12_000  # a read of so many is part of a stream
 READS_BEFORE_RESET: Final = 64  # a socket's buffer is emptied in fewer
 
 _TCP_NOTSENT_LOWAT: Final = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
@@ -78,6 +80,8 @@ class TcpCarrier:
         self._is_closing = False
         self._is_released = False
         self._is_broken = False
+        self._is_eased = False
+        self._pause: asyncio.TimerHandle | None = None
         self._linger: asyncio.TimerHandle | None = None
         self._local_host = _host_of(sock.getsockname())
         self._remote_host = remote_host or _host_of(sock.getpeername())
@@ -130,10 +134,31 @@ class TcpCarrier:
         except OSError as error:
             self._release(error)
             return
-        if count:
-            user.octets_received(count)
-        else:
+        if not count:
             self._release(None)
+            return
+        user.octets_received(count)
+        if self._is_eased and count >= EASE_OCTETS:
+            self._ease()
+
+    def _ease(self) -> None:
+        """Look away for a moment."""
+        if self._pause is None and not self._is_closing and not self._is_released:
+            self._loop.remove_reader(self._fd)
+            self._pause = self._loop.call_later(EASE_S, self._read_on)
+
+    def ease_reads(self) -> None:
+        """Let octets gather for a moment behind each large read.
+
+        A neighbour that sends each record by itself would wake us for each.
+        """
+        self._is_eased = True
+
+    def _read_on(self) -> None:
+        self._pause = None
+        if not self._is_closing and not self._is_released:
+            self._loop.add_reader(self._fd, self._on_readable)
+            self._on_readable()
 
     def _in_error(self) -> None:
         """A reset came: deliver what came before it; reading then says so."""

@@ -109,6 +109,28 @@ async def connected(transport: TcpTransport) -> tuple[TcpCarrier, Keeper, TcpCar
     return ours, here, theirs, there
 
 
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_eased_reads_lose_nothing(runner: Runner) -> None:
+    async def scenario() -> None:
+        ours, here, theirs, there = await connected(TcpTransport())
+        theirs.ease_reads()
+        records = [bytes((n,)) * 16_406 for n in range(100)]
+        for record in records:
+            ours.write([record])
+        await until(lambda: len(there.received) == 1_640_600)
+        assert bytes(there.received) == b"".join(records)
+        ours.write([bytes(20_000)])
+        ours.close()  # while the other end may be looking away
+        await until(lambda: bool(there.closed))
+        assert len(there.received) == 1_660_600
+        theirs.close()
+        await until(lambda: bool(here.closed))
+        assert (here.closed, there.closed) == ([None], [None])
+        assert theirs.is_released
+
+    runner(scenario())
+
+
 def test_close_sends_what_was_written_first() -> None:
     async def scenario() -> None:
         ours, here, _, there = await connected(TcpTransport())

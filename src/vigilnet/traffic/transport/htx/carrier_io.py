@@ -175,6 +175,10 @@ class HtxCarrier:
         """Whether records here have sizes and times of their own."""
         return self._shaper is not None
 
+    def ease_reads(self) -> None:
+        """Read less often: full records stream in, each sent by itself."""
+        self._tcp.ease_reads()
+
     def take_shaper(self) -> Shaper | None:
         """Return what decides on records from now on; None while packets wait."""
         pump = self._pump
