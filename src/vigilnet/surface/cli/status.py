@@ -88,6 +88,7 @@ def _fields(status: Status, paths: tuple[Path, ...], peers: tuple[Peer, ...]) ->
         ("Listening", ", ".join(status.listen)),
         ("Traffic", f"{rate(traffic.in_bps)} in, {rate(traffic.out_bps)} out; {carried} since start"),
         ("Peers", f"{status.peers} known: {direct} direct, {relayed} relayed"),
+        ("Shaping", _shaping(peers)),
         ("Web server", status.origin),
         (
             "Left alone",
@@ -98,6 +99,18 @@ def _fields(status: Status, paths: tuple[Path, ...], peers: tuple[Peer, ...]) ->
         ("Restart", f"wanted by {', '.join(status.restart_needed)}" if status.restart_needed else ""),
         ("Running", f"{duration(status.uptime_s)}, process {status.pid}, version {status.version}"),
     ]
+
+
+def _shaping(peers: tuple[Peer, ...]) -> str:
+    """Say what the shape of our links costs, as far as it costs anything."""
+    shaped = [peer for peer in peers if peer.padding_octets or peer.held_ms]
+    if not shaped:
+        return ""
+    padding, out = (
+        sum(values) for values in zip(*[(p.padding_octets, p.out_octets) for p in shaped], strict=True)
+    )
+    held = max(peer.held_ms for peer in shaped)
+    return f"{octets(padding)} of {octets(out)} sent; {held:.0f} ms is the longest that something waited"
 
 
 def _steps(shown: Protection | None) -> list[tuple[str, object]]:

@@ -74,3 +74,14 @@ def test_busy_status_lists_its_steps(
     host.node.facts = ClientFacts(3, relays=5, enough_relays=True, hop=2)
     main(["status", "--state-folder", str(tmp_path)])
     assert "Steps      Relays known: 5 (0 ms); Reach the entry" in capsys.readouterr().out
+
+
+def test_status_says_what_the_shape_of_links_costs(
+    host: FakeHost, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard, stranger = host.node.peers()
+    shaped = replace(guard, out_octets=4000, padding_octets=1000, held_ms=350.4)
+    monkeypatch.setattr(host.node, "peers", lambda: [shaped, stranger])
+    main(["status", "--state-folder", str(tmp_path)])
+    shown = "Shaping    1.0 kB of 4.0 kB sent; 350 ms is the longest that something waited"
+    assert shown in capsys.readouterr().out
