@@ -2,7 +2,8 @@
 
 One state machine serves links (`XKhfs`, `XK`), circuits (`NKhfs`) and circles (`XKhfs+psk0`).
 DH is X25519, the KEM is an ephemeral ML-KEM-768, the hash SHA-256. `e1` and the KEM's ciphertext
-travel through EncryptAndHash like a static key. Sans-IO; keys are single use.
+travel through EncryptAndHash like a static key. Where the responder has the initiator's ML-KEM key
+already, it is a pre-message (`+ek` in the name) and `e1` is left out. Sans-IO; keys are single use.
 """
 
 from dataclasses import dataclass
@@ -39,10 +40,10 @@ class Pattern(StrEnum):
     NK_HFS = "NKhfs"
 
 
-def protocol_name(pattern: Pattern, suite: Suite) -> str:
+def protocol_name(pattern: Pattern, suite: Suite, *, knows_kem: bool = False) -> str:
     """Return the full Noise name, as `Noise_XKhfs_25519+MLKEM768_AESGCM_SHA256`."""
     dh = "25519+MLKEM768" if "hfs" in pattern else "25519"
-    return f"Noise_{pattern}_{dh}_{_SUITE_NAMES[suite]}_SHA256"
+    return f"Noise_{pattern}{'+ek' * knows_kem}_{dh}_{_SUITE_NAMES[suite]}_SHA256"
 
 
 class Ephemerals(Protocol):
@@ -144,6 +145,8 @@ class NoiseHandshake:
         local_static: our static key; needed by responders, and by initiators of XK patterns.
         psk: 32 octets for `psk0`, else None.
         ephemerals: source of single-use keys.
+        known_kem: the initiator's ephemeral ML-KEM key, where the responder knows it before message 1: its
+            private half at the initiator, its public half at the responder. Message 1 has no `e1` then.
     """
 
     def __init__(
@@ -157,8 +160,11 @@ class NoiseHandshake:
         local_static: X25519PrivateKey | None = None,
         psk: bytes | None = None,
         ephemerals: Ephemerals | None = None,
+        known_kem: MLKEM768PrivateKey | MLKEM768PublicKey | None = None,
     ) -> None:
         self._messages = _MESSAGES[pattern]
+        if known_kem is not None:
+            self._messages = tuple(tuple(t for t in tokens if t != "e1") for tokens in self._messages)
         self._initiator = initiator
         self._next = 0
         self._psk = psk
@@ -169,7 +175,8 @@ class NoiseHandshake:
         self._rs = remote_static
         self._re = b""
         self._re1: MLKEM768PublicKey | None = None
-        self._state = _SymmetricState(protocol_name(pattern, suite), suite)
+        name = protocol_name(pattern, suite, knows_kem=known_kem is not None)
+        self._state = _SymmetricState(name, suite)
         self._state.mix_hash(prologue)
         if initiator:
             if remote_static is None:
@@ -179,6 +186,21 @@ class NoiseHandshake:
             if local_static is None:
                 raise LocalProtocolError("noise handshake: a responder needs its static key")
             self._state.mix_hash(local_static.public_key().public_bytes_raw())
+        if known_kem is not None:
+            self._know(known_kem)
+
+    def _know(self, kem: MLKEM768PrivateKey | MLKEM768PublicKey) -> None:
+        """Take e1 as a pre-message."""
+        if isinstance(kem, MLKEM768PrivateKey) != self._initiator:
+            raise LocalProtocolError(
+                "noise handshake: the initiator has the private half, the responder the other"
+            )
+        public = kem.public_key() if isinstance(kem, MLKEM768PrivateKey) else kem
+        if isinstance(kem, MLKEM768PrivateKey):
+            self._e1 = kem
+        else:
+            self._re1 = kem
+        self._state.mix_hash(public.public_bytes_raw())
 
     @property
     def is_finished(self) -> bool:

@@ -11,7 +11,7 @@ Each side takes packets and `now`, gives octets to send, and has a `result` in t
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -45,11 +45,16 @@ _CLOCK: Final = struct.Struct(">Q")
 
 @dataclass(frozen=True)
 class Channel:
-    """The carrier as the handshake sees it; all of it enters the prologue."""
+    """The carrier as the handshake sees it; all of it enters the prologue.
+
+    `kem` is the initiator's ML-KEM key that the carrier has shown already, if it has: the private half at the
+    initiator, the public one at the responder.
+    """
 
     kind: CarrierKind
     binding: bytes
     network: str = ""
+    kem: MLKEM768PrivateKey | MLKEM768PublicKey | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Initiator:
     ) -> None:
         if is_equal(link_key.public_key().public_bytes_raw(), responder_key):
             raise RemoteProtocolError("link handshake: the record's link key is our own")
-        self._suite = suite
+        self._suite = replace(suite, knows_kem=suite.pattern is Pattern.XK_HFS and channel.kem is not None)
         self._link_key = link_key
         self._record = record
         self._responder = responder
@@ -197,6 +202,7 @@ class Initiator:
             remote_static=self._responder_key,
             local_static=self._link_key,
             ephemerals=_OneUse(e, self._ephemerals),
+            known_kem=channel.kem if self._suite.knows_kem else None,
         )
         return encode_packet(PacketKind.HELLO, encoded + self._noise.write_message())
 
@@ -269,6 +275,8 @@ class Responder:
         hello, end = decode_hello(body)
         if hello.suite.pattern is Pattern.XK and not self._allow_classical:
             raise RemoteProtocolError(f"link hello: classical suite {hello.suite.octet:#04x} is not allowed")
+        if hello.suite.knows_kem and self._channel.kem is None:
+            raise RemoteProtocolError("link hello: this carrier has shown no ML-KEM key")
         message = body[end:]
         if len(message) < DH_SIZE:
             raise RemoteProtocolError(f"link handshake: message 1 of {len(message)} octets")
@@ -298,6 +306,7 @@ class Responder:
                 prologue=prologue,
                 local_static=key,
                 ephemerals=self._ephemerals,
+                known_kem=channel.kem if suite.knows_kem else None,
             )
             try:
                 if not noise.read_message(message):

@@ -42,7 +42,7 @@ from vigilnet.traffic.link.neighbours import (
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.ports import LinkPort, RunReceiver
 from vigilnet.traffic.link.wire import LinkSuite
-from vigilnet.traffic.transport.carrier import Carrier, Listener, Transport
+from vigilnet.traffic.transport.carrier import Carrier, KemCarrier, Listener, Transport
 
 # Our choice.
 AT_ONCE_S: Final = 10.0  # two links of opposite direction this close were dialled at once
@@ -396,7 +396,8 @@ class LinkService:
         return key
 
     def _channel(self, carrier: Carrier) -> Channel:
-        return Channel(carrier.kind, carrier.binding, self._network)
+        kem = carrier.take_kem() if isinstance(carrier, KemCarrier) else None
+        return Channel(carrier.kind, carrier.binding, self._network, kem)
 
     def _machine(self, handshake: Initiator | Responder, link: Link, carrier: Carrier) -> LinkMachine:
         return LinkMachine(

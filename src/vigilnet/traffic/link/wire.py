@@ -28,6 +28,7 @@ SOLUTION_SIZE: Final = SEED_HEAD_SIZE + NONCE_SIZE
 MAX_EFFORT: Final = 65_536
 BINDING_SIZE: Final = 32
 CLASSICAL_BIT: Final = 0x80
+KNOWN_KEM_BIT: Final = 0x40  # the carrier has shown the initiator's ML-KEM key already
 
 _RETRY: Final = struct.Struct(f">BI{SEED_SIZE}s{COOKIE_SIZE}s")
 
@@ -54,11 +55,13 @@ class LinkSuite:
 
     pattern: Pattern
     aead: Suite
+    knows_kem: bool = False
 
     @property
     def octet(self) -> int:
         """The octet that names this suite on the wire."""
-        return self.aead | (CLASSICAL_BIT if self.pattern is Pattern.XK else 0)
+        more = KNOWN_KEM_BIT if self.knows_kem else 0
+        return self.aead | more | (CLASSICAL_BIT if self.pattern is Pattern.XK else 0)
 
 
 def link_suite(octet: int) -> LinkSuite:
@@ -67,11 +70,14 @@ def link_suite(octet: int) -> LinkSuite:
     Raises:
         RemoteProtocolError: no such suite.
     """
+    bits = octet & (CLASSICAL_BIT | KNOWN_KEM_BIT)
     try:
-        aead = Suite(octet & ~CLASSICAL_BIT)
+        aead = Suite(octet & ~bits)
     except ValueError as error:
         raise RemoteProtocolError(f"link hello: suite {octet:#04x} is unknown") from error
-    return LinkSuite(Pattern.XK if octet & CLASSICAL_BIT else Pattern.XK_HFS, aead)
+    if bits == CLASSICAL_BIT | KNOWN_KEM_BIT:
+        raise RemoteProtocolError(f"link hello: suite {octet:#04x} is unknown")
+    return LinkSuite(Pattern.XK if bits & CLASSICAL_BIT else Pattern.XK_HFS, aead, bool(bits & KNOWN_KEM_BIT))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Final, Protocol, runtime_checkable
 
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+
 NO_PARAMS: Final[Mapping[int, object]] = MappingProxyType({})
 
 
@@ -159,6 +161,15 @@ class ShapedCarrier(Protocol):
 
         From then on the link asks it, and writes one record at a time.
         """
+        ...
+
+
+@runtime_checkable
+class KemCarrier(Protocol):
+    """A carrier on which the initiator has shown an ML-KEM-768 key that the binding covers."""
+
+    def take_kem(self) -> MLKEM768PrivateKey | MLKEM768PublicKey | None:
+        """Return it once: its private half at the initiator; None if there is none."""
         ...
 
 

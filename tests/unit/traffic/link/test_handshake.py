@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -653,3 +654,96 @@ def test_any_packet_is_answered_or_is_the_peers_fault(kind: PacketKind, body: by
 
 
 FUZZ_ENDS = Ends()
+
+
+# --- where the carrier has shown the initiator's ML-KEM key -----------------------------------------
+
+
+def kem_ends(octet: int = 2, *, shown: bytes = b"k" * 64) -> Ends:
+    kem = MLKEM768PrivateKey.from_seed_bytes(b"k" * 64)
+    theirs = MLKEM768PrivateKey.from_seed_bytes(shown).public_key()
+    return Ends(link_suite(octet), channels=(replace(PLAIN, kem=kem), replace(PLAIN, kem=theirs)))
+
+
+@pytest.mark.parametrize("octet", [0x01, 0x02])
+def test_a_shown_kem_key_makes_message_1_short(octet: int) -> None:
+    initiator, responder, wire = shake(kem_ends(octet))
+    assert wire[0][4] == octet | 0x40
+    assert [len(packet) for packet in wire] == [3 + 4 + 48, 3 + 1160, 3 + 64]
+    assert initiator.result is not None
+    assert responder.result is not None
+    assert initiator.result.keys == responder.result.keys
+
+
+def test_the_short_handshake_s_octets_are_these() -> None:
+    ends = replace(fixed_ends(link_suite(2)), channels=kem_ends().channels)
+    initiator, _, wire = shake(ends)
+    assert initiator.result is not None
+    assert [sha256(packet).hexdigest()[:16] for packet in wire] == [
+        "bca882edf7c3021e",
+        "cdca3398bb2464a6",
+        "8bfaa71645b2a6f2",
+    ]
+    assert initiator.result.keys.handshake_hash.hex()[:16] == "093bdb95e4c89bf9"
+
+
+def test_another_kem_key_than_was_shown_is_refused() -> None:
+    ends = kem_ends(shown=b"x" * 64)
+    with pytest.raises(RemoteProtocolError, match="tag"):
+        give(ends.responder(), ends.initiator().start())
+
+
+def test_a_carrier_that_has_shown_no_kem_key_gets_none() -> None:
+    ends = kem_ends()
+    without = replace(ends, channels=(ends.channels[0], PLAIN))
+    with pytest.raises(RemoteProtocolError, match="has shown no"):
+        give(without.responder(), ends.initiator().start())
+
+
+@pytest.mark.parametrize("edited", [0x01, 0x02, 0x41, 0x81, 0x82])
+def test_a_proxy_cannot_edit_the_suite_of_a_short_handshake(edited: int) -> None:
+    ends = kem_ends()
+    packet = edited_hello(ends.initiator().start(), lambda hello: replace(hello, suite=link_suite(edited)))
+    with pytest.raises(RemoteProtocolError):
+        give(ends.responder(), packet)
+
+
+def test_every_flipped_octet_of_a_short_message_1_or_of_its_answer_is_refused() -> None:
+    ends = replace(kem_ends(), ephemerals=fixed_ends(link_suite(2)).ephemerals)
+    packet = ends.initiator().start()
+    for at in range(7, len(packet)):
+        broken = bytearray(packet)
+        broken[at] ^= 1
+        with pytest.raises(RemoteProtocolError):
+            give(ends.responder(), bytes(broken))
+    answer = give(ends.responder(), packet)
+    for at in range(3, len(answer), 37):
+        broken = bytearray(answer)
+        broken[at] ^= 1
+        initiator = ends.initiator()
+        initiator.start()
+        with pytest.raises(RemoteProtocolError):
+            give(initiator, bytes(broken))
+
+
+@pytest.mark.parametrize("effort", [0, 32])
+def test_a_short_handshake_is_retried_too(effort: int) -> None:
+    ends = replace(loaded_ends(effort), channels=kem_ends().channels)
+    initiator, responder, wire = shake(ends)
+    assert initiator.result is not None
+    assert responder.result is not None
+    assert initiator.result.keys == responder.result.keys
+    assert wire[0][-48:-16] != wire[2][-48:-16]  # a fresh e
+
+
+def test_a_classical_handshake_leaves_a_shown_kem_key_alone() -> None:
+    initiator, _, wire = shake(kem_ends(0x81))
+    assert wire[0][4] == 0x81
+    assert initiator.result is not None
+
+
+def test_only_the_initiator_has_the_private_half() -> None:
+    ends = kem_ends()
+    turned = replace(ends, channels=(ends.channels[1], ends.channels[0]))
+    with pytest.raises(LocalProtocolError, match="private half"):
+        turned.initiator().start()

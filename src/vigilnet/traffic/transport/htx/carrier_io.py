@@ -7,6 +7,8 @@ frames are records themselves, and this steps aside: the TCP carrier then serves
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.carrier import CarrierKind, CarrierUser
 from vigilnet.traffic.transport.htx.packet_pump_io import PacketPump
@@ -45,6 +47,7 @@ class HtxCarrier:
         shaper: decides on our records; None: the link does.
         now: the clock.
         on_answer: hears once whether such a record came, or they closed before it.
+        kem: the client's ML-KEM key of its ClientHello, where that has one; the private half at the client.
     """
 
     has_tls_records: Final = True
@@ -62,9 +65,11 @@ class HtxCarrier:
         shaper: Shaper | None = None,
         now: Callable[[], float] = float,
         on_answer: OnAnswer = _nothing,
+        kem: MLKEM768PrivateKey | MLKEM768PublicKey | None = None,
     ) -> None:
         self.kind = kind
         self.binding = binding
+        self._kem = kem
         self._tcp = tcp
         self._seal_key, self._open_key = keys
         self._sent, self._received = PacketCounter(kinds[0]), PacketCounter(kinds[1])
@@ -99,6 +104,11 @@ class HtxCarrier:
     def remote_host(self) -> str:
         """The neighbour's address as text; sensitive."""
         return self._tcp.remote_host
+
+    def take_kem(self) -> MLKEM768PrivateKey | MLKEM768PublicKey | None:
+        """Return the client's ML-KEM key, once."""
+        kem, self._kem = self._kem, None
+        return kem
 
     def begin(self, octets: bytes, records: Sequence[Record], leftover: bytes) -> None:
         """Take what came before the link: the packets of the first record, records and octets behind it."""

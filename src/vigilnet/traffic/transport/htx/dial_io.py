@@ -272,6 +272,7 @@ def _switched(connection: TlsConnection, visitor: Visitor, built: BuiltHello, sh
         random_bytes=browser.random_bytes,
         on_foreign=foreign,
         on_answer=answered,
+        kem=built.keys.hybrid[0] if built.keys.hybrid is not None else None,
         shaper=_shaper(browser, built.template.name, address.request),
         now=browser.clock.now,
     )

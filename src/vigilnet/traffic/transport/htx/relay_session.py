@@ -13,8 +13,12 @@ while watching, so that the switch falls between two of them.
 from enum import Enum
 from typing import Final
 
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PublicKey
+
 from vigilnet.base.errors import RemoteProtocolError
+from vigilnet.crypto.noise import KEM_PUBLIC_SIZE
 from vigilnet.traffic.transport.htx.authenticator import Authenticator, binding_of, switch_keys
+from vigilnet.traffic.transport.htx.client_hello import X25519MLKEM768, decode_client_hello
 from vigilnet.traffic.transport.htx.switch import Opened, SwitchKey
 from vigilnet.traffic.transport.htx.wire import (
     MAX_HELLO,
@@ -86,6 +90,14 @@ class RelaySession:
     def leftover(self) -> bytes:
         """The client's octets that are no whole record yet, once switched."""
         return self._client_records.leftover
+
+    def kem(self) -> MLKEM768PublicKey | None:
+        """The ML-KEM key of the client's hello; None if it has none."""
+        try:
+            share = decode_client_hello(self._client_hello).key_shares.get(X25519MLKEM768, b"")
+            return MLKEM768PublicKey.from_public_bytes(share[:KEM_PUBLIC_SIZE])
+        except (RemoteProtocolError, ValueError):
+            return None
 
     def client_data(self, data: bytes, wall: float, now: float) -> None:
         """Take octets of the client."""

@@ -383,6 +383,7 @@ class _Connection:
             random_bytes=relay.random_bytes,
             shaper=self._shaper(session.first.profile),
             now=relay.clock.now,
+            kem=session.kem(),
         )
         try:
             carrier.begin(session.first.octets, session.rest, session.leftover)

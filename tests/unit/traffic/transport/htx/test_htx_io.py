@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 
 from tests.support.hellos import NAMES, captured, read_hello, template_of
 from tests.support.htx import PARAMS, HtxRelay, Peer, ShiftedClock, browser, htx_relay
@@ -22,7 +23,7 @@ from tests.support.origins import Certificates, make_certificates, nginx, s_serv
 from tests.support.waiting import pause, wait_until
 from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.link.wire import PacketKind, encode_packet
-from vigilnet.traffic.transport.carrier import Carrier, CarrierKind
+from vigilnet.traffic.transport.carrier import Carrier, CarrierKind, KemCarrier
 from vigilnet.traffic.transport.htx import server_io
 from vigilnet.traffic.transport.htx.fingerprint import ja4, normalised
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
@@ -62,6 +63,8 @@ def test_a_link_s_octets_pass_behind_a_real_handshake(
                 client.carrier.write([HELLO])
                 served = Peer(await asyncio.wait_for(relay.accepted.get(), 30))
                 assert served.carrier.binding == client.carrier.binding != bytes(32)
+                assert shown_kem(served.carrier) == shown_kem(client.carrier)
+                assert shown_kem(served.carrier) == shown_kem(client.carrier) == b""  # once
                 assert await served.wait_octets(len(HELLO)) == HELLO
                 served.carrier.write([MESSAGE_2])
                 assert await client.wait_octets(len(MESSAGE_2)) == MESSAGE_2
@@ -85,6 +88,15 @@ def test_a_link_s_octets_pass_behind_a_real_handshake(
             assert relay.listener.spliced == 0
 
     asyncio.run(scenario())
+
+
+def shown_kem(carrier: Carrier) -> bytes:
+    """The ML-KEM key of the hello, as either end has it; empty for templates without one."""
+    assert isinstance(carrier, KemCarrier)
+    kem = carrier.take_kem()
+    if kem is None:
+        return b""
+    return (kem.public_key() if isinstance(kem, MLKEM768PrivateKey) else kem).public_bytes_raw()
 
 
 def test_a_dial_waits_for_nothing_but_the_origin(
