@@ -50,6 +50,7 @@ ROOM_COST: Final = 20  # of a record's length: tag, type, flags, length of what 
 # Our choice.
 OPENING_RECORDS: Final = (44, 64)  # of both sides, least and most: all is a visit's until then
 OPENING_S: Final = 4.0  # how long what waits may be held back for that, once a connection
+MADE_UP_OPENING_S: Final = 0.5  # where no visit was recorded: it would be told all the same
 OPENING_THINK_S: Final = 0.5  # longest pause in it
 REPLAY_THINK_S: Final = 1.5
 PLAN_STUCK_S: Final = 0.4
@@ -163,6 +164,8 @@ class Shaper:
         self._message_at = -math.inf
         self._is_streaming = False  # full records of it left
         self._recordings = recordings
+        # a record that says how long a request is is one of a relay with recordings
+        self._opening_s = OPENING_S if recordings is not None or request else MADE_UP_OPENING_S
         self._began = now
         self._is_planned = False  # all of the opening's plan is here (a client), or made (a relay)
         self._request = 0  # length of the client's first one; 0: not here yet
@@ -408,7 +411,7 @@ class Shaper:
         """When what waits may leave beside the plan: not if a planned record is about to."""
         since = min(self._waits_since, now)
         if self._is_opening():
-            return max(since, self._began + OPENING_S)
+            return max(since, self._began + self._opening_s)
         due = self._step_due()
         return now if due is None or due > now + PATIENCE_S else max(now, due)
 
