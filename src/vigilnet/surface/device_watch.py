@@ -15,6 +15,7 @@ from vigilnet.traffic.device.portal_io import Resolve, find_portal
 from vigilnet.traffic.device.service import DeviceSnapshot
 
 LOOK_S: Final = 2.0
+REFRESH_S: Final = 10.0  # between two questions to the helper, which asks the firewall
 STUCK_S: Final = 6.0  # so long without a path before the network is asked
 PROBE_EVERY_S: Final = 30.0
 _log = get_logger(__name__)
@@ -44,6 +45,7 @@ class DeviceWatch:
         self._clock = clock
         self._stuck_at: float | None = None
         self._probe_at = 0.0
+        self._refresh_at = 0.0
         self.portal = ""  # the sign-in page that this network wants seen
 
     async def run(self) -> None:
@@ -57,8 +59,10 @@ class DeviceWatch:
 
     async def look(self) -> None:
         """Look once."""
-        await self._watched.refreshed()
         facts, now = self._watched.client_facts(), self._clock.now()
+        if now >= self._refresh_at:
+            self._refresh_at = now + REFRESH_S
+            await self._watched.refreshed()
         if facts is None or facts.has_path:
             self._stuck_at, self._probe_at, self.portal = None, 0.0, ""
             return

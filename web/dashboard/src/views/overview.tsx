@@ -11,6 +11,7 @@ import { ArrowRight } from "@vigilnet/ui/icons";
 import { useLive } from "../data/live";
 import { modeKey } from "../data/modes";
 import { inUseFirst, nameOf } from "../data/order";
+import { FirstCard } from "./first-card";
 import { StateCard } from "./state-card";
 
 const linkLook = "text-sm font-medium text-accent-ink hover:underline";
@@ -26,6 +27,7 @@ export function Overview({ said }: { said: Said | null }) {
     <>
       <ViewHead title={t("nav.overview")} question={t("q.overview")} />
       {said && <StateCard said={said} />}
+      {!isOld && status.protection?.api === "connected" && <FirstCard />}
       <div
         className={cx("grid gap-4 md:grid-cols-2 lg:grid-cols-[1fr_340px]", isOld && "opacity-60")}
         {...(isOld ? { inert: true } : {})}

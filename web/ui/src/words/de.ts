@@ -34,6 +34,11 @@ export const de: Catalogue = {
     "Diese Seite steuert VigilNet auf diesem Rechner, darum muss sie öffnen, wer es betreibt. Der Schlüssel, mit dem sie geöffnet wurde, fehlt oder ist zu alt. In einem Terminal:",
   "refused.again": "Erneut versuchen",
 
+  "first.title": "Fertig. Drei Dinge, die du vielleicht willst:",
+  "first.boot": "Schutz ab der ersten Sekunde nach dem Start",
+  "first.invite": "Andere mit einer Einladung hereinlassen",
+  "first.leave": "Wählen, wo dein Verkehr hinausgeht",
+
   "cover.title": "Was geschützt ist",
   "cover.device": "Ganzes Gerät",
   "cover.names": "Namen (DNS)",

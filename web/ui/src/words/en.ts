@@ -35,6 +35,11 @@ export const en = {
     "This page steers VigilNet on this computer, so it must be opened by the person who runs it. The key it was opened with is missing or too old. In a terminal:",
   "refused.again": "Try again",
 
+  "first.title": "Done. Three things you may want:",
+  "first.boot": "Protect from the first second after boot",
+  "first.invite": "Let others join by an invite",
+  "first.leave": "Choose where to leave",
+
   "cover.title": "What is covered",
   "cover.device": "Whole device",
   "cover.names": "Names (DNS)",

@@ -34,6 +34,11 @@ export const fr: Catalogue = {
     "Cette page pilote VigilNet sur cet ordinateur ; elle doit être ouverte par la personne qui l'utilise. La clé avec laquelle elle a été ouverte manque ou est trop ancienne. Dans un terminal :",
   "refused.again": "Réessayer",
 
+  "first.title": "C'est fait. Trois choses que vous voudrez peut-être :",
+  "first.boot": "Protéger dès la première seconde après le démarrage",
+  "first.invite": "Laisser entrer d'autres par une invitation",
+  "first.leave": "Choisir où sortir",
+
   "cover.title": "Ce qui est couvert",
   "cover.device": "Tout l'appareil",
   "cover.names": "Noms (DNS)",
