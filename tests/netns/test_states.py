@@ -139,7 +139,7 @@ def test_network_that_wants_a_sign_in_is_said_to(device: ProtectedDevice) -> Non
     assert "Only the sign-in window may bypass VigilNet" in portal.sentence
     found = device.ask("portal", seconds=30)
     assert found.portal == f"http://{target.v4}:{PORTAL_PORT}/login"
-    assert device.network.curl(found.portal) == "sign in"
+    assert device.network.curl(found.portal) == "sign in\n"
     with ControlClient(user.state, PATIENCE) as control:
         findings = {finding["id"]: finding["level"] for finding in control.call("doctor")["findings"]}
     assert findings["network.sign-in"] == "fail"
