@@ -1,4 +1,4 @@
-import{r as x,j as e}from"./react-CEfoZQ0_.js";import{c as I,u as j,r as M,a as h,b as v,d as y,e as g,S as b,f as w,g as u,T as E,B as N,C as $,h as B,i as O,j as R,k as q,m as z,M as F,A as H,D as P,l as L,n as V,o as f,p as G,V as K,q as W,s as J,R as Q,t as U,v as X,w as Y,L as Z,x as ee}from"./index-13SlOZT6.js";import{w as se}from"./world-BSBSDs7D.js";/**
+import{r as x,j as e}from"./react-CEfoZQ0_.js";import{c as I,u as j,r as M,a as h,b as v,d as y,e as g,S as b,f as w,g as u,T as E,B as N,C as $,h as B,i as O,j as R,k as q,m as z,M as F,A as H,D as P,l as L,n as V,o as f,p as G,V as K,q as W,s as J,R as Q,t as U,v as X,w as Y,L as Z,x as ee}from"./index-B3D8XkHG.js";import{w as se}from"./world-BSBSDs7D.js";/**
  * @license lucide-react v1.75.0 - ISC
  *
  * This source code is licensed under the ISC license.
