@@ -183,8 +183,12 @@ def test_http_and_socket_say_the_same(client: ControlClient) -> None:
 
 
 def test_doctor_inside_the_node_looks_at_everything(client: ControlClient) -> None:
-    found = {finding["id"] for finding in client.call("doctor")["findings"]}
-    assert {"node.off", "relays.none", "exits.none", "paths.none", "device.disk", "settings.broken"} <= found
+    findings = client.call("doctor")["findings"]
+    found = {finding["id"] for finding in findings}
+    assert {"node.off", "network.sources", "exits.none", "paths.none", "device.disk"} <= found
+    assert "settings.broken" in found
+    titles = [finding["title"] for finding in findings]
+    assert len(titles) == len(set(titles)), "nothing is said twice"
 
 
 def test_relays_that_are_gone_are_said_to_be(client: ControlClient, network: Path) -> None:
