@@ -5,8 +5,10 @@ inner ── client ─┬─ switch ─┬─ relay1, relay2, exit
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import os
+import signal
 import socket
 import sys
 import time
@@ -15,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.device import ProtectedDevice, start_device
+from tests.support.device import ProtectedDevice, Sniffer, run_probes, start_device, where_of
+from tests.support.figures import note
+from tests.support.leak_probes import PROBES
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, Namespace, ip, wait_for_port
 from tests.support.nodes import SUPPORT
@@ -24,6 +28,8 @@ from tests.support.waiting import pause, wait_until
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl", "dig", "ping")]
 
 ECHO_PORT = 7777
+RESUMED_S = 10.0  # the bar
+ASLEEP_S = 6.0
 
 
 def start(lab: Lab, folder: Path, *, v4: bool = True, v6: bool = True) -> ProtectedDevice:
@@ -36,7 +42,16 @@ def start(lab: Lab, folder: Path, *, v4: bool = True, v6: bool = True) -> Protec
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
     with Lab() as lab:
-        yield start(lab, tmp_path_factory.mktemp("device"))
+        made = start(lab, tmp_path_factory.mktemp("device"))
+        set_routes(made)
+        yield made
+
+
+def set_routes(device: ProtectedDevice) -> None:
+    """Have the client's default routes lead to the target; they go when its interface does."""
+    client, target = device.host, device.network.target
+    ip("-n", client.name, "route", "replace", "default", "via", target.v4)
+    ip("-n", client.name, "-6", "route", "replace", "default", "via", target.v6)
 
 
 def open_files(device: ProtectedDevice) -> int:
@@ -173,15 +188,106 @@ def test_a_new_address_breaks_nothing_for_long(device: ProtectedDevice) -> None:
         with device.sniff() as sniffer:
             ip("-n", host.name, "addr", "add", "10.77.1.77/24", "dev", interface)
             ip("-n", host.name, "addr", "del", f"{host.v4}/24", "dev", interface)
+            changed_at = time.monotonic()
             wait_until(
                 lambda: host.run("curl", "-sS", "-m", "2", url, check=False).stdout == "found\n",
                 "the page again",
                 timeout=30,
             )
+            assert time.monotonic() - changed_at < RESUMED_S
         assert not sniffer.leaks
     finally:
         ip("-n", host.name, "addr", "add", f"{host.v4}/24", "dev", interface)
         ip("-n", host.name, "addr", "del", "10.77.1.77/24", "dev", interface)
+        set_routes(device)
+        device.ask("down")
+
+
+def test_an_interface_that_comes_later_is_closed_at_once(device: ProtectedDevice) -> None:
+    """The helper hears of it from the kernel; packet sockets passed there before."""
+    host, other = device.host, device.lab.namespace("later")
+    device.ask("up")
+    try:
+        ip(
+            "link",
+            "add",
+            "late0",
+            "netns",
+            host.name,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "p1",
+            "netns",
+            other.name,
+        )
+        ip("-n", other.name, "link", "set", "p1", "up")
+        ip("-n", host.name, "addr", "add", "10.99.9.1/24", "dev", "late0")
+        ip("-n", host.name, "link", "set", "late0", "up")
+        ip("-n", host.name, "route", "add", "default", "via", "10.99.9.2", "metric", "9")
+        wait_until(
+            lambda: "late0" in host.run("nft", "list", "table", "netdev", "vigilnet").stdout, "it is closed"
+        )
+        with Sniffer(other, "p1", set()) as sniffer:
+            where = dataclasses.replace(where_of(device), interface="late0")
+            with host.entered():
+                for name in (
+                    name for name in PROBES if "packet socket" in name or "bound to the interface" in name
+                ):
+                    with contextlib.suppress(OSError):
+                        PROBES[name](where)
+            pause(0.3)
+        assert not sniffer.leaks
+    finally:
+        ip("-n", host.name, "link", "del", "late0")
+        device.ask("down")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["same network", "another network"])
+def test_after_a_suspend_traffic_resumes_within_ten_seconds(device: ProtectedDevice, elsewhere: bool) -> None:
+    """All of ours stand still while the network goes away; they wake where they were, or elsewhere.
+
+    Unlike in a real suspend the kernel's time goes on; connections are cut as they would be.
+    """
+    host, network = device.host, device.network
+    interface = host.interfaces[0]
+    url = f"http://{network.target.v4}/page.txt"
+    host.sysctl("net.ipv4.conf.all.promote_secondaries", 1)
+    device.ask("up")
+    try:
+        assert network.curl(url) == "found\n"
+        ours = [pid for pid in host.pids() if b"vigilnet" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        with device.sniff() as sniffer:
+            for pid in ours:
+                os.kill(pid, signal.SIGSTOP)
+            ip("-n", host.name, "link", "set", interface, "down")
+            run_probes(device)
+            pause(ASLEEP_S)
+            if elsewhere:
+                ip("-n", host.name, "addr", "add", "10.77.1.78/24", "dev", interface)
+                ip("-n", host.name, "addr", "del", f"{host.v4}/24", "dev", interface)
+            ip("-n", host.name, "link", "set", interface, "up")
+            ip("-n", host.name, "addr", "replace", f"{host.v6}/64", "dev", interface, "nodad")
+            set_routes(device)
+            run_probes(device)
+            for pid in ours:
+                os.kill(pid, signal.SIGCONT)
+            awake_at = time.monotonic()
+            words = ("curl", "-sS", "-m", "1", url)
+            wait_until(
+                lambda: host.run(*words, check=False).stdout == "found\n", "the page again", timeout=30
+            )
+            resumed_s = time.monotonic() - awake_at
+            pause(0.3)
+        assert not sniffer.leaks
+        note("resumed after a suspend", resumed_s, "s")
+        assert resumed_s < RESUMED_S
+    finally:
+        if elsewhere:
+            ip("-n", host.name, "addr", "replace", f"{host.v4}/24", "dev", interface)
+            ip("-n", host.name, "addr", "del", "10.77.1.78/24", "dev", interface)
+        set_routes(device)
         device.ask("down")
 
 

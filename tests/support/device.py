@@ -213,7 +213,8 @@ def start_device(
     run_folder = folder / "run"
     run_folder.mkdir()
     client = dict((tables or {}).get("client", {}))
-    client["device"] = {"helper": str(run_folder / "helper.sock"), **client.get("device", {})}
+    device: dict[str, object] = {"helper": str(run_folder / "helper.sock"), "allow_private_targets": True}
+    client["device"] = {**device, **client.get("device", {})}
     network = start_network(
         lab, folder, tables={**(tables or {}), "client": client}, v4=v4, v6=v6, exits=exits, others=others,
         before_nodes=before_nodes,

@@ -17,7 +17,9 @@ from vigilnet.base import safelog
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 from vigilnet.surface.process_guard import forbid_core_dumps
+from vigilnet.traffic.backends.changes_io import NetworkChanges, listen_for_changes
 from vigilnet.traffic.backends.choice_io import choose_backend
+from vigilnet.traffic.backends.linux_io import leading_out
 from vigilnet.traffic.device.backend import Backend, Capture
 from vigilnet.traffic.device.helper_io import Helper, listen
 
@@ -70,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _serve(arguments: argparse.Namespace, backend: Backend) -> None:
     path = arguments.run_folder / SOCKET_NAME
     listener = listen(path, arguments.owner)
-    helper = Helper(backend, listener, arguments.owner)
+    helper = Helper(backend, listener, arguments.owner, _network_changes())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: helper.stop())
     if arguments.ready_fd >= 0:
@@ -82,6 +84,10 @@ def _serve(arguments: argparse.Namespace, backend: Backend) -> None:
         helper.close()
         path.unlink(missing_ok=True)
         backend.restore()
+
+
+def _network_changes() -> NetworkChanges | None:
+    return NetworkChanges(listen_for_changes(), leading_out) if sys.platform == "linux" else None
 
 
 if __name__ == "__main__":

@@ -264,8 +264,8 @@ def _with_children(pid: int) -> list[int]:
 
 
 def leading_out() -> list[str]:
-    """Return the interfaces that have a default route."""
-    devices: set[str] = set()
+    """Return the interfaces that have a default route, and those of real devices, which may get one."""
+    devices = {path.parent.name for path in Path("/sys/class/net").glob("*/device")}
     for option in ("-4", "-6"):
         for line in commands_io.run(["ip", option, "route", "show", "default"]).splitlines():
             words = line.split()

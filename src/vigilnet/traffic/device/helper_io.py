@@ -10,7 +10,7 @@ import os
 import selectors
 import socket
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
@@ -31,6 +31,22 @@ class Session:
         self.pid, self.uid = helper_socket_io.peer_of(connection)
 
 
+class Changes(Protocol):
+    """What the helper hears of the network."""
+
+    def fileno(self) -> int:
+        """The descriptor to wait for."""
+        ...
+
+    def have_come(self) -> bool:
+        """Whether other interfaces lead out than before."""
+        ...
+
+    def close(self) -> None:
+        """Hear no more."""
+        ...
+
+
 class Helper:
     """Serves one socket until `stop` is called.
 
@@ -38,10 +54,14 @@ class Helper:
         backend: does what is asked.
         listener: of kind `helper_socket_io.KIND`, listening.
         owner: the user whose daemon may ask; root may, too.
+        changes: of the network, which the firewall follows; None where the system needs none.
     """
 
-    def __init__(self, backend: Backend, listener: socket.socket, owner: int) -> None:
+    def __init__(
+        self, backend: Backend, listener: socket.socket, owner: int, changes: Changes | None = None
+    ) -> None:
         self._backend = backend
+        self._changes = changes
         self._listener = listener
         self._owner = owner
         self._selector = selectors.DefaultSelector()
@@ -56,6 +76,8 @@ class Helper:
         for session in list(self._sessions):
             self._close(session)
         self._listener.close()
+        if self._changes is not None:
+            self._changes.close()
         self._selector.close()
         os.close(self._wake)
         os.close(self._waker)
@@ -69,12 +91,28 @@ class Helper:
         """Answer until stopped."""
         self._selector.register(self._listener, selectors.EVENT_READ, None)
         self._selector.register(self._wake, selectors.EVENT_READ, None)
+        if self._changes is not None:
+            self._selector.register(self._changes, selectors.EVENT_READ, self._changes)
         while not self._is_stopping:
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:
                     self._accept()
                 elif isinstance(key.data, Session):
                     self._read(key.data)
+                elif key.data is not None:
+                    self._follow(key.data)
+
+    def _follow(self, changes: Changes) -> None:
+        """Close what leads out now, too."""
+        try:
+            if not changes.have_come():
+                return
+            if self._backend.is_up:
+                self._backend.refresh()
+            elif self._backend.is_locked:
+                self._backend.set_lockdown(is_on=True)
+        except VigilnetError as error:
+            _log.error("the firewall does not follow the network: say `vigilnet up` again", reason=str(error))
 
     def _accept(self) -> None:
         connection, _ = self._listener.accept()

@@ -29,6 +29,7 @@ class Options:
     dns: str = "local"  # local (your resolver sees the names), overlay (the exit resolves) or custom
     dns_server: str = ""  # of custom: address or address:port, asked by TCP through a circuit
     allow_lan: bool = False  # reach printers and the like on the local network directly
+    allow_private_targets: bool = False  # carry private addresses to the exit; for test networks only
     scope: str = "all"  # all (but what is excluded) or included (only what is included)
     outside_networks: tuple[str, ...] = ()  # address ranges that are reached around the tunnel
     outside_domains: tuple[str, ...] = ()  # names, with those below them, that are reached around it

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
 from vigilnet.base.clock import Clock
@@ -169,7 +170,7 @@ class DeviceService:
             return
         most = self.options.max_connections
         if self._told.get("capture") == Capture.INTERFACE:
-            self._translation = Translation(self._listener_of, is_carried, most)
+            self._translation = Translation(self._listener_of, self._is_carried, most)
         capture = TcpCapture(self._dialler, self._target, ISOLATION, most, self._translation)
         names = NameServer(self._dialler, self._clock, ISOLATION, self._learnt)
         try:
@@ -217,6 +218,7 @@ class DeviceService:
             options.flow_idle_s,
             self._translation,
             self._answer if self._translation is not None else None,
+            self._is_carried,
         )
         self._bind_flows()
 
@@ -286,7 +288,13 @@ class DeviceService:
 
     def _target(self, address: str, port: int) -> Target | None:
         """A name where we answered for it, since exits differ in what they resolve it to."""
+        if not self._is_carried(ip_address(address).packed):
+            return None
         return Target(self._name_of(address) or address, port)
+
+    def _is_carried(self, target: bytes) -> bool:
+        """Whether an exit is asked for an address: of a private network it would only learn about ours."""
+        return is_carried(target) and (self.options.allow_private_targets or ip_address(target).is_global)
 
     def _name_of(self, address: str) -> str:
         return self._names.memory.name_of(address, self._clock.now()) if self._names is not None else ""

@@ -52,6 +52,7 @@ class TunPort:
         idle_s: a flow without datagrams is forgotten after so long.
         translation: takes TCP, where no redirect does.
         answer: answers questions for names, where no redirect leads them to the name server.
+        carries: whether a packed target may be reached through the network; `is_carried` if left out.
     """
 
     def __init__(
@@ -65,10 +66,12 @@ class TunPort:
         idle_s: float,
         translation: Translation | None = None,
         answer: Callable[[bytes], Awaitable[bytes]] | None = None,
+        carries: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._interface = interface
         self._translation = translation
         self._answer = answer
+        self._carries = carries
         self._way = (opener, isolation)
         self._bound_ways: dict[bytes, tuple[FlowOpener, str]] = {}  # by packed source address
         self._clock = clock
@@ -221,7 +224,7 @@ class TunPort:
         flow = self._flows.get(key)
         if flow is None:
             way = self._way_of(packet)
-            if way is None or not is_carried(packet.target) or not target_port:
+            if way is None or not self.is_carried(packet.target) or not target_port:
                 self.refuse(packet, packets.PROHIBITED)
                 return
             flow = self._flows[key] = UdpFlow(self, key, self._target(key, packet.version), *way)
@@ -257,7 +260,7 @@ class TunPort:
         if asked is None:
             return  # errors about flows of ours and the like; whoever sent them wants no answer
         way = self._way_of(packet)
-        if way is None or not is_carried(packet.target):
+        if way is None or not self.is_carried(packet.target):
             self.refuse(packet, packets.PROHIBITED)
             return
         identifier, sequence, payload = asked
@@ -285,8 +288,8 @@ class TunPort:
         self._flows.pop(key, None)
 
     def is_carried(self, target: bytes) -> bool:
-        """See the function of this name."""
-        return is_carried(target)
+        """See the function of this name; whoever made us may refuse more."""
+        return (self._carries or is_carried)(target)
 
     def now(self) -> float:
         """Monotonic seconds."""

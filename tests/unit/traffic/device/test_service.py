@@ -208,6 +208,7 @@ SYN_TO_192_0_2_1_PORT_80 = bytes(10) + bytes.fromhex(
 
 def test_without_a_redirect_tcp_and_names_come_by_the_interface(tmp_path: Path) -> None:
     async def scenario(device: DeviceService, helper: RunningHelper) -> None:
+        await device.change(allow_private_targets=True)
         await device.up()
         loop, applications = asyncio.get_running_loop(), helper.kernel.applications
         applications.send(SYN_TO_192_0_2_1_PORT_80)
@@ -238,5 +239,20 @@ def test_a_helper_that_takes_tcp_another_way_is_refused(tmp_path: Path) -> None:
         helper.kernel.way = Capture.INTERFACE
         with pytest.raises(EnvironmentRefusedError, match="another way"):
             await device.up()
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_private"),
+    [("10.0.0.1", True), ("192.168.1.1", True), ("fd00::1", True), ("100.64.0.1", True), ("8.8.8.8", False),
+     ("2606:4700::1111", False), ("127.0.0.1", True), ("ff02::1", True)],
+)  # fmt: skip
+def test_private_targets_are_refused_here_already(tmp_path: Path, address: str, is_private: bool) -> None:
+    async def scenario(device: DeviceService, _: RunningHelper) -> None:
+        assert (device._target(address, 80) is None) is is_private
+        await device.change(allow_private_targets=True)
+        special = address in ("127.0.0.1", "ff02::1")
+        assert (device._target(address, 80) is None) is special
 
     run(tmp_path, scenario)
