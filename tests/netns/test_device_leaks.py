@@ -8,6 +8,7 @@ Each probe is first shown to be seen by the sniffer when the device is not prote
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,26 @@ def test_nothing_leaks_while_up(device: ProtectedDevice, mode: str) -> None:
     device.ask("change", fields={"dns": mode})
     assert_quiet(device)
     device.ask("change", fields={"dns": "local"})
+
+
+@needs_programs("udhcpc", "udhcpd")
+def test_a_lease_is_had_by_dhcp_and_nothing_else_leaves(device: ProtectedDevice, tmp_path: Path) -> None:
+    host, target = device.host, device.network.target
+    network, config = host.v4.rpartition(".")[0], tmp_path / "udhcpd.conf"
+    config.write_text(
+        f"start {network}.200\nend {network}.210\ninterface {target.interfaces[0]}\n"
+        f"lease_file {tmp_path}/leases\npidfile {tmp_path}/pid\n"
+    )
+    (tmp_path / "leases").touch()
+    target.start("udhcpd", "-f", config)
+    ask = ("udhcpc", "-i", host.interfaces[0], "-q", "-n", "-f", "-t", "10", "-T", "1", "-s", "/bin/true")
+    with device.sniff() as sniffer:
+        for _ in range(2):
+            run_probes(device)
+            done = host.run(*ask)
+            assert f"lease of {network}.2" in done.stdout + done.stderr
+        pause(SETTLE_S)
+    assert {leak.rpartition(" ")[2] for leak in sniffer.leaks} == {"255.255.255.255:67"}
 
 
 def test_nothing_leaks_while_settings_change(device: ProtectedDevice) -> None:

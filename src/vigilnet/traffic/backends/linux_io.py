@@ -64,6 +64,7 @@ class Kernel:
         self.programs = ProgramWatch(self.groups.join, self.groups.group_of)
         self._tun = -1
         self._settings: DeviceSettings | None = None
+        self._doors: set[str] = set()
 
     @property
     def is_up(self) -> bool:
@@ -148,7 +149,7 @@ class Kernel:
             everybody: also take programs out of the split-tunnel groups.
         """
         if self.is_locked:
-            self.firewall.lock(self._settings, leading_out())
+            self.firewall.lock(self._settings, self._closed())
         self._settings = None
         self.programs.stop()
         for option in ("-4", "-6"):
@@ -162,6 +163,7 @@ class Kernel:
         self._put_back_values()
         if not self.is_locked:
             self.firewall.remove()
+            self._doors.clear()
         self.groups.clear(everybody=everybody)
         self._journal.unlink(missing_ok=True)
 
@@ -174,9 +176,10 @@ class Kernel:
             self._lock_file.unlink(missing_ok=True)
         if not self.is_up:
             if is_on:
-                self.firewall.lock(None, leading_out())
+                self.firewall.lock(None, self._closed())
             else:
                 self.firewall.remove()
+                self._doors.clear()
 
     def open_addresses(self, purpose: str, addresses: Iterable[str], seconds: int) -> None:
         """Let addresses around the tunnel for a time."""
@@ -221,7 +224,13 @@ class Kernel:
                 "device: our own traffic cannot be told apart: BPF on control groups: "
                 f"{self.groups.refusal}; install nftables"
             )
-        self.firewall.protect(settings, leading_out(), self.groups.marks_by_firewall())
+        self.firewall.protect(settings, self._closed(), self.groups.marks_by_firewall())
+
+    def _closed(self) -> list[str]:
+        """Return what to close: whatever leads out, or did before; a route goes with a link that is down."""
+        present = {name for _, name in socket.if_nameindex()}
+        self._doors = self._doors & present | set(leading_out())
+        return sorted(self._doors)
 
     def _replace_rules(self, settings: DeviceSettings) -> None:
         """Rules of routes: the new ones first would clash, so the firewall stands guard meanwhile."""

@@ -111,6 +111,22 @@ def test_with_lockdown_the_firewall_stays_closed_after_down(kernel: Kernel, comm
     assert "policy drop" not in commands.run[-1]
 
 
+def test_a_door_stays_closed_when_its_default_route_goes(
+    kernel: Kernel, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A route goes with a link that is down; packet sockets must not pass when it is up again."""
+    doors = ["lo", "gone0"]
+    monkeypatch.setattr(linux_io, "leading_out", lambda: list(doors))
+    kernel.up(SETTINGS, 0)
+    doors.clear()
+    commands.run.clear()
+    kernel.refresh()
+    assert 'devices = { "lo" }' in commands.run[commands.position("nft")]
+    kernel.down()
+    kernel.up(SETTINGS, 0)
+    assert "devices = " not in commands.run[-1]
+
+
 def test_at_boot_the_firewall_closes_though_the_disk_is_read_only(
     kernel: Kernel, commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
