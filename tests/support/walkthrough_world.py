@@ -30,6 +30,7 @@ LABORATORY = {
     "VIGILNET_NODE_NETWORK": "lab",
     "VIGILNET_NODE_WORK_BITS": "0",
     "VIGILNET_LINK_ALLOW_PRIVATE_ADDRESSES": "true",
+    "VIGILNET_DEVICE_ALLOW_PRIVATE_TARGETS": "true",
     "VIGILNET_DEVICE_PORTAL_PROBE": "http://portal.test:8080/success.txt",
 }
 SUDO = """#!/bin/sh
