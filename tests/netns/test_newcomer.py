@@ -53,5 +53,5 @@ def fetch(clone: Path, environment: dict[str, str]) -> None:
         return
     settings = clone.with_name("gitconfig")
     settings.write_text("[safe]\n\tdirectory = *\n")  # it may be another user's than ours
-    command = ["git", "clone", "-q", "--no-hardlinks", ROOT, clone]
+    command = ["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(clone)]
     subprocess.run(command, check=True, env={**environment, "GIT_CONFIG_GLOBAL": str(settings)})
