@@ -160,6 +160,7 @@ _SEEDS = [
         (MessageType.RESOLVE, Resolve("name.test", 1).encode()),
         (MessageType.RESOLVED, Resolved(0).encode()),
         (MessageType.DATAGRAM, Datagram("192.0.2.1", 53, b"x").encode()),
+        (MessageType.DATAGRAM_PART, b"first octets"),
         (MessageType.ECHO, Echo(False, 1, 1, b"").encode()),
         (MessageType.SENDME, Sendme(28, bytes(16)).encode()),
     )

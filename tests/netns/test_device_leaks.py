@@ -6,6 +6,7 @@
 Each probe is first shown to be seen by the sniffer when the device is not protected.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.device import ProtectedDevice, run_probes, start_device
 from tests.support.leak_probes import PROBES
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, ip
+from tests.support.nodes import Network
 from tests.support.waiting import pause, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft")]
@@ -25,8 +27,17 @@ SETTLE_S = 0.3  # for the last packets to reach the sniffer
 
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
-    with Lab() as lab:
-        made = start_device(lab, tmp_path_factory.mktemp("device"))
+    with Lab() as lab, contextlib.ExitStack() as ends:
+
+        def name_server(network: Network) -> None:
+            """The client's host has a resolv.conf of its own, which names the target."""
+            file = Path("/etc/netns") / network.client.name / "resolv.conf"
+            file.parent.mkdir(parents=True)
+            ends.callback(file.parent.rmdir)
+            ends.callback(file.unlink)
+            file.write_text(f"nameserver {network.target.v4}\n")
+
+        made = start_device(lab, tmp_path_factory.mktemp("device"), before_nodes=name_server)
         client, target = made.host, made.network.target
         ip("-n", client.name, "route", "add", "default", "via", target.v4)
         ip("-n", client.name, "-6", "route", "add", "default", "via", target.v6)
@@ -64,6 +75,18 @@ def test_nothing_leaks_while_up(device: ProtectedDevice, mode: str) -> None:
     device.ask("change", fields={"dns": mode})
     assert_quiet(device)
     device.ask("change", fields={"dns": "local"})
+
+
+@needs_programs("dig")
+def test_local_names_are_asked_of_the_one_server_that_the_system_had(device: ProtectedDevice) -> None:
+    with device.sniff() as sniffer:
+        for server, options in (("192.0.2.53", ()), ("2001:db8::53", ()), ("192.0.2.54", ("+tcp",))):
+            said = device.host.run("dig", "+short", "+time=5", *options, f"@{server}", "site.test").stdout
+            assert said.strip() == device.network.target.v4
+        run_probes(device)
+        pause(SETTLE_S)
+    where = f"{device.host.v4} > {device.network.target.v4}:53"
+    assert set(sniffer.leaks) == {f"protocol {number} {where}" for number in (6, 17)}
 
 
 @needs_programs("udhcpc", "udhcpd")

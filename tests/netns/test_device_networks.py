@@ -32,6 +32,14 @@ RESUMED_S = 10.0  # the bar
 ASLEEP_S = 6.0
 
 
+DOCKER = (  # its rules, as it writes them for its own bridge
+    "add table ip docker; add chain ip docker post { type nat hook postrouting priority srcnat; };"
+    'add rule ip docker post ip saddr 172.30.0.0/24 oifname != "c0" masquerade;'
+    "add chain ip docker forward { type filter hook forward priority filter; };"
+    'add rule ip docker forward iifname "c0" accept'
+)
+
+
 def start(lab: Lab, folder: Path, *, v4: bool = True, v6: bool = True) -> ProtectedDevice:
     made = start_device(lab, folder, v4=v4, v6=v6)
     made.start_helper()
@@ -93,7 +101,10 @@ def test_a_hundred_times_up_and_down_leave_nothing_behind(device: ProtectedDevic
 def test_containers_behind_the_device_are_taken_along(device: ProtectedDevice) -> None:
     lab, client, target = device.lab, device.host, device.network.target
     inner = lab.namespace("inner")
-    ip("link", "add", "c0", "netns", client.name, "type", "veth", "peer", "name", "eth0", "netns", inner.name)
+    ip("-n", client.name, "link", "add", "c0", "type", "bridge", "forward_delay", 0)  # as Docker has one
+    ip("link", "add", "v0", "netns", client.name, "type", "veth", "peer", "name", "eth0", "netns", inner.name)
+    ip("-n", client.name, "link", "set", "v0", "master", "c0", "up")
+    client.run("nft", DOCKER)
     for host, name, v4, v6 in (
         (client, "c0", "172.30.0.1/24", "fd30::1/64"),
         (inner, "eth0", "172.30.0.2/24", "fd30::2/64"),
@@ -128,13 +139,25 @@ def test_containers_behind_the_device_are_taken_along(device: ProtectedDevice) -
         wait_until(lambda: device.network.user.status() is not None, "the client answers")
         device.ask("up")
         device.ask("down")
+        client.run("nft", "delete table ip docker")
         client.sysctl("net.ipv4.ip_forward", 0)
         client.sysctl("net.ipv6.conf.all.forwarding", 0)
 
 
+def set_wires(device: ProtectedDevice, mtu: int) -> None:
+    """All wires of the network take packets of so many octets."""
+    for host in device.lab.namespaces:
+        for line in host.run("ip", "-br", "link").stdout.splitlines():
+            name = line.split()[0].partition("@")[0]
+            if name.startswith(("w1p", "p")) and name[-1].isdigit():
+                ip("-n", host.name, "link", "set", name, "mtu", mtu)
+
+
+@pytest.mark.parametrize("wire", [1280, 1500, 9000])
 @pytest.mark.parametrize("mtu", [1280, 9000])
-def test_nothing_is_too_large_whatever_the_mtu(device: ProtectedDevice, mtu: int) -> None:
+def test_nothing_is_too_large_whatever_the_mtu(device: ProtectedDevice, mtu: int, wire: int) -> None:
     network = device.network
+    set_wires(device, wire)
     device.ask("up")
     device.ask("change", fields={"mtu": mtu})
     try:
@@ -151,6 +174,7 @@ def test_nothing_is_too_large_whatever_the_mtu(device: ProtectedDevice, mtu: int
     finally:
         device.ask("change", fields={"mtu": 1500})
         device.ask("down")
+        set_wires(device, 1500)
 
 
 def test_another_tunnels_routes_and_rules_are_left_alone(device: ProtectedDevice) -> None:
