@@ -120,12 +120,19 @@ class HtxCarrier:
         self._gets_frames = self._received.is_done
         self._take(early)
 
+    @property
+    def wants_request(self) -> bool:
+        """Whether our shaper has not seen a client's request yet."""
+        return self._shaper is not None and not self._shaper.has_request
+
     def hold(self) -> None:
         """Keep what the link writes until `let_go`: the origin's first flight goes before it."""
         self._held = []
 
     def let_go(self, flight: int = 0) -> None:
         """Send what was held, behind the `flight` records that the origin sent."""
+        if self._is_let_go:
+            return
         held, self._held = self._held or [], None
         self._is_let_go = True
         for record in held:

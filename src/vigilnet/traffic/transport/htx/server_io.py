@@ -29,6 +29,7 @@ from vigilnet.traffic.transport.tcp_io import TcpCarrier
 ACCEPTS_PER_TURN: Final = 32
 ACCEPT_PAUSE_S: Final = 0.5
 FIN_TIMEOUT_S: Final = 60.0  # Linux's tcp_fin_timeout: how long it remembers what a program has closed
+REQUEST_WAIT_S: Final = 0.001  # it is mostly right behind a client's SETTINGS, and in the kernel already
 FLIGHT_WAIT_S: Final = 0.2  # for the origin's first flight behind the handshake, while its count is unknown
 
 ACME_ALPN: Final = b"acme-tls/1"
@@ -420,7 +421,7 @@ class _Connection:
         has_come = self._wanted is not None and self._flight >= self._wanted
         if self._back is None or self._back.is_closed or has_come:
             self._leave_origin()
-            self._loop.call_soon(carrier.let_go, self._flight)
+            self._let_go(carrier)
             self._gone()
             return
         self._flight_timer = self._loop.call_later(FLIGHT_WAIT_S, self._flight_late)
@@ -451,8 +452,13 @@ class _Connection:
         self._flight_timer = None
         self._leave_origin()
         if self._carrier is not None:
-            self._carrier.let_go(self._flight)
+            self._let_go(self._carrier)
         self._gone()
+
+    def _let_go(self, carrier: HtxCarrier) -> None:
+        """Begin, once the request had a moment to come: what is answered depends on it."""
+        wait = REQUEST_WAIT_S if carrier.wants_request else 0.0
+        self._loop.call_later(wait, carrier.let_go, self._flight)
 
     def _leave_origin(self) -> None:
         if self._back is not None:

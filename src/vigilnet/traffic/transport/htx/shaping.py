@@ -308,6 +308,11 @@ class Shaper:
         if self._is_client and self.profile is Profile.CONSTANT and self._tick == math.inf:
             self._tick = now
 
+    @property
+    def has_request(self) -> bool:
+        """Whether a relay has seen its client's first request."""
+        return self._request > 0
+
     def request_received(self, length: int) -> None:
         """A relay saw its client's first request: later ones are to be of the same visitor."""
         self._cookies = cookies_in(length)
