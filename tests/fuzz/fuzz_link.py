@@ -131,6 +131,8 @@ def _parts(data: bytes) -> None:
         for at in range(0, len(data), 40):
             body = memoryview(bytearray(data[at : at + 40]))
             joiner.part_received(body, 0, len(body), Gatherer())
+            while joiner.has_control:
+                joiner.take_control()
 
 
 def _pipe(data: bytes) -> None:
