@@ -27,6 +27,7 @@ from vigilnet.surface.control.schema import read
 RELAY_PORT = 4001
 _ETH_P_ALL = 3
 _OUTGOING = 4
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _RCVBUFFORCE = 33
 _NEIGHBOUR_TALK = range(133, 138)
 
@@ -39,7 +40,8 @@ class Sniffer:
         self.leaks: Counter[str] = Counter()
         self.links = 0
         self.neighbours = 0
-        self._is_over = False
+        self._count = 0
+        self._last: int | None = None  # the number of the last packet that matters
         with switch.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
         self._socket.bind((port, _ETH_P_ALL))
@@ -54,18 +56,21 @@ class Sniffer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_over = True
+        # What has come by now, read or not: where a link is never quiet there is no pause to wait for.
+        came, dropped = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+        self._last = came - dropped
         self._thread.join()
         self._socket.close()
 
     def _run(self) -> None:
-        while True:
+        while self._last is None or self._count < self._last:
             try:
                 octets, (_, _, way, *_) = self._socket.recvfrom(1 << 17)
             except TimeoutError:
-                if self._is_over:
+                if self._last is not None:
                     return
                 continue
+            self._count += 1
             if way != _OUTGOING:
                 self._judge(octets)
 
