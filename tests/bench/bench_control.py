@@ -9,10 +9,12 @@ the dashboard and the commands poll, in turn, sent by one session on the unix so
 
 import argparse
 import contextlib
-import itertools
 import json
 import os
+import select
+import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -22,6 +24,7 @@ from typing import Any
 
 from tests.bench.suite import MB, Testnet, peerlib
 from vigilnet.surface.control.client import ControlClient
+from vigilnet.surface.control.socket_path import reachable, socket_of
 
 OPERATIONS = ("status", "paths", "peers", "streams", "circuits", "traffic", "exits", "settings")
 RATE = 100
@@ -37,31 +40,55 @@ def cpu_s(pid: int) -> float:
 
 
 class Asker:
-    """Asks `RATE` operations a second while it is on; late ones are caught up with, not left out."""
+    """A process that asks `RATE` operations a second while it is on; late ones are caught up with."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._is_on = threading.Event()
-        self._is_over = False
-        self.done = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        operations = itertools.cycle(OPERATIONS)
-        with ControlClient(self._folder, 30.0) as control:
-            while not self._is_over:
-                self._is_on.wait()
-                begun, asked = time.perf_counter(), 0
-                while self._is_on.is_set():
-                    time.sleep(max(0.0, begun + asked / RATE - time.perf_counter()))
-                    control.call(next(operations))
-                    asked += 1
-                    self.done += 1
+        words = [sys.executable, "-m", "tests.bench.bench_control", "--ask", str(folder)]
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._tell(b"?")
 
     def switch(self, *, on: bool) -> None:
         """Ask from now on, or no longer."""
-        (self._is_on.set if on else self._is_on.clear)()
+        self._tell(b"1" if on else b"0")
+
+    def done(self) -> int:
+        """How many were answered so far."""
+        return int(self._tell(b"?"))
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _tell(self, word: bytes) -> bytes:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(word)
+        return self._process.stdout.readline()
+
+
+def ask(folder: Path) -> None:
+    """Be the asker: as cheap as one can be, since its own work is not what is measured."""
+    requests = [f'{{"v":1,"id":1,"method":"{name}"}}\n'.encode() for name in OPERATIONS]
+    buffer, done, is_on, begun, asked = bytearray(1 << 20), 0, False, 0.0, 0
+    with socket.socket(socket.AF_UNIX) as node:
+        with reachable(socket_of(folder)) as name:
+            node.connect(name)
+        while True:
+            wait = max(0.0, begun + asked / RATE - time.perf_counter()) if is_on else None
+            if select.select([0], [], [], wait)[0]:
+                word = os.read(0, 1)
+                if not word:
+                    return
+                if word in b"01":
+                    is_on, begun, asked = word == b"1", time.perf_counter(), 0
+                os.write(1, b"%d\n" % done)
+                continue
+            node.sendall(requests[done % len(requests)])
+            size = node.recv_into(buffer)
+            while buffer[size - 1] != 10:
+                size = node.recv_into(buffer)
+            asked, done = asked + 1, done + 1
 
 
 def download(connection: Any, counted: list[int]) -> None:  # noqa: ANN401 peerlib has no types
@@ -98,7 +125,7 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
         asker = Asker(client)
         time.sleep(3.0)
         rates: dict[bool, list[float]] = {False: [], True: []}
-        begun = asker.done
+        begun = asker.done()
         for number in range(pairs):
             for on in (False, True) if number % 2 else (True, False):
                 asker.switch(on=on)
@@ -106,7 +133,8 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
                 time.sleep(WINDOW_S)
                 rates[on].append((counted[0] - before) / (time.perf_counter() - at) / MB)
         asker.switch(on=False)
-        asked = (asker.done - begun) / pairs / WINDOW_S
+        asked = (asker.done() - begun) / pairs / WINDOW_S
+        asker.close()
         peerlib.kill(sink)
     ratios = [with_ / without for with_, without in zip(rates[True], rates[False], strict=True)]
     error = statistics.stdev(ratios) / len(ratios) ** 0.5
@@ -128,7 +156,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="the control API beside the data path")
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.ask is not None:
+        ask(options.ask)
+        return 0
     with tempfile.TemporaryDirectory(prefix="vigilnet-bench-") as folder:
         figures = measure(options.pairs, Path(folder))
     text = json.dumps(figures, indent=1) + "\n"
