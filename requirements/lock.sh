@@ -16,4 +16,5 @@ compile() {
 compile requirements/lock.txt --extra dht --extra nat --extra desktop "$@"
 compile requirements/dev-lock.txt --extra dev --constraint requirements/lock.txt "$@"
 compile requirements/docs-lock.txt --extra docs --constraint requirements/dev-lock.txt "$@"
+compile requirements/interop-lock.txt --extra interop --constraint requirements/dev-lock.txt "$@"
 compile requirements/bench-lock.txt --extra bench --constraint requirements/dev-lock.txt "$@"

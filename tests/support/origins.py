@@ -47,9 +47,9 @@ class Certificates:
 
 
 def make_certificates(
-    folder: Path, host: str = HOST, *, is_rsa: bool = False, days: float = 60
+    folder: Path, host: str = HOST, *, is_rsa: bool = False, days: float = 60, more: Sequence[str] = ()
 ) -> Certificates:
-    """Write a chain of leaf and root for `host`."""
+    """Write a chain of leaf and root for `host`, and for `more`."""
     now = datetime.datetime.now(datetime.UTC)
 
     def builder(subject: str, issuer: str, key: object) -> x509.CertificateBuilder:
@@ -81,7 +81,9 @@ def make_certificates(
     )
     leaf = (
         builder(host, "Test Root", key.public_key())
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name) for name in (host, *more)]), critical=False
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(
             x509.KeyUsage(digital_signature=True, key_cert_sign=False, crl_sign=False, **usage), critical=True

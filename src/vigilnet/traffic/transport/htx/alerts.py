@@ -24,6 +24,7 @@ class Fault(Enum):
     RECORD = "a record that does not open"
     SIGNATURE = "a signature or finished that does not verify"
     ORDER = "a message out of turn"
+    ECH = "an encrypted hello that the origin could not open"
     VERSION = "an older TLS"  # the browser would go on: there is no alert
 
 
@@ -36,6 +37,7 @@ _ALL: Final = {
     Fault.RECORD: 20,
     Fault.SIGNATURE: 51,
     Fault.ORDER: 10,
+    Fault.ECH: 121,
 }
 _BORINGSSL: Final = {Fault.SESSION_ID: 50}
 _OWN: Final[dict[str, dict[Fault, int]]] = {

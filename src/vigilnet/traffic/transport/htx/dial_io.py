@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,7 @@ from vigilnet.traffic.transport.htx.relays_met import Place, RelaysMet
 from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY, SwitchKey
 from vigilnet.traffic.transport.htx.templates import Template, draw
-from vigilnet.traffic.transport.htx.tls13 import Handshake, TlsClient, TlsState
+from vigilnet.traffic.transport.htx.tls13 import EchRefusedError, Handshake, TlsClient, TlsState
 from vigilnet.traffic.transport.htx.tls_io import TlsConnection
 from vigilnet.traffic.transport.htx.wire import Record
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
@@ -152,7 +152,12 @@ class Visitor:
         """Return a TLS connection that begins with this hello."""
         anchors, wall = self.browser.anchors(), self.browser.clock.wall()
         name = self.address.host_name
-        tls = TlsClient(built, lambda chain: check_chain(anchors, chain, name, wall), inner)
+
+        def check(chain: Sequence[bytes]) -> None:
+            asked = built.hello.server_name if tls.has_refused_ech else name
+            check_chain(anchors, chain, asked or name, wall)
+
+        tls = TlsClient(built, check, inner)
         return TlsConnection(tcp, tls)
 
     def page(self, connection: TlsConnection, built: BuiltHello) -> PageFetch:
@@ -160,6 +165,24 @@ class Visitor:
         handshake = connection.tls.handshake
         alpn = handshake.alpn if handshake is not None else b""
         return PageFetch(self.address.host_name, alpn, built.template.name, built.template.browser)
+
+
+class StaleEchError(ConnectionAbortedError):
+    """The origin's ECH config was another one; `again` visits with what the origin says of it, once."""
+
+    def __init__(self, again: Visitor) -> None:
+        super().__init__("htx: the origin's ech config has changed")
+        self.again = again
+
+
+def _aborted(error: Exception, visitor: Visitor, template: Template | None) -> ConnectionAbortedError:
+    """Return what to raise for a failed handshake."""
+    if isinstance(error, EchRefusedError) and error.configs and template is not None:
+        browser = replace(visitor.browser, templates=[template])  # the same one comes again
+        return StaleEchError(
+            replace(visitor, browser=browser, address=replace(visitor.address, ech=error.configs))
+        )
+    return ConnectionAbortedError(f"htx: {error}")
 
 
 async def visit(tcp: TcpCarrier, visitor: Visitor) -> tuple[Handshake, PageFetch]:
@@ -180,7 +203,7 @@ async def visit(tcp: TcpCarrier, visitor: Visitor) -> tuple[Handshake, PageFetch
     except RemoteProtocolError as error:
         tcp.close()
         await connection.wait_closed()
-        raise ConnectionAbortedError(f"htx: {error}") from error
+        raise _aborted(error, visitor, built.template) from error
     except BaseException:
         tcp.close()
         raise
@@ -204,9 +227,10 @@ async def open_carrier(tcp: TcpCarrier, visitor: Visitor) -> HtxCarrier:
     """
     browser, address = visitor.browser, visitor.address
     connection: TlsConnection | None = None
+    template: Template | None = None
     try:
         offer = visitor.offer()
-        built = offer.outer
+        built, template = offer.outer, offer.outer.template
         shared = built.keys.authenticating.exchange(address.key)
         wall = browser.clock.wall() + visitor.relays.offset_s(visitor.place)
         proof = browser.random_bytes(PROOF_SIZE)
@@ -227,7 +251,7 @@ async def open_carrier(tcp: TcpCarrier, visitor: Visitor) -> HtxCarrier:
         raise ConnectionAbortedError(f"htx: {error}") from error
     except (RemoteProtocolError, ValueError) as error:
         tcp.close()
-        raise ConnectionAbortedError(f"htx: {error}") from error
+        raise _aborted(error, visitor, template) from error
     except BaseException:
         tcp.close()
         raise

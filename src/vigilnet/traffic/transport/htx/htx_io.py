@@ -3,8 +3,8 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from typing import Final, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Protocol, TypeVar, cast
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -13,6 +13,7 @@ from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind
 from vigilnet.traffic.transport.htx.dial_io import (
     Browser,
     HtxAddress,
+    StaleEchError,
     Visitor,
     open_carrier,
     read_params,
@@ -24,6 +25,16 @@ from vigilnet.traffic.transport.htx.server_io import HtxListener, Origin, Relay
 from vigilnet.traffic.transport.htx.tls13 import Handshake
 from vigilnet.traffic.transport.tcp_io import BACKLOG, TcpCarrier, TcpTransport
 
+_T = TypeVar("_T")
+
+
+class Dialler(Protocol):
+    """Opens TCP connections; what it returns is a `TcpCarrier`."""
+
+    async def dial(self, host: str, port: int) -> Carrier:
+        """Connect; raises OSError when that fails."""
+        ...
+
 
 class HtxTransport:
     """Links over HTX; serves `Transport`.
@@ -32,6 +43,7 @@ class HtxTransport:
         browser: how we dial.
         relay: how we listen; None on a node that does not.
         invite_for: returns the secret of our invite to the relay with this htx key, if we have one.
+        tcp: dials; None: plain TCP.
     """
 
     def __init__(
@@ -39,11 +51,12 @@ class HtxTransport:
         browser: Browser,
         relay: Relay | None = None,
         invite_for: Callable[[bytes], bytes | None] = lambda _: None,
+        tcp: Dialler | None = None,
     ) -> None:
         self._browser = browser
         self.relay = relay
         self._invite_for = invite_for
-        self._tcp = TcpTransport()
+        self._tcp: Dialler = tcp or TcpTransport()
         self.relays: Final = RelaysMet()
         self._listeners: list[HtxListener] = []
 
@@ -60,15 +73,22 @@ class HtxTransport:
             raise ConnectionRefusedError("htx: the relay did not know us, or somebody is in between; waiting")
         if advice is Advice.READ_CLOCK:
             await self._read_clock(visitor)
-        return await open_carrier(await self._connect(host, port), visitor)
+        return await self._through(open_carrier, visitor)
+
+    async def _through(self, go: Callable[[TcpCarrier, Visitor], Awaitable[_T]], visitor: Visitor) -> _T:
+        """Go there; once more, as browsers do, where the origin says that its ECH config has changed."""
+        host, port, _ = visitor.place
+        try:
+            return await go(await self._connect(host, port), visitor)
+        except StaleEchError as stale:
+            return await go(await self._connect(host, port), stale.again)
 
     async def _connect(self, host: str, port: int) -> TcpCarrier:
         return cast("TcpCarrier", await self._tcp.dial(host, port))
 
     async def _read_clock(self, visitor: Visitor) -> None:
         """Look whether our clock is why the relay did not know us."""
-        host, port, _ = visitor.place
-        _, page = await visit(await self._connect(host, port), visitor)
+        _, page = await self._through(visit, visitor)
         self.relays.clock_read(visitor.place, page.date, self._browser.clock.wall())
 
     async def look_at_origin(self, host: str, port: int, host_name: str) -> tuple[Handshake, PageFetch]:
@@ -76,7 +96,7 @@ class HtxTransport:
         nobody = X25519PrivateKey.generate().public_key()
         address = HtxAddress(nobody, host_name, CarrierKind.HTX_OWN_SITE, None)
         visitor = Visitor(self._browser, (host, port, b""), address, self.relays)
-        return await visit(await self._connect(host, port), visitor)
+        return await self._through(visit, visitor)
 
     async def listen(self, host: str, port: int, accept: Callable[[Carrier], None]) -> HtxListener:
         """Stand before the origin at `host`, an address; raises OSError if the port is taken."""

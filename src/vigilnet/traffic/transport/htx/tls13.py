@@ -19,7 +19,7 @@ from vigilnet.crypto.kdf import is_equal
 from vigilnet.traffic.transport.htx.alerts import CLOSE_NOTIFY, Fault, TlsFaultError, alert_for
 from vigilnet.traffic.transport.htx.certificates import UntrustedCertificateError, check_signature, decompress
 from vigilnet.traffic.transport.htx.client_hello import X25519, X25519MLKEM768, ClientHello
-from vigilnet.traffic.transport.htx.ech import CONFIRMATION_SIZE, confirmation
+from vigilnet.traffic.transport.htx.ech import CONFIRMATION_SIZE, EchConfig, confirmation, decode_configs
 from vigilnet.traffic.transport.htx.hello import BuiltHello, ShareKeys, build_retry
 from vigilnet.traffic.transport.htx.key_schedule import (
     SUITES,
@@ -80,6 +80,17 @@ class TlsAlertError(TlsFaultError):
         super().__init__(text, Fault.VERSION)
 
 
+class EchRefusedError(TlsFaultError):
+    """The origin took the outer hello; `configs` are what it says to use instead, under its certificate.
+
+    Raised behind a whole handshake with the public name, as browsers go on to the end before they try again.
+    """
+
+    def __init__(self, configs: Sequence[EchConfig]) -> None:
+        super().__init__("ech: the origin did not take it: its config has changed", Fault.ECH)
+        self.configs = tuple(configs)
+
+
 @dataclass(frozen=True)
 class Handshake:
     """What a finished handshake leaves behind."""
@@ -98,8 +109,9 @@ class TlsClient:
 
     Args:
         built: our hello, session id included.
-        inner: the hello inside ours, if it has a real ECH: the handshake goes on with that one or not at all.
-        check_chain: judges the origin's certificates (DER, leaf first), raising RemoteProtocolError.
+        check_chain: judges the origin's certificates (DER, leaf first), raising RemoteProtocolError; for the
+            name in the outer hello once `has_refused_ech`.
+        inner: the hello inside ours, if it has a real ECH: the handshake ends open with it or not at all.
     """
 
     def __init__(self, built: BuiltHello, check_chain: CheckChain, inner: ClientHello | None = None) -> None:
@@ -117,6 +129,7 @@ class TlsClient:
         self._facts: dict[str, bytes] = {}
         self._chain: list[bytes] = []
         self._was_retried = False
+        self.has_refused_ech = False
         self._tickets = 0
         self._outbox = bytearray(
             encode_record(RecordType.HANDSHAKE, self._transcript[0], built.template.record_version)
@@ -265,13 +278,14 @@ class TlsClient:
         self.state = TlsState.ENCRYPTED_EXTENSIONS
 
     def _check_ech(self, message: bytes, suite: TlsSuite) -> None:
-        """Go on with the inner hello where there is one; the outer one's name must not be all we get."""
+        """Go on with the inner hello where the origin took it, else with the outer one, to an end."""
         inner = self._inner
         if inner is None:
             return
         end = MESSAGE_HEAD + 2 + RANDOM_SIZE
         if not is_equal(message[end - CONFIRMATION_SIZE : end], confirmation(suite, inner, message)):
-            raise RemoteProtocolError("ech: the origin did not take it: its config has changed")
+            self.has_refused_ech = True
+            return
         self._transcript[0] = inner.encode()
 
     def _retry(self, message: bytes, hello: ServerHello) -> None:
@@ -295,6 +309,10 @@ class TlsClient:
             if name not in self._built.template.alpn:
                 raise RemoteProtocolError("alpn: a protocol that was not offered")
             self._facts["alpn"] = name
+        if self._inner is not None and ExtensionType.ECH in extensions:
+            if not self.has_refused_ech:
+                raise RemoteProtocolError("encrypted extensions: other ech configs, though ours was taken")
+            self._facts["configs"] = extensions[ExtensionType.ECH]
         self._transcript.append(message)
         self.state = TlsState.CERTIFICATE
 
@@ -324,7 +342,7 @@ class TlsClient:
             raise TlsFaultError("tls: the origin's finished is wrong", Fault.SIGNATURE)
         if not self._messages.is_between_messages:
             raise RemoteProtocolError("tls: more behind finished under the same key")
-        late_fault = self._judge_chain()
+        late_fault: TlsFaultError | None = self._judge_chain()
         self._transcript.append(message)
         digest = self._digest()
         schedule.advance()
@@ -345,6 +363,8 @@ class TlsClient:
             chain=tuple(self._chain),
             was_retried=self._was_retried,
         )
+        if late_fault is None and self.has_refused_ech:
+            late_fault = EchRefusedError(decode_configs(self._facts.get("configs", b"\0\4\0\0\0\0")))
         if late_fault is not None:
             self.handshake = None
             raise late_fault

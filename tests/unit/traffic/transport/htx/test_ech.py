@@ -1,13 +1,11 @@
-"""Encrypted client hellos: against BoringSSL, and what goes wrong."""
+"""Encrypted client hellos: against Go's TLS, live and recorded, and what goes wrong."""
 
 import asyncio
 import base64
 import contextlib
 import json
 import os
-import shutil
 import socket
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.ech import fixed_offer
+from tests.support.go_tls import EchOrigin, build, ech_origin, needs_go
 from tests.support.hellos import NAMES, template_of
-from tests.support.htx import PARAMS, SECRET, Peer, browser, htx_relay
-from tests.support.origins import HOST, make_certificates
+from tests.support.htx import PARAMS, SECRET, HtxRelay, Peer, browser, htx_relay
+from tests.support.needs import needs_programs
+from tests.support.origins import HOST, Certificates, make_certificates, nginx
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.traffic.transport.htx.authenticator import Authenticator, Stamp, seal_session_id
 from vigilnet.traffic.transport.htx.client_hello import decode_client_hello, without_ech_payload
@@ -31,7 +31,7 @@ from vigilnet.traffic.transport.htx.ech import (
     decode_configs,
     encrypt_hello,
 )
-from vigilnet.traffic.transport.htx.hello import build
+from vigilnet.traffic.transport.htx.hello import build as build_hello
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.key_schedule import SUITES
 from vigilnet.traffic.transport.htx.options import Options
@@ -104,7 +104,7 @@ def test_the_real_name_is_in_no_octet_and_the_rest_is_a_browsers() -> None:
         assert inner.server_name == HOST
         assert inner.session_id == built.hello.session_id
         assert decode_client_hello(message) == built.hello
-        pretended = build(template, PUBLIC_NAME, os.urandom).hello
+        pretended = build_hello(template, PUBLIC_NAME, os.urandom).hello
         assert {kind for kind, _ in built.hello.extensions if kind & 0x0F0F != 0x0A0A} >= {
             kind for kind, _ in pretended.extensions if kind & 0x0F0F != 0x0A0A
         }
@@ -129,7 +129,7 @@ def test_the_relay_knows_its_client_though_the_payload_came_later() -> None:
     assert Authenticator(lambda: (SECRET,)).judge(built.hello.encode(), 1e9, 0.0) == shared
     other = replace(built.hello, random=bytes(32))
     assert Authenticator(lambda: (SECRET,)).judge(other.encode(), 1e9, 0.0) is None
-    assert without_ech_payload(build(template_of("curl"), HOST, os.urandom).hello) is None
+    assert without_ech_payload(build_hello(template_of("curl"), HOST, os.urandom).hello) is None
     broken = built.hello.with_extension(0xFE0D, b"\0\0\1")
     assert without_ech_payload(broken) is None
     assert without_ech_payload(built.hello.with_extension(0xFE0D, b"\1" + bytes(50))) is None
@@ -150,7 +150,7 @@ def test_a_server_of_gos_took_our_hello(vector: dict[str, str]) -> None:
     with pytest.raises(RemoteProtocolError):  # the outer hello alone does not get there
         TlsClient(outer, lambda _: None).receive(said)
     assert inner is not None
-    with pytest.raises(RemoteProtocolError, match="did not take it"):
+    with pytest.raises(RemoteProtocolError, match="record"):  # sealed under the inner hello's transcript
         TlsClient(outer, lambda _: None, replace(inner, random=bytes(32))).receive(said)
 
 
@@ -175,36 +175,95 @@ def test_a_dial_whose_browsers_have_no_ech_fails_rather_than_say_the_name(tmp_pa
     asyncio.run(scenario())
 
 
+async def link_to(relay: HtxRelay, certificates: Certificates, configs: bytes, template: str) -> None:
+    """Dial with these configs, and carry a link's first octets both ways."""
+    transport = HtxTransport(browser(certificates, template))
+    carrier = await transport.dial("127.0.0.1", relay.port, {**PARAMS, 4: configs})
+    here = Peer(carrier)
+    packet = b"\0\5\1hell"
+    carrier.write([packet])
+    there = Peer(await asyncio.wait_for(relay.accepted.get(), 20))
+    assert await there.wait_octets(len(packet)) == packet
+    assert there.carrier.binding == here.carrier.binding
+    carrier.close()
+    there.carrier.close()
+    await here.wait(lambda: here.is_closed)
+    await there.wait(lambda: there.is_closed)
+
+
+@pytest.fixture(scope="module")
+def go_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("go"))
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("go") is None, reason="no go here: handshakes.json stands for it")
-def test_a_link_over_htx_hides_the_origins_name(tmp_path: Path) -> None:
-    """Go's server as the origin behind a relay; a link's first octets both ways."""
+@needs_go
+@pytest.mark.parametrize("template", ["chromium", "firefox"])
+def test_a_link_over_htx_hides_the_origins_name(tmp_path: Path, go_server: Path, template: str) -> None:
+    """Go's server as the origin behind a relay."""
     certificates = make_certificates(tmp_path)
 
-    async def scenario(port: int, configs: bytes) -> None:
-        async with htx_relay(port) as relay:
-            transport = HtxTransport(browser(certificates))
-            carrier = await transport.dial("127.0.0.1", relay.port, {**PARAMS, 4: configs})
-            here = Peer(carrier)
-            packet = b"\0\5\1hell"
-            carrier.write([packet])
-            there = Peer(await asyncio.wait_for(relay.accepted.get(), 5))
-            assert await there.wait_octets(len(packet)) == packet
-            assert there.carrier.binding == here.carrier.binding
-            carrier.close()
-            there.carrier.close()
-            await here.wait(lambda: here.is_closed)
-            await there.wait(lambda: there.is_closed)
+    async def scenario(origin: EchOrigin) -> None:
+        async with htx_relay(origin.port) as relay:
+            await link_to(relay, certificates, origin.configs, template)
 
-    files = [str(tmp_path / name) for name in ("chain.pem", "key.pem")]
-    command = ["go", "run", str(FOLDER / "server.go"), *files, PUBLIC_NAME]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdin is not None
-        facts = json.loads(server.stdout.readline())
-        asyncio.run(scenario(facts["port"], bytes.fromhex(facts["configs"])))
-        assert json.loads(server.stdout.readline()) == {"name": HOST, "accepted": True, "error": ""}
-        server.stdin.close()
+    with ech_origin(go_server, certificates.folder, PUBLIC_NAME) as origin:
+        asyncio.run(scenario(origin))
+        assert origin.handshake() == {"name": HOST, "accepted": True, "error": ""}
+
+
+@pytest.mark.slow
+@needs_go
+@pytest.mark.parametrize("template", ["chromium", "firefox"])
+def test_a_config_of_before_is_tried_and_the_new_one_used(
+    tmp_path: Path, go_server: Path, template: str
+) -> None:
+    """The origin says its new config under a certificate for the public name; two connections, one link."""
+    certificates = make_certificates(tmp_path, PUBLIC_NAME, more=(HOST,))
+
+    async def scenario(origin: EchOrigin) -> None:
+        async with htx_relay(origin.port) as relay:
+            await link_to(relay, certificates, listed(), template)
+
+    with ech_origin(go_server, certificates.folder, PUBLIC_NAME) as origin:
+        asyncio.run(scenario(origin))
+        refused, taken = origin.handshake(), origin.handshake()
+        assert (refused["name"], refused["accepted"]) == (PUBLIC_NAME, False)
+        assert taken == {"name": HOST, "accepted": True, "error": ""}
+
+
+@pytest.mark.slow
+@needs_go
+def test_a_new_config_counts_only_under_a_certificate_for_the_public_name(
+    tmp_path: Path, go_server: Path
+) -> None:
+    certificates = make_certificates(tmp_path)  # for the host name alone
+
+    async def scenario(origin: EchOrigin) -> None:
+        async with htx_relay(origin.port) as relay:
+            with pytest.raises(ConnectionAbortedError, match="not trusted for its name"):
+                await link_to(relay, certificates, listed(), "chromium")
+            assert relay.accepted.empty()
+
+    with ech_origin(go_server, certificates.folder, PUBLIC_NAME) as origin:
+        asyncio.run(scenario(origin))
+        assert not origin.handshake()["accepted"]
+
+
+@pytest.mark.slow
+@needs_programs("nginx")
+@pytest.mark.parametrize("template", ["chromium", "firefox"])
+def test_an_origin_without_ech_is_given_up_rather_than_told_the_name(tmp_path: Path, template: str) -> None:
+    certificates = make_certificates(tmp_path, PUBLIC_NAME, more=(HOST,))
+
+    async def scenario(port: int) -> None:
+        async with htx_relay(port) as relay:
+            with pytest.raises(ConnectionAbortedError, match="did not take it"):
+                await link_to(relay, certificates, listed(), template)
+            assert relay.accepted.empty()
+
+    with nginx(certificates.folder) as port:
+        asyncio.run(scenario(port))
 
 
 def test_a_confirmation_is_bound_to_both_hellos() -> None:
