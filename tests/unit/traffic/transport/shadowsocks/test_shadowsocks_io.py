@@ -1,16 +1,18 @@
-"""Shadowsocks on loopback: ourselves at both ends, and Debian's shadowsocks-libev at either."""
+"""Shadowsocks on loopback: ourselves at both ends; shadowsocks-libev and, for 2022, sing-box at either."""
 
 import asyncio
 import os
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.support.carriers import Echo, Keeper, close_all, until
 from tests.support.needs import needs_programs
 from tests.support.shadowsocks_libev import ss_local, ss_server
+from tests.support.sing_box import needs_sing_box, shadowsocks_client, shadowsocks_server
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.transport.carrier import Carrier, CarrierKind
@@ -25,6 +27,7 @@ from vigilnet.traffic.transport.shadowsocks.shadowsocks_io import (
 
 METHOD = "2022-blake3-aes-256-gcm"
 PASSWORD = new_password(METHOD, lambda size: bytes(range(size)))
+OF_2022 = [name for name in METHODS if name.startswith("2022")]
 OF_2017 = [name for name in METHODS if not name.startswith("2022")]
 DATA = os.urandom(300_000)
 
@@ -104,16 +107,56 @@ def test_debians_client_and_our_server(method: str) -> None:
         async with AsyncExitStack() as stack:
             listener = await serve(stack, transport(method, "a password"))
             with ss_local(method, "a password", listener.port) as port:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                writer.write(b"\5\1\0\5\1\0\3\x09a.example\1\xbb")
-                assert (await reader.readexactly(12))[:4] == b"\5\0\5\0"
-                writer.write(DATA)
-                async with asyncio.timeout(20):
-                    assert await reader.readexactly(len(DATA)) == DATA
-                writer.close()
-                await writer.wait_closed()
+                await _through_socks(port)
 
     asyncio.run(scenario())
+
+
+@needs_sing_box
+@pytest.mark.parametrize("method", OF_2022)
+def test_our_client_and_another_server_of_2022(tmp_path: Path, method: str) -> None:
+    password = new_password(method, os.urandom)
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            server = await asyncio.start_server(_echo, "127.0.0.1", 0)
+            stack.push_async_callback(server.wait_closed)
+            stack.callback(server.close)
+            target = ["127.0.0.1", server.sockets[0].getsockname()[1]]
+            carrier, keeper = await dial(stack, transport(), port, {0: method, 1: password, 2: target})
+            carrier.write([DATA])
+            assert await keeper.wait_octets(len(DATA)) == DATA
+
+    with shadowsocks_server(tmp_path, method, password) as port:
+        asyncio.run(scenario())
+
+
+@needs_sing_box
+@pytest.mark.parametrize("method", OF_2022)
+def test_another_client_of_2022_and_our_server(tmp_path: Path, method: str) -> None:
+    password = new_password(method, os.urandom)
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            listener = await serve(stack, transport(method, password))
+            with shadowsocks_client(tmp_path, method, password, listener.port) as port:
+                await _through_socks(port)
+
+    asyncio.run(scenario())
+
+
+async def _through_socks(port: int) -> None:
+    """Send octets through a program's SOCKS5 proxy to a server that echoes them, whatever its name."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\5\1\0")
+    assert await reader.readexactly(2) == b"\5\0"
+    writer.write(b"\5\1\0\3\x09a.example\1\xbb")
+    assert (await reader.readexactly(10))[:2] == b"\5\0"
+    writer.write(DATA)
+    async with asyncio.timeout(20):
+        assert await reader.readexactly(len(DATA)) == DATA
+    writer.close()
+    await writer.wait_closed()
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
