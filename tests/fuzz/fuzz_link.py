@@ -16,7 +16,7 @@ from vigilnet.traffic.link.handshake import Channel, Initiator, Responder
 from vigilnet.traffic.link.machine import LinkMachine
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.parts import PartJoiner
-from vigilnet.traffic.link.pipe import WINDOW, PipeState
+from vigilnet.traffic.link.pipe import WINDOW, Arrived, PipeState
 from vigilnet.traffic.link.wire import (
     Hello,
     PacketKind,
@@ -145,7 +145,7 @@ def _pipe(data: bytes) -> None:
     sealed = b"".join(FrameSealer(Suite.CHACHA20_POLY1305, KEY, **_PIPE_KEYS).seal(kind, body, 0.0))
     opened._opener = FrameOpener(Suite.CHACHA20_POLY1305, KEY, has_tls_records=False, limits=KeyLimits())
     opened.state, opened._may_receive = PipeState.OPEN, WINDOW
-    opened.credit = 0
+    opened.credit, opened.arrived = 0, Arrived()
     opened._pending.clear()
     with contextlib.suppress(RemoteProtocolError):
         opened.receive(sealed, 0.0)
@@ -180,7 +180,15 @@ _HELLO = Hello(link_suite(2), bytes(32), bytes(12)).encode()
 _RETRY = Retry(PuzzleKind.SHA256, 1, bytes(16), bytes(32)).encode()
 
 SEEDS: dict[str, list[bytes]] = {
-    "pipe": [b"\7\0\1x", b"\x08\0\0\0\1", _HELLO],
+    "pipe": [
+        bytes((list(FrameType).index(kind),)) + body
+        for kind, body in (
+            (FrameType.PIPE_DATA, b"\0\1x"),
+            (FrameType.PIPE_CREDIT, b"\0\0\0\1"),
+            (FrameType.PIPE_PART, b"\x16\0\0\0\1\0\2ab\0\1x\0\0"),
+        )
+    ]
+    + [_HELLO],
     "packet": [encode_packet(PacketKind.MESSAGE_2, bytes(20))],
     "hello": [_HELLO, Hello(link_suite(0x81)).encode()],
     "retry": [_RETRY],

@@ -24,11 +24,16 @@ def refuse(_: bytes) -> LinkRecord:
 
 
 def pipes(
-    *, has_tls_records: bool = False, network: str = NETWORK, options: Options | None = None
+    *,
+    has_tls_records: bool = False,
+    network: str = NETWORK,
+    options: Options | None = None,
+    channel: Channel | None = None,
 ) -> tuple[Pipe, Pipe]:
     """Return the dialling end and the answering one, not joined yet."""
     suite = LinkSuite(Pattern.XK_HFS, Suite.CHACHA20_POLY1305)
-    channel = Channel(CarrierKind.PLAIN, bytes(32), NETWORK)
+    answering_channel = channel or Channel(CarrierKind.PLAIN, bytes(32), network)
+    channel = channel or Channel(CarrierKind.PLAIN, bytes(32), NETWORK)
     dialling = Initiator(
         suite, X25519PrivateKey.generate(), b"", responder=PUBLIC, responder_key=PUBLIC, channel=channel
     )
@@ -36,7 +41,7 @@ def pipes(
     ticket = admission.enter("192.0.2.1", NOW, lambda: None)
     assert ticket is not None
     answering = Responder(
-        PUBLIC, SECRET, channel=Channel(CarrierKind.PLAIN, bytes(32), network), admission=admission,
+        PUBLIC, SECRET, channel=answering_channel, admission=admission,
         ticket=ticket, admit=refuse, wall_minus_now=0.0,
     )  # fmt: skip
     return (

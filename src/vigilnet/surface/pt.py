@@ -48,6 +48,7 @@ from vigilnet.traffic.transport.htx.dial_io import (
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
 from vigilnet.traffic.transport.htx.server_io import Relay
+from vigilnet.traffic.transport.htx.shaping import PROFILES
 from vigilnet.traffic.transport.htx.templates_io import bundled_templates
 from vigilnet.traffic.transport.pluggable.messages import (
     from_credentials,
@@ -56,6 +57,8 @@ from vigilnet.traffic.transport.pluggable.messages import (
     write_arguments,
 )
 from vigilnet.traffic.transport.pluggable.or_client_io import OrAddress, open_or
+from vigilnet.traffic.transport.pluggable.proxy import read_proxy
+from vigilnet.traffic.transport.pluggable.proxy_io import ProxiedTcp
 
 TRANSPORT: Final = "htx"
 VERSION: Final = "1"
@@ -110,7 +113,11 @@ async def _serve(anchors: Path | None, environment: Mapping[str, str], state: Pa
     tasks = TaskGroup("pt")
     try:
         if "TOR_PT_CLIENT_TRANSPORTS" in environment:
-            await _offer_client(environment, tasks, _browser(anchors))
+            try:
+                await _offer_client(environment, tasks, _browser(anchors))
+            except RemoteProtocolError as error:  # the proxy: never dial past it
+                say(f"PROXY-ERROR {error}")
+                return ExitCode.USAGE
         elif "TOR_PT_SERVER_TRANSPORTS" in environment:
             await _offer_server(environment, tasks, state, _browser(anchors))
         else:
@@ -137,7 +144,13 @@ def _watch_input(loop: asyncio.AbstractEventLoop, ended: Callable[[], None]) -> 
 
 def _browser(anchors: Path | None) -> Browser:
     return Browser(
-        bundled_templates(), {}, cache(lambda: load_anchors(anchors)), SystemClock(), NETWORK, os.urandom
+        bundled_templates(),
+        {},
+        cache(lambda: load_anchors(anchors)),
+        SystemClock(),
+        NETWORK,
+        os.urandom,
+        PROFILES[HtxOptions().shaping],
     )
 
 
@@ -145,12 +158,13 @@ def _browser(anchors: Path | None) -> Browser:
 
 
 async def _offer_client(environment: Mapping[str, str], tasks: TaskGroup, browser: Browser) -> None:
-    if environment.get("TOR_PT_PROXY"):
-        say("PROXY-ERROR a proxy to the network is not supported")
-        return
+    tcp = None
+    if text := environment.get("TOR_PT_PROXY"):
+        tcp = ProxiedTcp(read_proxy(text))
+        say("PROXY DONE")
     wanted = environment["TOR_PT_CLIENT_TRANSPORTS"].split(",")
     if TRANSPORT in wanted:
-        transport = HtxTransport(browser)
+        transport = HtxTransport(browser, tcp=tcp)
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             tasks.start("client", _carry_client(transport, reader, writer))

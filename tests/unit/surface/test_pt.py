@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.support.carriers import Echo, Keeper, close_all
 from tests.support.needs import needs_programs
+from tests.support.sing_box import has_led_to, needs_sing_box, proxy
 from tests.support.waiting import wait_until
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.surface.cli.decoy import HOST_NAME, Decoy
@@ -74,10 +75,14 @@ def test_parents_that_say_too_little_are_told_so(tmp_path: Path) -> None:
     assert told(tmp_path, **version)[1][1].startswith("ENV-ERROR neither")
     code, lines = told(tmp_path, **version, TOR_PT_CLIENT_TRANSPORTS="obfs4")
     assert (code, lines[1:]) == (0, ["CMETHOD-ERROR obfs4 no such transport", "CMETHODS DONE"])
-    code, lines = told(
-        tmp_path, **version, TOR_PT_CLIENT_TRANSPORTS="htx", TOR_PT_PROXY="socks5://127.0.0.1:1"
-    )
-    assert lines[1].startswith("PROXY-ERROR")
+    proxied = {**version, "TOR_PT_CLIENT_TRANSPORTS": "htx"}
+    code, lines = told(tmp_path, **proxied, TOR_PT_PROXY="socks5://127.0.0.1:1")
+    assert (code, lines[1]) == (0, "PROXY DONE")
+    assert lines[2].startswith("CMETHOD htx socks5 ")
+    code, lines = told(tmp_path, **proxied, TOR_PT_PROXY="gopher://127.0.0.1:1")
+    assert code == 2
+    assert lines[1].startswith("PROXY-ERROR proxy: expected socks5")
+    assert len(lines) == 2  # and no way past it
     assert told(tmp_path, **version, TOR_PT_SERVER_TRANSPORTS="htx")[1][1].startswith("ENV-ERROR")
     code, lines = told(tmp_path, **version, TOR_PT_SERVER_TRANSPORTS="htx,x", TOR_PT_ORPORT="127.0.0.1:1")
     assert lines[1] == "SMETHOD-ERROR x no such transport"
@@ -153,10 +158,17 @@ def says(log: Path, text: str) -> bool:
 
 @pytest.mark.slow
 @needs_programs("nginx", "tor")
-def test_tor_fetches_a_bridges_descriptor_through_it(tmp_path: Path) -> None:
-    """tor is the parent at both ends: a bridge on loopback, and a client that knows nothing but its line."""
+@pytest.mark.parametrize(
+    "option", ["", *(pytest.param(name, marks=needs_sing_box) for name in ("Socks5Proxy", "HTTPSProxy"))]
+)
+def test_tor_fetches_a_bridges_descriptor_through_it(tmp_path: Path, option: str) -> None:
+    """tor is the parent at both ends: a bridge on loopback, and a client that knows nothing but its line.
+
+    With a proxy of tor's settings (TOR_PT_PROXY) between the client's end and the bridge, too.
+    """
     or_port, port = free_port(), free_port()
     with ExitStack() as stack:
+        proxied = f"{option} 127.0.0.1:{stack.enter_context(proxy(tmp_path))}\n" if option else ""
         decoy = stack.enter_context(site(tmp_path))
         program = f"htx exec {PROGRAM} --trust-anchors {decoy.root}"
         bridge_log = stack.enter_context(
@@ -182,8 +194,9 @@ def test_tor_fetches_a_bridges_descriptor_through_it(tmp_path: Path) -> None:
             tor(
                 tmp_path,
                 "client",
-                f"SocksPort 0\nUseBridges 1\nClientTransportPlugin {program}\n"
+                f"SocksPort 0\nUseBridges 1\n{proxied}ClientTransportPlugin {program}\n"
                 f"Bridge htx 127.0.0.1:{port} {fingerprint} key={key} host={HOST_NAME} mode=2\n",
             )
         )
         wait_until(lambda: says(client_log, "new bridge descriptor"), "tor's client", 60)
+        assert not option or has_led_to(tmp_path, port)

@@ -57,6 +57,7 @@ class FrameType(IntEnum):
     PART = 7
     PIPE_DATA = 64  # of pipes alone (see `pipe`); a link closes on both
     PIPE_CREDIT = 65
+    PIPE_PART = 66
 
 
 _RUNS: Final = int(FrameType.RUNS)  # members of an enum cost 40 ns to look up

@@ -8,13 +8,17 @@ from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.link.pipe import Pipe, PipeState
-from vigilnet.traffic.transport.carrier import Carrier
+from vigilnet.traffic.link.pipe import DATA_COST, PART_COST, PLAN_COST, Pipe, PipeState
+from vigilnet.traffic.transport.carrier import Carrier, RecordShaper, ShapedCarrier
 
 HANDSHAKE_S: Final = 15.0
 LEAVE_S: Final = 15.0  # for a program to read what is left
 CHUNK: Final = 64_000
 BUFFER_SIZE: Final = 64 * 1024
+FULL_LENGTH: Final = 16_401
+FULL_ROOM: Final = FULL_LENGTH - PART_COST - DATA_COST
+MIN_PLAN_ROOM: Final = 32
+RECORDS_PER_TURN: Final = 24
 
 
 class PipeEnd:
@@ -35,6 +39,10 @@ class PipeEnd:
         self._news = asyncio.Event()  # octets, credit, room, or the end
         self._is_writable = True
         self._is_closed = False
+        self._shaped = carrier if isinstance(carrier, ShapedCarrier) and carrier.is_shaped() else None
+        self._shaper: RecordShaper | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        pipe.is_shaped = self._shaped is not None
 
     def receive_buffer(self) -> memoryview:
         """As `CarrierUser` says."""
@@ -44,8 +52,9 @@ class PipeEnd:
         """As `CarrierUser` says."""
         try:
             self._received += self._pipe.receive(self._buffer[:count], self._now())
+            self._tell_shaper()
         except RemoteProtocolError:
-            self._carrier.close()
+            self._leave()
             self._is_closed = True
         self._flush()
         self._news.set()
@@ -53,18 +62,86 @@ class PipeEnd:
     def carrier_writable(self) -> None:
         """As `CarrierUser` says."""
         self._is_writable = True
+        self._flush()
         self._news.set()
 
     def carrier_closed(self, error: OSError | None) -> None:
         """As `CarrierUser` says."""
         del error
         self._is_closed = True
+        self._disarm()
         self._news.set()
 
     def _flush(self) -> None:
         parts = self._pipe.data_to_send()
         if parts and not self._is_closed:
             self._is_writable = self._carrier.write(parts)
+        if self._shaped is not None and self._take_over() is not None:
+            self._send_due()
+
+    # --- where the carrier decides on sizes and times -------------------------------------------
+
+    def _take_over(self) -> RecordShaper | None:
+        """Return the shaper once it is ours, with what came before."""
+        if self._shaper is None and self._shaped is not None and self._pipe.state is PipeState.OPEN:
+            self._shaper = self._shaped.take_shaper()
+            self._tell_shaper()
+        return self._shaper
+
+    def _tell_shaper(self) -> None:
+        shaper, arrived = self._shaper, self._pipe.arrived
+        if shaper is None:
+            return
+        shaper.other_waits = arrived.more
+        if arrived.plan:
+            plan = bytes(arrived.plan)
+            arrived.plan.clear()
+            shaper.plan_received(plan)
+        if arrived.extra:
+            shaper.extra_received(arrived.extra, self._now())
+            arrived.extra = 0
+        if arrived.planned:
+            shaper.received(arrived.planned, self._now())
+            arrived.planned = 0
+
+    def _send_due(self) -> None:
+        """Send the records that are due, each by itself."""
+        self._disarm()
+        shaper, now = self._shaper, self._now()
+        if shaper is None or self._is_closed or not self._is_writable:
+            return
+        for _ in range(RECORDS_PER_TURN):
+            if not (records := self._next_record(shaper, now)):
+                self._arm(shaper.deadline(), now)
+                self._news.set()
+                return
+            for record in records:
+                self._is_writable = self._carrier.write((record,))
+            if not self._is_writable:
+                return
+        self._arm(now, now)
+
+    def _next_record(self, shaper: RecordShaper, now: float) -> list[memoryview]:
+        waiting = self._pipe.waiting
+        if waiting >= FULL_ROOM and shaper.may_stream(now):
+            shaper.streamed(1, FULL_ROOM, now)
+            return self._pipe.cut(FULL_LENGTH, b"", now, is_extra=True)
+        length = shaper.next_record(now, min(waiting, FULL_ROOM))
+        if not length:
+            return []
+        plan = b""
+        if shaper.has_plan and length >= PART_COST + PLAN_COST + MIN_PLAN_ROOM:
+            plan = shaper.take_plan(length - PART_COST - PLAN_COST)
+        return self._pipe.cut(length, plan, now, is_extra=shaper.is_extra)
+
+    def _arm(self, due: float | None, now: float) -> None:
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, due - now), self._send_due)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     async def _wait(self) -> None:
         await self._news.wait()
@@ -96,14 +173,27 @@ class PipeEnd:
         down = tasks.start("down", self._carry_down(writer))
         try:
             await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
+            if up.done() and not up.cancelled():
+                await self._wait_sent()
         finally:
-            self._carrier.close()
+            self._leave()
             await tasks.close()
             writer.close()
             with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(LEAVE_S):
                     await writer.wait_closed()
             writer.transport.abort()
+
+    async def _wait_sent(self) -> None:
+        """Wait until what the program said last has left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._changed(lambda: not self._pipe.waiting)
+
+    def _leave(self) -> None:
+        self._disarm()
+        self._shaper = self._shaped = None
+        self._carrier.close()
 
     async def _carry_up(self, reader: asyncio.StreamReader) -> None:
         pipe = self._pipe

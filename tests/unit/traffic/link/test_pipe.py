@@ -8,7 +8,7 @@ from tests.support.pipes import NOW, exchange, pipes
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.link.framing import FrameType
 from vigilnet.traffic.link.options import Options
-from vigilnet.traffic.link.pipe import WINDOW, Pipe, PipeState
+from vigilnet.traffic.link.pipe import PART_COST, PLAN_COST, WINDOW, Pipe, PipeState
 
 
 def joined(*, has_tls_records: bool = False) -> tuple[Pipe, Pipe]:
@@ -102,6 +102,73 @@ def test_nothing_is_sent_before_it_is_open() -> None:
     ours, _ = pipes()
     with pytest.raises(LocalProtocolError):
         ours.send(b"x", NOW)
+
+
+@settings(max_examples=30)
+@given(
+    lengths=st.lists(st.integers(PART_COST + 1, 16_401), max_size=12),
+    data=st.binary(max_size=3000),
+    plan=st.binary(max_size=40),
+)
+def test_records_are_of_the_length_that_is_asked_for(lengths: list[int], data: bytes, plan: bytes) -> None:
+    ours, theirs = joined(has_tls_records=True)
+    ours.is_shaped = True
+    ours.send(data, NOW)
+    assert ours.data_to_send() == []
+    got, kept = b"", plan
+    for index, length in enumerate(lengths):
+        said = b""
+        if len(kept) and length >= PART_COST + PLAN_COST + len(kept):
+            said, kept = kept, b""
+        (record,) = ours.cut(length, said, NOW, is_extra=bool(index % 2))
+        assert len(record) == 5 + length
+        got += b"".join(theirs.receive(record, NOW))
+        assert theirs.arrived.more == bool(ours.waiting)
+        assert not index % 2 or theirs.arrived.extra == length
+    assert data == got + bytes(ours._waiting)
+    assert theirs.arrived.planned == (len(lengths) + 1) // 2
+    assert theirs.arrived.plan + kept == plan
+
+
+def test_credit_travels_in_records_too() -> None:
+    ours, theirs = joined()
+    ours.send(bytes(WINDOW), NOW)
+    exchange(ours, theirs)
+    theirs.is_shaped = True
+    theirs.taken(WINDOW // 2, NOW)
+    assert theirs.data_to_send() == []
+    assert theirs.waiting == 4
+    (record,) = theirs.cut(30, b"", NOW, is_extra=False)
+    ours.receive(record, NOW)
+    assert ours.credit == WINDOW // 2
+    assert theirs.waiting == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x04\0\0\1",
+        b"\x02\0\0",
+        b"\x02\0\2x",
+        b"\x10",
+        b"\x10\0\0",
+        b"\x10\0\2x",
+        b"\x04\xff\xff\xff\xff",
+    ],
+)
+def test_parts_that_are_none_end_it(body: bytes) -> None:
+    ours, theirs = joined()
+    with pytest.raises(RemoteProtocolError):
+        theirs.receive(sealed(ours, FrameType.PIPE_PART, body), NOW)
+
+
+def test_a_record_that_nothing_fits_is_our_own_bug() -> None:
+    ours, _ = joined()
+    with pytest.raises(LocalProtocolError):
+        ours.cut(PART_COST - 1, b"", NOW, is_extra=False)
+    with pytest.raises(LocalProtocolError):
+        ours.cut(40, bytes(30), NOW, is_extra=False)
 
 
 @given(st.binary(max_size=300))

@@ -4,14 +4,23 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from tests.support.htx import PARAMS, browser, htx_relay
+from tests.support.needs import needs_programs
+from tests.support.origins import make_certificates, nginx
 from tests.support.pipes import pipes
 from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.link import pipe_io
+from vigilnet.traffic.link.handshake import Channel
+from vigilnet.traffic.link.pipe import NETWORK
 from vigilnet.traffic.link.pipe_io import PipeEnd
-from vigilnet.traffic.transport.carrier import Carrier
+from vigilnet.traffic.transport.carrier import Carrier, CarrierKind
+from vigilnet.traffic.transport.htx.htx_io import HtxTransport
+from vigilnet.traffic.transport.htx.shaping import Profile
 from vigilnet.traffic.transport.tcp_io import TcpTransport
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -124,3 +133,42 @@ def test_an_end_that_talks_nonsense_is_closed() -> None:
         await asyncio.sleep(0.05)
 
     asyncio.run(scenario())
+
+
+@needs_programs("nginx")
+def test_where_records_are_shaped_octets_travel_in_those(tmp_path: Path) -> None:
+    """Over HTX with the profile that nodes ask for: both ends' shapers choose each record."""
+    certificates = make_certificates(tmp_path)
+
+    async def scenario(origin: int) -> None:
+        now = SystemClock().now
+        async with AsyncExitStack() as stack, asyncio.timeout(30), htx_relay(origin) as relay:
+            here, ours = await local_pair(stack)
+            there, theirs = await local_pair(stack)
+            dialled = await HtxTransport(replace(browser(certificates), profile=Profile.LIGHT)).dial(
+                "127.0.0.1", relay.port, PARAMS
+            )
+            pair = pipes(
+                has_tls_records=True, channel=Channel(CarrierKind.HTX_OWN_SITE, dialled.binding, NETWORK)
+            )
+            near = PipeEnd(dialled, pair[0], now)
+            opening = asyncio.ensure_future(near.opened())
+            far = PipeEnd(await relay.accepted.get(), pair[1], now)
+            await far.opened()
+            await opening
+            async with asyncio.TaskGroup() as group:
+                group.create_task(near.join(*ours))
+                group.create_task(far.join(*theirs))
+                for speaker, hearer in ((here, there), (there, here)):
+                    speaker[1].write(DATA[:200_000])
+                    assert await hearer[0].readexactly(200_000) == DATA[:200_000]
+                costs = [end._shaper.cost[0] for end in (near, far) if end._shaper is not None]
+                assert len(costs) == 2
+                assert all(cost > 0 for cost in costs)
+                assert not pair[0].data_to_send()
+                here[1].write(b"last words")
+                here[1].close()
+                assert await there[0].read() == b"last words"
+
+    with nginx(certificates.folder) as port:
+        asyncio.run(scenario(port))
