@@ -193,7 +193,7 @@ class CircuitPool:
         """
         ended: EndReason | None = None
         for _ in range(MAX_TRIES):
-            entry = await self._acquire(isolation, target.port, ended)
+            entry = await self._acquire(isolation, target.port or None, ended)  # 0: it is said inside
             stream = entry.circuit.mux.open_stream(target, early)
             ended = await self._wait_open(stream)
             if ended is None:
