@@ -37,7 +37,7 @@ def build(folder: Path) -> Path:
     quiet = {"GOTOOLCHAIN": "local", "GOPROXY": "off", "GOFLAGS": "-mod=mod", "GOTELEMETRY": "off"}
     subprocess.run(
         [_go() or "go", "build", "-o", str(program), str(SOURCE)],
-        env={"GOCACHE": str(folder / "cache"), **os.environ, **quiet},
+        env=({} if "HOME" in os.environ else {"GOCACHE": str(folder / "cache")}) | os.environ | quiet,
         check=True,
     )
     return program
