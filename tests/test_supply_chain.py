@@ -22,7 +22,8 @@ WEAK_COPYLEFT = {"zeroconf"}
 
 
 def test_every_locked_package_has_hashes_and_an_exact_version() -> None:
-    assert [lock.name for lock in LOCKS] == ["bench-lock.txt", "dev-lock.txt", "docs-lock.txt", "lock.txt"]
+    names = ["bench-lock.txt", "dev-lock.txt", "docs-lock.txt", "interop-lock.txt", "lock.txt"]
+    assert [lock.name for lock in LOCKS] == names
     for lock in LOCKS:
         for name, (version, hashes) in locked(lock).items():
             assert re.fullmatch(r"[0-9][\w.!+]*", version), f"{lock.name}: {name}"
