@@ -54,7 +54,7 @@ def new_parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "keys", help="the node's identity key: show, generate, import, export", add_help=False
     )
-    commands.add_parser("htx", help="capture: make a hello template from a live browser", add_help=False)
+    commands.add_parser("htx", help="capture a browser's hello, record visits to an origin", add_help=False)
     commands.add_parser("helper", help="the privileged part of `up`, as root: --repair", add_help=False)
     commands.add_parser(
         "doctor", help="find out what is wrong, and what to do: --repair, --all, --json", add_help=False
