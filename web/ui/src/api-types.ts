@@ -111,6 +111,8 @@ export interface Diagnosis {
   verdict: string;
   /** what was repaired, in English */
   repaired: readonly string[];
+  /** how each known relay is reached, the linked ones first */
+  peers: readonly PeerDiagnosis[];
 }
 
 export interface Error {
@@ -351,6 +353,21 @@ export interface Peer {
   held_ms: number;
   /** short ids of neighbours that ask it to dial */
   introducers: readonly string[];
+}
+
+/** How one relay is reached, and why so. */
+export interface PeerDiagnosis {
+  peer_id: string;
+  /** short form of the id */
+  name: string;
+  /** direct, relayed, failed or none */
+  link: string;
+  /** one sentence in English */
+  why: string;
+  /** kinds of sources that named it */
+  found_by: readonly string[];
+  /** what would help, in English; empty: nothing is needed */
+  help: string;
 }
 
 /** One of the twelve states, in words. */

@@ -328,6 +328,18 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerDiagnosis:
+    """How one relay is reached, and why so."""
+
+    peer_id: str
+    name: Annotated[str, "short form of the id"] = ""
+    link: Annotated[str, "direct, relayed, failed or none"] = "none"
+    why: Annotated[str, "one sentence in English"] = ""
+    found_by: Annotated[tuple[str, ...], "kinds of sources that named it"] = ()
+    help: Annotated[str, "what would help, in English; empty: nothing is needed"] = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """What the doctor found."""
 
@@ -338,6 +350,7 @@ class Diagnosis:
     took_ms: float = 0.0
     verdict: Annotated[str, "one sentence"] = ""
     repaired: Annotated[tuple[str, ...], "what was repaired, in English"] = ()
+    peers: Annotated[tuple[PeerDiagnosis, ...], "how each known relay is reached, the linked ones first"] = ()
 
 
 @dataclass(frozen=True, slots=True)

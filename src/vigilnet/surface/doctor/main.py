@@ -3,14 +3,16 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError, VigilnetError
 from vigilnet.node.options import Loaded, default_file, load_options
 from vigilnet.surface.cli.output import paint, progress, write, write_json
 from vigilnet.surface.control.client import ControlClient
-from vigilnet.surface.control.models import Diagnosis, Finding
+from vigilnet.surface.control.models import Diagnosis, Finding, PeerDiagnosis
 from vigilnet.surface.control.socket_path import state_folder
 from vigilnet.surface.doctor.finding import NodeView, Situation
 from vigilnet.surface.doctor.network import Network
@@ -18,6 +20,8 @@ from vigilnet.surface.doctor.service import examine, repair, summed_up
 from vigilnet.surface.doctor.this_machine import Machine
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 
+SHOWN_PEERS: Final = 8
+_LINKS = {"direct": "Direct", "relayed": "Relayed", "failed": "Failed", "none": "Not connected"}
 _SIGNS = {"fail": ("!", "red"), "note": ("-", "yellow"), "pass": ("+", "green")}
 
 
@@ -53,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         if done:
             situation = situation_of(arguments.state_folder, arguments.config)
             again = examine(situation, machine, network, arguments.port)
-            diagnosis = summed_up(again.findings, again.took_ms, done)
+            diagnosis = replace(summed_up(again.findings, again.took_ms, done), peers=again.peers)
     progress("")
     if arguments.json:
         write_json(diagnosis)
@@ -94,11 +98,24 @@ def _show(diagnosis: Diagnosis, *, is_all: bool) -> None:
     for finding in diagnosis.findings:
         if finding.level != "pass" or is_all:
             _show_finding(finding, is_all=is_all)
+    _show_peers(diagnosis.peers, is_all=is_all)
     for text in diagnosis.repaired:
         write(f"repaired: {text}")
     counts = f"{diagnosis.passed} checks passed, {diagnosis.problems} problems, {diagnosis.notes} notes"
     more = "" if is_all else "          --all  --json  --repair"
     write(f"{counts}, {diagnosis.took_ms / 1000:.1f} s.{more}")
+
+
+def _show_peers(peers: Sequence[PeerDiagnosis], *, is_all: bool) -> None:
+    """How each relay is reached: a few, or all if asked for."""
+    shown = peers if is_all else peers[:SHOWN_PEERS]
+    for peer in shown:
+        named = f" Named by {', '.join(peer.found_by)}." if peer.found_by else ""
+        write(f"  {peer.name or peer.peer_id}  {_LINKS[peer.link]}. {peer.why}{named}")
+        if peer.help:
+            write(f"    Would help: {peer.help}")
+    if len(shown) < len(peers):
+        write(f"  and {len(peers) - len(shown)} more relays: --all")
 
 
 def _show_finding(finding: Finding, *, is_all: bool) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from vigilnet.surface.control.models import Finding, Protection
+from vigilnet.surface.control.models import Finding, PeerDiagnosis, Protection
 from vigilnet.surface.doctor.finding import NodeView, Situation, failed, noted, passed
 
 CLOCK_FINE_S: Final = 5.0
@@ -22,6 +22,25 @@ _RESERVED: Final = {
         "This device looks names up itself.", "vigilnet dns overlay",
     ),
 }  # fmt: skip
+
+
+_HELP: Final = {
+    "no-answer": "It is tried again by itself. If none answers: another network, or an invite to a relay on "
+    "port 443 (vigilnet invite add URI).",
+    "behind-router": "Its owner could let it ask its router for a port: relay.map_port.",
+    "dialled-back": "Its owner could let it ask its router for a port: relay.map_port.",
+    "punched": "A forwarded port on one of the two sides would make this sure: relay.map_port.",
+}
+
+
+def judge_peers(node: NodeView | None) -> tuple[PeerDiagnosis, ...]:
+    """Say of each relay that is known how it is reached, why, who named it, and what would help."""
+    if node is None:
+        return ()
+    return tuple(
+        PeerDiagnosis(peer.peer_id, peer.name, peer.link, peer.why, peer.found_by, _HELP.get(peer.why_id, ""))
+        for peer in node.peers
+    )
 
 
 def check_node(situation: Situation, port: int = 0) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Runs all checks, and repairs what is safe to repair."""
 
 import contextlib
+import dataclasses
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from vigilnet.surface.control.models import Diagnosis, Finding
 from vigilnet.surface.control.socket_path import socket_of
 from vigilnet.surface.doctor.finding import Situation
 from vigilnet.surface.doctor.network import Network, check_network, check_relays
-from vigilnet.surface.doctor.running_node import check_node
+from vigilnet.surface.doctor.running_node import check_node, judge_peers
 from vigilnet.surface.doctor.settings import check_settings
 from vigilnet.surface.doctor.this_machine import Machine, check_machine
 
@@ -27,7 +28,8 @@ def examine(situation: Situation, machine: Machine, network: Network, port: int 
     started = time.perf_counter()
     found = list(_all(situation, machine, network, port))
     found.sort(key=lambda finding: _ORDER[finding.level])
-    return summed_up(found, round((time.perf_counter() - started) * 1000))
+    diagnosis = summed_up(found, round((time.perf_counter() - started) * 1000))
+    return dataclasses.replace(diagnosis, peers=judge_peers(situation.node))
 
 
 def _all(situation: Situation, machine: Machine, network: Network, port: int) -> Iterator[Finding]:

@@ -24,6 +24,8 @@ def test_findings_for_people_and_programs(tmp_path: Path, capsys: pytest.Capture
     assert "    Next: look names up at the exit: vigilnet dns overlay" in text
     assert text.splitlines()[-1].endswith("--all  --json  --repair")
     assert "measured:" not in text
+    assert any("Named by" in line and "irect." in line for line in text.splitlines())
+    assert {peer["link"] for peer in shown["peers"]} >= {"direct"}
     assert shown["schema"] == 1
     assert shown["problems"] >= 1
 

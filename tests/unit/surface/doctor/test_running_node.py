@@ -50,6 +50,27 @@ def test_what_a_node_says_is_judged(tmp_path: Path, node: NodeView, identifier: 
     assert found(diagnose(situation(tmp_path, node=node)), identifier).level == level
 
 
+def test_each_relay_is_said_to_be_direct_or_relayed_and_why_and_by_whom_it_was_named(tmp_path: Path) -> None:
+    peers = (
+        Peer("12D3KooWone", name="one", link="direct", why="Answers.", why_id="dialled", found_by=("mdns",)),
+        Peer("12D3KooWtwo", name="two", link="relayed", why="By a path.", why_id="on-path"),
+        Peer("12D3KooWsix", name="six", link="failed", why="No answer.", why_id="no-answer"),
+        Peer("12D3KooWten", name="ten", link="none", why="Behind.", why_id="behind-router"),
+    )
+    judged = diagnose(situation(tmp_path, node=changed(peers=peers))).peers
+    assert [(one.name, one.link, one.why) for one in judged] == [
+        ("one", "direct", "Answers."),
+        ("two", "relayed", "By a path."),
+        ("six", "failed", "No answer."),
+        ("ten", "none", "Behind."),
+    ]
+    assert judged[0].found_by == ("mdns",)
+    assert [one.help for one in judged[:2]] == ["", ""]
+    assert "invite add" in judged[2].help
+    assert "relay.map_port" in judged[3].help
+    assert diagnose(situation(tmp_path)).peers == ()
+
+
 def test_slow_clock_is_called_slow(tmp_path: Path) -> None:
     diagnosis = diagnose(situation(tmp_path, node=changed(clock_offset_s=48.0)))
     assert found(diagnosis, "device.clock_offset").title == "The clock is 48 s slow"
