@@ -1,6 +1,6 @@
 """Real relays in namespaces: `sudo python -m tests.bench.bench_fleet PART [--relays N] [--minutes M]`.
 
-Parts: known, churn, idle, crawl. Each writes its figures to docs/benchmarks/discovery.json and the page,
+Parts: known, churn, idle, crawl, nat. Each writes its figures to docs/benchmarks/discovery.json and the page,
 unless `--dry`. Takes minutes; nothing else should run on the machine.
 """
 
@@ -11,12 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.bench.discovery_page import update
+from tests.support.behind_routers import Meeting
 from tests.support.fleet import Churn, Crawl, Fleet, Idle, Known
+from tests.support.internet import Router
 from tests.support.netns import Lab
 from tests.support.waiting import pause
 
 RELAYS = 40
 CLIENTS = 10
+TRIES = 3
 WORK_BITS = 12
 START_S = 240.0  # for all to know all, before something else is measured
 SETTLE_S = 90.0
@@ -54,11 +57,28 @@ def crawl(lab: Lab, folder: Path, relays: int, minutes: float) -> object:
     return [asdict(Crawl.measure(lab, folder, minutes * 60, CLIENTS))]
 
 
+def nat(lab: Lab, folder: Path, relays: int, minutes: float) -> object:
+    """What becomes of two relays behind routers of each kind."""
+    del relays, minutes
+    lab.close()
+    pairs: list[tuple[Router | None, Router | None]] = [
+        (Router.KEEPS, None),
+        (Router.DRAWS, None),
+        (Router.KEEPS, Router.KEEPS),
+        (Router.KEEPS, Router.REFUSES),
+        (Router.REFUSES, Router.REFUSES),
+        (Router.KEEPS, Router.DRAWS),
+        (Router.DRAWS, Router.DRAWS),
+    ]
+    return [asdict(Meeting.measure(folder / f"{number}", *pair, TRIES)) for number, pair in enumerate(pairs)]
+
+
 PARTS: dict[str, tuple[Callable[[Lab, Path, int, float], object], float]] = {
     "known": (known, 0.0),
     "churn": (churn, 3.0),
     "idle": (idle, 5.0),
     "crawl": (crawl, 10.0),
+    "nat": (nat, 0.0),
 }
 
 

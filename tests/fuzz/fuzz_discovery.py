@@ -2,38 +2,22 @@
 
 from collections.abc import Callable
 
+from tests.support.gossip_frames import EXAMPLES, RECORD
 from tests.support.gossip_network import GossipNetwork
 from tests.support.records import RecordMaker
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.descriptor import PeerRecord
 from vigilnet.peer.identity import Identity
 from vigilnet.peer.sources import Source
-from vigilnet.routing.discovery import dht_worker, introduction
+from vigilnet.routing.discovery import dht_worker, introduction, wire
 from vigilnet.routing.discovery.beacon import Datagram, Kind, decode_datagram
 from vigilnet.routing.discovery.dht import Lookup
 from vigilnet.routing.discovery.dht_worker import Done, FrameReader, Ready, Refused, Value
 from vigilnet.routing.discovery.directory import AnswerReader, Fetch, parse_request
 from vigilnet.routing.discovery.introducer import Introducer
-from vigilnet.routing.discovery.inventory import Inventory, begin
 from vigilnet.routing.discovery.invite import format_invite, parse_invite, split_secret
 from vigilnet.routing.discovery.mdns import record_from_txt, record_to_txt
 from vigilnet.routing.discovery.welcome import format_welcome, parse_welcome
-from vigilnet.routing.discovery.wire import (
-    LAST_KEY,
-    Have,
-    Item,
-    Items,
-    ItemType,
-    Mode,
-    Range,
-    Ranges,
-    Want,
-    decode_frame,
-    decode_proof,
-    encode_frame,
-    encode_proof,
-    pack_entry,
-)
 
 
 def _swallow(target: Callable[[bytes], None]) -> Callable[[bytes], None]:
@@ -54,12 +38,12 @@ def _invite(data: bytes) -> None:
 
 
 def _frame(data: bytes) -> None:
-    frame = decode_frame(data)
-    if isinstance(frame, Items):
+    frame = wire.decode_frame(data)
+    if isinstance(frame, wire.Items):
         for item in frame.items:
-            if item.type is ItemType.PROOF:
-                decode_proof(item.octets)
-    elif encode_frame(frame) != data[: 3 + int.from_bytes(data[1:3], "big")]:
+            if item.type is wire.ItemType.PROOF:
+                wire.decode_proof(item.octets)
+    elif wire.encode_frame(frame) != data[: 3 + int.from_bytes(data[1:3], "big")]:
         raise AssertionError("one frame, two encodings")
 
 
@@ -76,7 +60,7 @@ def _received(data: bytes) -> None:
         node.gossip.receive(b"talker".ljust(32), data[at : at + 200], net.now, net.wall)
     node.gossip.on_deadline(net.now + 100.0)
     for _, frame in node.gossip.frames_to_send():
-        decode_frame(frame)
+        wire.decode_frame(frame)
 
 
 def _introduction(data: bytes) -> None:
@@ -159,15 +143,7 @@ _TARGETS = {
 }
 TARGETS: dict[str, Callable[[bytes], None]] = {name: _swallow(target) for name, target in _TARGETS.items()}
 
-RECORD = RecordMaker("guest").record(1_800_000_000).encoded
-FRAMES = [
-    encode_frame(begin(Inventory(), b"saltsalt")),
-    encode_frame(Ranges(b"saltsalt", (Range(LAST_KEY, Mode.DIGEST, b"digest.."),))),
-    encode_frame(Ranges(b"saltsalt", (Range(LAST_KEY, Mode.LIST, entries=(pack_entry(b"k" * 8, 1),)),))),
-    encode_frame(Have((pack_entry(RECORD[10:18], 1_800_000_000_000),))),
-    encode_frame(Want((b"k" * 8,))),
-    encode_frame(Items((Item(ItemType.RECORD, RECORD), Item(ItemType.PROOF, encode_proof(RECORD, RECORD))))),
-]
+FRAMES = [wire.encode_frame(frame) for frame in EXAMPLES]
 INTRODUCTIONS = [
     introduction.encode_frame(frame)
     for frame in (

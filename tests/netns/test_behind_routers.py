@@ -5,7 +5,6 @@ p0 p1 p2 client ── core ── router ── home
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -14,36 +13,24 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.behind_routers import OPEN, behind, peer_id, public, view_of
 from tests.support.internet import Internet, Router
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, Namespace
 from tests.support.nodes import EXIT_CONSENT
 from tests.support.relays import Tables, invite_of, start, wait_until
 from tests.support.waiting import wait_until as wait_for
-from vigilnet.base.errors import VigilnetError
 from vigilnet.routing.discovery.port_control import Given, UnsupportedError
 from vigilnet.routing.discovery.port_control_io import PortControl
 from vigilnet.surface.control.client import ControlClient
-from vigilnet.surface.control.models import Peer
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft")]
-
-OPEN: Tables = {"link": {"allow_private_addresses": False}, "discovery": {"profile": "quiet"}}
-QUIET: Tables = {"ingress": {"socks_enabled": False, "http_enabled": False}}
 
 
 @pytest.fixture
 def internet() -> Iterator[Internet]:
     with Lab() as lab:
         yield Internet(lab)
-
-
-def public(host: Namespace) -> Tables:
-    return {**OPEN, **QUIET, "relay": {"enabled": True, "listen": [f"{host.v4}:4001"]}}
-
-
-def behind() -> Tables:
-    return {**OPEN, **QUIET, "relay": {"enabled": True, "listen": ["0.0.0.0:4001"]}}
 
 
 def start_public(internet: Internet, folder: Path, count: int) -> list[str]:
@@ -56,18 +43,6 @@ def start_public(internet: Internet, folder: Path, count: int) -> list[str]:
     for number in range(count):
         wait_until(folder / f"p{number}", lambda status: status.peers == count - 1)
     return invites
-
-
-def peer_id(state: Path) -> str:
-    wait_until(state, lambda status: bool(status.peer_id))
-    with ControlClient(state) as control:
-        return control.status().peer_id
-
-
-def view_of(state: Path, wanted: str) -> Peer | None:
-    with contextlib.suppress(VigilnetError), ControlClient(state) as control:
-        return next((peer for peer in control.peers() if peer.peer_id == wanted), None)
-    return None
 
 
 def is_introduced(state: Path, wanted: str) -> bool:

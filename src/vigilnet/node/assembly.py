@@ -282,15 +282,9 @@ class Node:
         capabilities = Capability.RELAY
         if options.discovery.uses("gossip") or options.relay.is_unlisted:
             capabilities |= Capability.DIRECTORY
-        summary = None
-        if options.exit.enabled:
-            check_consent(has_accepted=options.exit.accept_notice, abuse_contact=options.exit.abuse_contact)
-            _log.warning(EXIT_NOTICE)
-            exits = self._exit = ExitService(options.exit, self._clock)
-            self._undo.push_async_callback(exits.close)
+        summary = self._start_exit()
+        if summary is not None:
             capabilities |= Capability.EXIT
-            ports = exits.policy.summary()
-            summary = ExitSummary(ports.kind == 0, ports.ranges)
         circuits.enable_relay(own.identity, own, known, self._exit)
         await self._start_origin(known, transports.htx)
         relay = options.relay
@@ -317,7 +311,7 @@ class Node:
             plains = [PeerAddress.tcp(*at) for at in plain]
             dialled = [*(htx.address(*at) for at in hidden), *others, *plains]
             is_reachable = reach.is_reachable(address.host for address in dialled)
-            vias = self._introductions.addresses() if self._introductions is not None else []
+            vias = [] if is_reachable or self._introductions is None else self._introductions.addresses()
             offered = capabilities | (introduces if is_reachable else Capability(0))
             if is_reachable or not vias:  # with neither, it serves its LAN
                 offered |= Capability.GUARD
@@ -338,6 +332,18 @@ class Node:
         own.refresh()
         self._publish(own)
         self._tasks.start("keep record", self._keep_record(own, htx, describe))
+
+    def _start_exit(self) -> ExitSummary | None:
+        """Serve as an exit, if the settings say so; return what our record then tells of it."""
+        options = self.options.exit
+        if not options.enabled:
+            return None
+        check_consent(has_accepted=options.accept_notice, abuse_contact=options.abuse_contact)
+        _log.warning(EXIT_NOTICE)
+        exits = self._exit = ExitService(options, self._clock)
+        self._undo.push_async_callback(exits.close)
+        ports = exits.policy.summary()
+        return ExitSummary(ports.kind == 0, ports.ranges)
 
     def _start_introductions(
         self,

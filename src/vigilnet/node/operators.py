@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError
-from vigilnet.base.http.client_io import READ_SIZE, Connect, Connection, tls_context
+from vigilnet.base.http.client_io import READ_SIZE, Connect, Connection, check_pin, tls_context
 from vigilnet.base.http.guards import BearerToken
 from vigilnet.base.http.url import Url
 from vigilnet.base.safelog import get_logger
@@ -26,7 +26,7 @@ from vigilnet.routing.operators.directory import Directory
 from vigilnet.routing.operators.geoip_io import open_geoip
 from vigilnet.routing.operators.registry import Registry
 from vigilnet.routing.operators.service import DirectoryService
-from vigilnet.routing.operators.wire import Registration, sign_registration
+from vigilnet.routing.operators.wire import Registration, addresses_of, sign_registration
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.stream.messages import BeginFlag, Target
 from vigilnet.traffic.stream.socket_bridge_io import bridge
@@ -156,6 +156,8 @@ class Operators:
             return None
         network = self._options.node.network
         record = parse_record(self._own.record, network)
+        if not addresses_of(record):
+            return None  # nobody can dial us: operators hear of us by gossip
         return sign_registration(self._own.ring.identity, record, self._clock.wall(), network)
 
     def circuits(self) -> Connect | None:
@@ -177,7 +179,9 @@ class Operators:
         for end in (ours, theirs):
             end.setblocking(False)
         bridge(asyncio.get_running_loop(), theirs, stream)
-        context = tls_context() if url.is_secure else None
-        return await asyncio.open_connection(
+        context = tls_context(url.pin) if url.is_secure else None
+        reader, writer = await asyncio.open_connection(
             sock=ours, ssl=context, server_hostname=url.host if context is not None else None, limit=READ_SIZE
         )
+        check_pin(url, writer)
+        return reader, writer

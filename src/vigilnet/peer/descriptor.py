@@ -144,8 +144,8 @@ class PeerRecord:
 
     @property
     def is_dialable(self) -> bool:
-        """Whether somebody may dial it, and not only ask it to; addresses of unknown forms are believed."""
-        return not self.addresses or any(address.transport != TransportKind.VIA for address in self.addresses)
+        """Whether strangers may dial it; one that names introducers has at most addresses for its LAN."""
+        return not self.introducers
 
     @property
     def onion_key(self) -> OnionKey:

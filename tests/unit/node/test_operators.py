@@ -95,3 +95,15 @@ def test_relays_that_fell_silent_are_left_out(tmp_path: Path) -> None:
         await operators.close()
 
     asyncio.run(main())
+
+
+def test_a_relay_that_nobody_can_dial_registers_nowhere(tmp_path: Path) -> None:
+    operators, _ = _made(tmp_path, Mode.RELAY)
+    assert operators.registration() is not None
+    own = operators._own
+    assert own is not None
+    own.describe([PeerAddress.via(bytes(32), "192.0.2.1")], Capability.RELAY, None, "test")
+    own._store.lock()
+    assert own.refresh()
+    assert operators.registration() is None
+    own._store.close()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.records import RecordMaker
 from vigilnet.base.codec import Value, decode, encode
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.crypto.aead import Suite
@@ -330,3 +331,16 @@ def test_exit_summary_answers_for_ports() -> None:
     assert not accept.allows(25)
     assert reject.allows(443)
     assert not reject.allows(25)
+
+
+def test_who_names_introducers_cannot_be_dialled_whatever_else_it_tells() -> None:
+    maker = RecordMaker("relay")
+    lan, other = PeerAddress.tcp("192.168.1.2", 4001), bytes(32)
+    record = maker.record(
+        PUBLISHED, addresses=[lan, PeerAddress.via(other, "5.1.0.2"), PeerAddress.via(b"x" * 32)]
+    )
+    assert record.introducers == {other: "5.1.0.2", b"x" * 32: ""}
+    assert not record.is_dialable
+    own = maker.record(PUBLISHED, addresses=[lan, PeerAddress.via(maker.identity.public, "5.1.0.2")])
+    assert own.introducers == {}
+    assert own.is_dialable

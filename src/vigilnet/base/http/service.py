@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import inspect
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from vigilnet.base.tasks import TaskGroup
 
 READ_SIZE: Final = 16_384
 LINGER_S: Final = 2.0
+TLS_HANDSHAKE_S: Final = 10.0
 MAX_LINGER: Final = 16 * 1024 * 1024  # octets of a refused body that are read and thrown away
 
 _log = get_logger(__name__)
@@ -76,13 +78,16 @@ class HttpServer:
         """Bugs that came up, the first few."""
         return self._tasks.failures
 
-    async def listen(self, host: str, port: int) -> int:
-        """Listen; return the port that was bound.
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen, by https if there is a context; return the port that was bound.
 
         Raises:
             OSError: it cannot be bound.
         """
-        server = await asyncio.start_server(self._opened, host, port, limit=READ_SIZE)
+        patience = TLS_HANDSHAKE_S if tls is not None else None
+        server = await asyncio.start_server(
+            self._opened, host, port, limit=READ_SIZE, ssl=tls, ssl_handshake_timeout=patience
+        )
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 

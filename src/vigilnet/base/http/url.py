@@ -1,11 +1,13 @@
 """Where a server is: the few URLs that this program asks (sans-IO)."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from vigilnet.base.errors import RemoteProtocolError
 
+_PIN: Final = re.compile(r"sha256=([0-9a-f]{64})")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -16,6 +18,7 @@ class Url:
     host: str
     port: int
     is_secure: bool
+    pin: bytes = b""  # SHA-256 of the only certificate that is taken; b"": what the system trusts
 
     @property
     def authority(self) -> str:
@@ -30,11 +33,12 @@ class Url:
     @property
     def text(self) -> str:
         """The URL in its one form."""
-        return f"{'https' if self.is_secure else 'http'}://{self.authority}"
+        pin = f"#sha256={self.pin.hex()}" if self.pin else ""
+        return f"{'https' if self.is_secure else 'http'}://{self.authority}{pin}"
 
 
 def parse_url(text: str) -> Url:
-    """Read `http[s]://host[:port]`; a path, user or query is refused.
+    """Read `http[s]://host[:port][#sha256=HEX]`; a path, user or query is refused.
 
     Raises:
         RemoteProtocolError: anything else.
@@ -51,6 +55,10 @@ def parse_url(text: str) -> Url:
     host = parts.hostname or ""
     if parts.scheme not in _PORTS or not host or parts.path not in ("", "/"):
         raise refusal
-    if parts.query or parts.fragment or parts.username is not None or port == 0:
+    if parts.query or parts.username is not None or port == 0:
         raise refusal
-    return Url(host, port or _PORTS[parts.scheme], parts.scheme == "https")
+    pin = _PIN.fullmatch(parts.fragment)
+    if parts.fragment and (pin is None or parts.scheme != "https"):
+        raise refusal
+    found = bytes.fromhex(pin.group(1)) if pin is not None else b""
+    return Url(host, port or _PORTS[parts.scheme], parts.scheme == "https", found)

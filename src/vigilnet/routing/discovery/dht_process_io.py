@@ -217,15 +217,24 @@ class DhtProcess:
                 done.set_result(frame.is_answered)
 
     async def _stop(self) -> None:
-        process, self._process = self._process, None
+        """End the process; one that was cancelled here is ended by the next call."""
+        process = self._process
         if process is None:
             return
         if process.stdin is not None:
             process.stdin.close()  # it ends with its input
         try:
             async with asyncio.timeout(STOP_S):
-                await process.wait()
+                await _end_of(process)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await _end_of(process)
+        self._process = None
+
+
+async def _end_of(process: asyncio.subprocess.Process) -> None:
+    """Wait for a process, and read what is left of it, so that its pipe is closed."""
+    while process.stdout is not None and await process.stdout.read(READ_SIZE):
+        pass
+    await process.wait()

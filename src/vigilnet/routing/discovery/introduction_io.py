@@ -183,6 +183,7 @@ class IntroductionService:
         self.introducer = Introducer(self, random_bytes, has_prefix_limits=has_prefix_limits)
         self.counts = IntroductionCounts()
         self.chosen: dict[bytes, str] = {}  # our introducers, and from where they see us dial
+        self._held_by: set[bytes] = set()  # on the links of now
         self._silent_since: dict[bytes, float] = {}
         self._asked_at: dict[bytes, float] = {}
         self._shunned: dict[bytes, float] = {}
@@ -229,6 +230,7 @@ class IntroductionService:
         if self._links.get(identity) is None:
             self.introducer.left(identity)
             self._asked_at.pop(identity, None)
+            self._held_by.discard(identity)
             return
         for event in self._waiting.get(identity, ()):
             event.set()
@@ -302,17 +304,16 @@ class IntroductionService:
                 link = self._links.get(identity)
                 due = self._asked_at.get(identity, float("-inf")) + HOLD_AGAIN_S
                 # An introducer holds who dialled it; a link of the other way shows it no address of ours.
-                if link is not None and link.is_initiator and not self.chosen[identity] and now >= due:
+                is_held = identity in self._held_by
+                if link is not None and link.is_initiator and not is_held and now >= due:
                     self._asked_at[identity] = now
                     self._send(identity, Hold())
             await asyncio.sleep(LOOK_S if self.chosen else LOOK_S / 4)
 
     def _drop_lost(self, now: float) -> bool:
         for identity in self.chosen:
-            if self._links.get(identity) is not None and self.chosen[identity]:
+            if identity in self._held_by:
                 self._silent_since[identity] = now
-            elif self._links.get(identity) is None:
-                self._asked_at.pop(identity, None)
         lost = [one for one in self.chosen if now - self._silent_since[one] >= LOST_S]
         for identity in lost:
             self._give_up(identity, now)
@@ -320,6 +321,7 @@ class IntroductionService:
 
     def _give_up(self, identity: bytes, now: float) -> None:
         self.chosen.pop(identity, None)
+        self._held_by.discard(identity)
         self._silent_since.pop(identity, None)
         self._asked_at.pop(identity, None)
         self._shunned = {one: until for one, until in self._shunned.items() if until > now}
@@ -332,7 +334,9 @@ class IntroductionService:
         if frame.status is not HeldStatus.HELD:
             self._give_up(neighbour, self._clock.now())
             self._changed()
-        elif frame.endpoint.host and frame.endpoint.host != self.chosen[neighbour]:
+            return
+        self._held_by.add(neighbour)
+        if frame.endpoint.host and frame.endpoint.host != self.chosen[neighbour]:
             self.chosen[neighbour] = frame.endpoint.host
             self._changed()
 

@@ -1,7 +1,7 @@
 """The process that runs OpenDHT for a relay: `python -m ...opendht_io HOST4 HOST6 PORT NETWORK`.
 
 Requests come by standard input, reports go to standard output (`dht_worker`). It ends with its input. It is
-started with no settings, keys or files of the relay's, and imports little: 17 MB.
+started with no settings, keys or files of the relay's, and imports little: 20 MB.
 
 The library's thread holds a lock while it calls back and waits for Python's own lock (GIL). What of the
 library waits for that lock without giving the GIL away (`get...Log`, `getBound`, `getNodeMessageStats`)

@@ -18,10 +18,12 @@ class Options:
     super).
     """
 
-    urls: tuple[str, ...] = ()  # asked for relays, and registered with by relays, like "https://dir.example"
+    urls: tuple[str, ...] = ()  # asked, registered with: "https://dir.example", pinned by "...#sha256=HEX"
     query_s: float = 600.0  # between two questions, once one was answered
     heartbeat_s: float = 30.0  # between two registrations of a relay
     listen: tuple[str, ...] = ()  # own: host:port for everybody; the status port serves it on this machine
+    certificate: Path | None = None  # own: chain in PEM: `listen` then speaks https
+    certificate_key: Path | None = None  # own: its key in PEM; "": in the same file
     ttl_s: float = 120.0  # own: a relay not heard of for so long is not listed
     prune_s: float = 60.0  # own: between two looks for what is to be forgotten
     rate_per_minute: int = 100  # own: requests of one address; 0: no limit

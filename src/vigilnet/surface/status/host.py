@@ -1,5 +1,6 @@
 """The status interface in its process: built from the settings, at its addresses."""
 
+import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -59,13 +60,33 @@ class StatusHost:
             host = options.status.host
             port = self._shown.status_port = await service.listen(host, options.status.port)
             self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        tls = _tls_of(options.operators.certificate, options.operators.certificate_key)
         for text in options.operators.listen:
-            await service.listen_publicly(*_host_and_port(text))
+            await service.listen_publicly(*_host_and_port(text), tls)
 
     async def close(self) -> None:
         """Stop; safe to call twice."""
         if self._service is not None:
             await self._service.close()
+
+
+def _tls_of(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Return what serves https with a certificate of the settings; None without one.
+
+    Raises:
+        ConfigurationError: the files cannot be used.
+    """
+    if certificate is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"operators.certificate {certificate}: cannot be used: {error.strerror or error}"
+        ) from error
+    return context
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
@@ -104,9 +105,9 @@ class StatusService:
         self._tasks.start("look", self._keep_looking())
         return bound
 
-    async def listen_publicly(self, host: str, port: int) -> int:
+    async def listen_publicly(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Serve the directory alone, for everybody; raises as `listen`."""
-        return await _listen(self.public, host, port, "operators.listen")
+        return await _listen(self.public, host, port, "operators.listen", tls)
 
     async def close(self) -> None:
         """Stop; safe to call twice."""
@@ -215,9 +216,11 @@ class _Mine:
         return error_response(403, "only from this machine, or with the token")
 
 
-async def _listen(server: HttpServer, host: str, port: int, key: str) -> int:
+async def _listen(
+    server: HttpServer, host: str, port: int, key: str, tls: ssl.SSLContext | None = None
+) -> int:
     try:
-        return await server.listen(host, port)
+        return await server.listen(host, port, tls)
     except OSError as error:
         raise EnvironmentRefusedError(
             f"{key} {port}: cannot listen ({error.strerror or error}); stop what uses it, or choose another"

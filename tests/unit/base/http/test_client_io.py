@@ -1,11 +1,14 @@
 """Asking a server: real sockets on loopback, and servers that misbehave."""
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from tests.support.origins import make_certificates
 from vigilnet.base.clock import SystemClock
@@ -115,7 +118,7 @@ def test_https_is_taken_only_from_who_can_prove_its_name(
         port = server.sockets[0].getsockname()[1]
         if is_trusted:
             context = ssl.create_default_context(cadata=made.root.decode())
-            monkeypatch.setattr(client_io, "tls_context", lambda: context)
+            monkeypatch.setattr(client_io, "tls_context", lambda pin=b"": context)
         try:
             return await ask(Url(name, port, is_secure=True), "GET", "/")
         finally:
@@ -129,3 +132,36 @@ def test_https_is_taken_only_from_who_can_prove_its_name(
     else:
         with pytest.raises(UnreachableError, match="CertVerification"):
             asyncio.run(main(is_trusted=True))
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_pinned_certificate_is_taken_whoever_signed_it_and_no_other(tmp_path: Path, is_right: bool) -> None:
+    make_certificates(tmp_path, "somebody.example")
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
+    shown = x509.load_pem_x509_certificates((tmp_path / "chain.pem").read_bytes())[0]
+    pin = shown.fingerprint(hashes.SHA256()) if is_right else bytes(32)
+    asked: list[bytes] = []
+
+    async def main() -> Answer:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+                asked.append(await reader.readuntil(b"\r\n\r\n"))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours)
+        port = server.sockets[0].getsockname()[1]
+        try:
+            return await ask(Url("127.0.0.1", port, is_secure=True, pin=pin), "GET", "/")
+        finally:
+            server.close()
+            await asyncio.sleep(0.05)
+
+    if is_right:
+        assert asyncio.run(main()).body == b"ok"
+    else:
+        with pytest.raises(UnreachableError, match="another certificate"):
+            asyncio.run(main())
+        assert asked == []

@@ -149,7 +149,7 @@ def test_a_process_that_fails_or_says_what_it_must_not_is_started_again(
     async def main() -> None:
         node = played(monkeypatch, tmp_path, program)
         try:
-            await until(lambda: node.starts >= 3)
+            await until(lambda: node.starts >= 2)
         finally:
             await node.close()
         assert node.pid is None

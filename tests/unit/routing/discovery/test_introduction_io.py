@@ -412,6 +412,30 @@ def test_an_introducer_that_is_full_is_left_and_one_that_is_silent_asked_again()
     played(stage.loop, scenario())
 
 
+def test_an_introducer_is_asked_again_on_each_new_link() -> None:
+    stage = Stage(is_behind=True)
+
+    async def scenario() -> None:
+        service, first = stage.service(), stage.link(MIDDLE)
+        service.start()
+        await asyncio.sleep(0.1)
+        service.frame_received(first, encode_frame(Held(HeldStatus.HELD, Endpoint("5.3.0.2"))))
+        await asyncio.sleep(2 * HOLD_AGAIN_S)
+        assert first.sent == [Hold()]
+        del stage.world.links[MIDDLE]
+        service.neighbour_changed(MIDDLE)
+        second = stage.link(MIDDLE)
+        service.neighbour_changed(MIDDLE)
+        await asyncio.sleep(5.0)
+        assert second.sent == [Hold()]
+        assert service.addresses() == [PeerAddress.via(MIDDLE, "5.3.0.2")]
+        await asyncio.sleep(2 * LOST_S)  # it does not answer any more
+        assert service.addresses() == []
+        await service.close()
+
+    played(stage.loop, scenario())
+
+
 def test_who_can_be_dialled_wants_no_introducers() -> None:
     stage = Stage()
 

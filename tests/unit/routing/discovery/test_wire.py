@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.gossip_frames import EXAMPLES, SALT, frames, items, keys, ranges_frames
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.routing.discovery.wire import (
     LAST_KEY,
@@ -39,35 +40,6 @@ from vigilnet.routing.discovery.wire import (
 )
 
 VECTORS = json.loads((Path(__file__).parents[3] / "vectors" / "discovery" / "gossip.json").read_text())
-SALT = b"saltsalt"
-
-keys = st.binary(min_size=8, max_size=8)
-entries = st.binary(min_size=16, max_size=16)
-items = st.builds(Item, st.just(ItemType.RECORD), st.binary(min_size=1, max_size=1024)) | st.builds(
-    Item, st.just(ItemType.PROOF), st.binary(min_size=1, max_size=MAX_PROOF_SIZE)
-)
-
-
-@st.composite
-def ranges_frames(draw: st.DrawFn) -> Ranges:
-    lasts = sorted(draw(st.sets(keys.filter(lambda key: key > bytes(8)), max_size=6)) | {LAST_KEY})
-    parts, floor = [], b""
-    for last in lasts:
-        mode = draw(st.sampled_from(Mode))
-        digest = draw(st.binary(min_size=8, max_size=8)) if mode is Mode.DIGEST else b""
-        listed = draw(st.sets(entries, max_size=5)) if mode is Mode.LIST else set()
-        inside = {entry[:8]: entry for entry in listed if floor < entry[:8] <= last}
-        parts.append(Range(last, mode, digest, tuple(inside[key] for key in sorted(inside))))
-        floor = last
-    return Ranges(draw(st.binary(min_size=8, max_size=8)), tuple(parts))
-
-
-frames = st.one_of(
-    ranges_frames(),
-    st.builds(Have, st.lists(entries, min_size=1, max_size=20).map(tuple)),
-    st.builds(Want, st.lists(keys, min_size=1, max_size=20).map(tuple)),
-    st.builds(Items, st.lists(items, min_size=1, max_size=4).map(tuple)),
-)
 
 
 @pytest.mark.parametrize("name", list(VECTORS["frames"]))
@@ -88,6 +60,11 @@ def test_vector_of_ranges_says_what_the_specification_says() -> None:
             ),
         ),
     )
+
+
+@pytest.mark.parametrize("frame", EXAMPLES)
+def test_each_form_round_trips(frame: Frame) -> None:
+    assert decode_frame(encode_frame(frame)) == frame
 
 
 @given(frames)
