@@ -6,6 +6,7 @@
 Nothing but links, ARP and neighbour discovery may be seen there while the device is up.
 """
 
+import contextlib
 import os
 import random
 import select
@@ -20,7 +21,7 @@ from tests.support.device import ProtectedDevice, run_probes, start_device
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, ip
 from tests.support.nodes import OCTETS_PORT
-from tests.support.waiting import pause
+from tests.support.waiting import pause, wait_until
 from vigilnet.traffic.backends import linux_io, routes
 from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.settings import INTERFACE, TUN_IPV4, TUN_IPV6
@@ -97,6 +98,46 @@ def test_nothing_leaks_while_up_nor_when_daemon_and_helper_are_killed(device: Pr
     device.start_helper()
     device.network.user.start()
     device.network.user.wait_ready()
+
+
+@pytest.mark.parametrize("capture", ["interface", "redirect"])
+def test_an_interface_that_appears_while_up_is_closed_to_packet_sockets_too(
+    device: ProtectedDevice, capture: str
+) -> None:
+    host = device.host
+    device.stop_helper()
+    device.capture = capture
+    device.start_helper()
+    device.ask("up")
+    try:
+        host.run("ip", "link", "add", "late0", "type", "veth", "peer", "name", "late1")
+        for name in ("late0", "late1"):
+            host.run("ip", "link", "set", name, "up")
+        with host.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as far:
+            far.bind(("late1", 3))
+            far.settimeout(0.2)
+            assert _gets_through(far)
+            host.run("ip", "route", "add", "default", "dev", "late0", "metric", "9000")
+            wait_until(lambda: not _gets_through(far), "the interface is closed")
+    finally:
+        host.run("ip", "link", "del", "late0", check=False)
+        device.ask("down")
+        device.stop_helper()
+        device.capture = "interface"
+        device.start_helper()
+
+
+def _gets_through(far: socket.socket) -> bool:
+    mark = os.urandom(16)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as near:
+        near.bind(("late0", 0))
+        with contextlib.suppress(OSError):  # the filter drops it, and says so
+            near.send(b"\xff" * 6 + bytes(6) + b"\x88\xb5" + mark * 3)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            if mark in far.recv(2000):
+                return True
+    return False
 
 
 class LossyPump(threading.Thread):

@@ -112,3 +112,25 @@ def test_what_the_helper_needs_is_refused_in_one_line(device: ProtectedDevice) -
     words = ("split", "add", "--app", shutil.which("nft") or "/usr/sbin/nft")
     assert device.cli(*words, check=False) == ""
     assert device.cli("split", "list") == "no programs are remembered\n"
+
+
+def test_what_was_bound_by_a_node_before_leaves_by_no_other_exit(device: ProtectedDevice) -> None:
+    user, run = device.network.user, device.run_folder
+    status = next(node for name, node in device.network.nodes.items() if name.startswith("exit")).status()
+    assert status is not None
+    url = f"http://{device.network.target.v4}/page.txt"
+    waits = (
+        f"while [ ! -e {run}/go ]; do sleep 0.05; done; curl -sS -m 10 {url} >{run}/said; touch {run}/over"
+    )
+    program = device.host.start("sh", "-c", waits)
+    device.ask("join", pid=program.pid, group=f"exit {status.peer_id}")
+    user.stop()
+    user.tables["device"] = {**user.tables["device"], "up": True}
+    user.start()
+    wait_until(lambda: user.status() is not None, "the node answers")
+    wait_until(lambda: device.ask("status").is_up, "the device is up again")
+    (run / "go").touch()
+    wait_until((run / "over").exists, "the program has ended")
+    for name in ("go", "over"):
+        (run / name).unlink()
+    assert (run / "said").read_text() == ""

@@ -191,7 +191,9 @@ class ProtectedDevice:
     def stop_helper(self, number: int = signal.SIGTERM) -> None:
         """End the helper."""
         for pid in self.host.pids():
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            words: list[bytes] = []
+            with contextlib.suppress(OSError):  # others may end meanwhile
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if b"vigilnet.surface.device_helper" in words:
                 os.kill(pid, number)
                 wait_until(functools.partial(_has_ended, pid), "the helper ends")

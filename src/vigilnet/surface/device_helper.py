@@ -22,8 +22,8 @@ from vigilnet.traffic.backends.choice_io import choose_backend
 from vigilnet.traffic.backends.linux_io import leading_out
 from vigilnet.traffic.device.backend import Backend, Capture
 from vigilnet.traffic.device.helper_io import Helper, listen
+from vigilnet.traffic.device.options import RUN_FOLDER
 
-RUN_FOLDER: Final = Path("/run/vigilnet")
 STATE_FOLDER: Final = Path("/var/lib/vigilnet")
 SOCKET_NAME: Final = "helper.sock"
 

@@ -7,10 +7,12 @@ Where the kernel refuses it, the firewall matches the group's path instead.
 
 import contextlib
 import ctypes
+import json
 import os
 import platform
 import re
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +47,13 @@ def mounted_cgroup2(mountinfo: str) -> Path | None:
     return found
 
 
+UNSERVED: Final = "unserved"  # programs bound to an exit that nobody serves any more: they reach nothing
+
+
 def mark_of(group: str) -> int:
     """Return the mark of a group's sockets."""
+    if group == UNSERVED:
+        return MARK_BOUND + 0xFFFF
     if group.startswith("exit"):
         return MARK_BOUND + int(group[4:])
     return {Group.OWN: MARK_OWN, Group.OUTSIDE: MARK_OUTSIDE, Group.INSIDE: MARK_INSIDE}[Group(group)]
@@ -126,6 +133,29 @@ class ControlGroups:
             relative = os.path.relpath(folder, "/sys/fs/cgroup")  # as nft reads such paths
             lines.append(cgroup_marks(relative, 2, mark_of(folder.name)))
         return lines
+
+    def bind(self, names: Sequence[str], record: Path) -> None:
+        """Say whose exits the groups exit0 and on are now.
+
+        Programs of a group that was another exit's before do not leave by the new one: they reach nothing.
+
+        Args:
+            names: of the exits, in the order of their groups.
+            record: where that is written down for the next helper.
+        """
+        try:
+            before = json.loads(record.read_text())
+        except (OSError, ValueError):
+            before = []
+        before = before if isinstance(before, list) else []
+        for number, (name, old) in enumerate(zip(names, before, strict=False)):
+            for pid in self.members(f"exit{number}") if name != old else ():
+                with contextlib.suppress(EnvironmentRefusedError):  # it has ended
+                    self.join(pid, UNSERVED)
+        now = [*names, *before[len(names) :]]
+        if now != before:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(json.dumps(now))
 
     def group_of(self, pid: int) -> str:
         """Return which of our groups a process is in; empty if in none."""

@@ -217,6 +217,7 @@ class Kernel:
     # ---- pieces
 
     def _load_rules(self, settings: DeviceSettings) -> None:
+        self.groups.bind(settings.binding_names, self._journal.with_name("exits.json"))
         for program in settings.programs:
             self.groups.prepare(program.group)
         if self.groups.refusal and not self.firewall.can_mark_groups:

@@ -198,6 +198,8 @@ def _capture(settings: DeviceSettings) -> str:
         f"meta l4proto tcp meta mark {MARK_BOUND + number:#x} redirect to :{port}"
         for number, port in enumerate(settings.binding_ports)
     ]
+    # What is bound to an exit that nobody serves must not leave by another: `output` refuses it.
+    rules.append(f"meta mark & {WHO:#x} == {MARK_BOUND:#x} return")
     rules.append(f"meta l4proto tcp redirect to :{settings.capture_port}")
     return _chain("capture", "type nat hook output priority -100; policy accept;", rules)
 

@@ -1,5 +1,6 @@
 """Settings of a protected device."""
 
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
@@ -10,6 +11,9 @@ from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.traffic.device.settings import MAX_MTU, MAX_PROGRAMS, MIN_MTU, FirewallRule, Program
 
 _PROBE: Final = "http://nmcheck.gnome.org/check_network_status.txt"  # the one that many desktops ask for
+
+
+RUN_FOLDER: Final = Path("/var/run/vigilnet" if sys.platform == "darwin" else "/run/vigilnet")
 
 
 class DnsMode(StrEnum):
@@ -25,7 +29,7 @@ class Options:
     """Taking all of this device's traffic into the network: `vigilnet up` (docs/device.md)."""
 
     up: bool = False  # protect the device as soon as the node runs; needs the helper
-    helper: Path = Path("/run/vigilnet/helper.sock")  # the privileged helper's socket
+    helper: Path = RUN_FOLDER / "helper.sock"  # the privileged helper's socket
     dns: str = "local"  # local (your resolver sees the names), overlay (the exit resolves) or custom
     dns_server: str = ""  # of custom: address or address:port, asked by TCP through a circuit
     allow_lan: bool = False  # reach printers and the like on the local network directly

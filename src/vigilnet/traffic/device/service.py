@@ -281,6 +281,7 @@ class DeviceService:
             options.inside_users,
             (*options.open_ports, *self._relay_ports),
             tuple(capture.port for _, capture in self._bound.values()),
+            tuple(self._bound),
             options.underlay_marks,
             options.firewall_rules(),
             programs,

@@ -108,6 +108,7 @@ class DeviceSettings:
     inside_users: tuple[int, ...] = ()
     open_ports: tuple[int, ...] = ()  # TCP that others may reach here: a relay's own
     binding_ports: tuple[int, ...] = ()  # further capture ports, one for each exit that programs are bound to
+    binding_names: tuple[str, ...] = ()  # whose exits those are: a number must not pass from one to another
     underlay_marks: tuple[int, ...] = ()  # firewall marks of other VPNs, whose outer packets may leave
     rules: tuple[FirewallRule, ...] = ()
     programs: tuple[Program, ...] = ()
@@ -154,6 +155,7 @@ _LIMITS: Final = {
     "inside_users": MAX_USERS,
     "open_ports": MAX_PORTS,
     "binding_ports": MAX_BINDINGS,
+    "binding_names": MAX_BINDINGS,
     "underlay_marks": MAX_USERS,
     "rules": MAX_RULES,
     "programs": MAX_PROGRAMS,
@@ -238,6 +240,7 @@ _TAKE: Final[Mapping[str, Callable[[object], Any]]] = {
     "inside_users": take_many(take_number),
     "open_ports": take_many(take_number),
     "binding_ports": take_many(take_number),
+    "binding_names": take_many(take_text),
     "underlay_marks": take_many(take_number),
     "rules": take_many(_rule),
     "programs": take_many(_program),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vigilnet.traffic.backends.cgroups_io import mark_of, mounted_cgroup2
+from vigilnet.traffic.backends.cgroups_io import ControlGroups, mark_of, mounted_cgroup2
 
 PURE = "30 24 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 HYBRID = "38 28 0:31 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw"
@@ -31,5 +31,36 @@ def test_none_is_found_where_there_is_none(text: str) -> None:
 
 
 def test_each_group_has_a_mark_of_its_own() -> None:
-    marks = [mark_of(group) for group in ("own", "outside", "inside", "exit0", "exit1")]
+    marks = [mark_of(group) for group in ("own", "outside", "inside", "exit0", "exit1", "unserved")]
     assert len(set(marks)) == len(marks)
+
+
+class Groups(ControlGroups):
+    """Groups that are a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__("fake")
+        self.now = {7: "exit0", 8: "exit1", 9: "exit1"}
+
+    def members(self, group: str) -> list[int]:
+        return [pid for pid, name in self.now.items() if name == group]
+
+    def join(self, pid: int, group: str) -> None:
+        self.now[pid] = group
+
+
+def test_a_group_does_not_pass_from_one_exit_to_another(tmp_path: Path) -> None:
+    groups, record = Groups(), tmp_path / "run" / "exits.json"
+    groups.bind((), record)
+    assert not record.exists()
+    groups.bind(("SE", "DE"), record)
+    groups.bind(("SE", "DE", "FR"), record)
+    assert groups.now == {7: "exit0", 8: "exit1", 9: "exit1"}
+    groups.bind((), record)  # a node that was started anew: none is served, and none is another's yet
+    groups.bind(("SE",), record)
+    assert groups.now == {7: "exit0", 8: "exit1", 9: "exit1"}
+    groups.bind(("SE", "NO"), record)
+    assert groups.now == {7: "exit0", 8: "unserved", 9: "unserved"}
+    record.write_text("no json")
+    groups.bind(("DE",), record)
+    assert groups.now[7] == "exit0"  # nothing is known of before

@@ -19,6 +19,7 @@ FULL = DeviceSettings(
     inside_users=(1001, 1002),
     open_ports=(4001,),
     binding_ports=(2000,),
+    binding_names=("SE",),
     underlay_marks=(51820,),
     rules=(FirewallRule("out", "tcp", "192.0.2.0/24", 25),),
     programs=(Program("/usr/bin/foo", "outside"), Program("/opt/bar baz", "exit15")),
