@@ -15,6 +15,7 @@ from vigilnet.traffic.transport.pluggable.messages import (
 )
 from vigilnet.traffic.transport.pluggable.options import Options
 from vigilnet.traffic.transport.pluggable.pluggable_io import read_pairs
+from vigilnet.traffic.transport.pluggable.proxy import HttpConnectClient, Socks4Client, read_proxy
 from vigilnet.traffic.transport.pluggable.socks import SocksClient
 
 COOKIE = bytes(32)
@@ -73,11 +74,22 @@ def _options(data: bytes) -> None:
             Options(**{key: (text,)})  # type: ignore[arg-type]
 
 
+def _proxy(data: bytes) -> None:
+    """What a parent names, and what a proxy answers."""
+    with contextlib.suppress(RemoteProtocolError, LocalProtocolError):
+        read_proxy(data.decode("latin-1")).client("a.example", 443).data_to_send()
+    for client in (Socks4Client("a.example", 1), HttpConnectClient("a.example", 1)):
+        with contextlib.suppress(RemoteProtocolError):
+            for at in range(0, len(data), 5):
+                client.receive(data[at : at + 5])
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "output": _output,
     "arguments": _arguments,
     "credentials": _credentials,
     "socks": _socks,
+    "proxy": _proxy,
     "extended_or": _extended_or,
     "pairs": _pairs,
     "options": _options,
@@ -91,6 +103,12 @@ SEEDS: dict[str, list[bytes]] = {
     ],
     "arguments": [rb"cert=a\=b;iat-mode=0"],
     "credentials": [b"a=b"],
+    "proxy": [
+        b"socks5://tor:test1234@198.51.100.1:8000",
+        b"http://[2001:db8::1]:3128/",
+        b"\0\x5a" + bytes(6),
+        b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n",
+    ],
     "socks": [b"\xff\5\2\1\0\5\0\0\1\x7f\0\0\1\0\1", b"\0\5\0\5\0\0\3\1a\0\1"],
     "extended_or": [b"\0\1\0\7[::1]:1\0\2\0\5obfs4\0\0\0\0", b"\1" + bytes(64)],
     "pairs": [b"abcdef"],
