@@ -125,18 +125,22 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
         asker = Asker(client)
         time.sleep(3.0)
         rates: dict[bool, list[float]] = {False: [], True: []}
+        used = {False: [0.0, 0.0], True: [0.0, 0.0]}  # processor seconds of the network, and MB
         begun = asker.done()
         for number in range(pairs):
             for on in (False, True) if number % 2 else (True, False):
                 asker.switch(on=on)
-                before, at = counted[0], time.perf_counter()
+                before, at, worked = counted[0], time.perf_counter(), sum(map(cpu_s, net.pids.values()))
                 time.sleep(WINDOW_S)
-                rates[on].append((counted[0] - before) / (time.perf_counter() - at) / MB)
+                carried = (counted[0] - before) / MB
+                rates[on].append(carried / (time.perf_counter() - at))
+                used[on][0] += sum(map(cpu_s, net.pids.values())) - worked
+                used[on][1] += carried
         asker.switch(on=False)
         asked = (asker.done() - begun) / pairs / WINDOW_S
         asker.close()
         peerlib.kill(sink)
-    ratios = [with_ / without for with_, without in zip(rates[True], rates[False], strict=True)]
+    ratios = [more / less for more, less in zip(rates[True], rates[False], strict=True)]
     error = statistics.stdev(ratios) / len(ratios) ** 0.5
     return {
         "operations_a_second": round(asked, 1),
@@ -146,6 +150,9 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
         "ratio_of_pairs_median": round(statistics.median(ratios), 4),
         "standard_error": round(error, 4),
         "pairs": pairs,
+        "cpu_s_a_GB_without": round(without := used[False][0] / used[False][1] * 1000, 2),
+        "cpu_s_a_GB_with": round(with_ := used[True][0] / used[True][1] * 1000, 2),
+        "cpu_ratio": round(without / with_, 4),
         "cpu_ms_an_operation": alone,
         "bar": "at least 0.97",
     }
