@@ -187,6 +187,7 @@ class IntroductionService:
         self._silent_since: dict[bytes, float] = {}
         self._asked_at: dict[bytes, float] = {}
         self._shunned: dict[bytes, float] = {}
+        self._punching: set[bytes] = set()  # with whom
         self._answers: dict[bytes, asyncio.Future[Answer]] = {}
         self._waiting: dict[bytes, set[asyncio.Event]] = {}
         self._calls = Bucket(CALLS_BURST, CALLS_RATE, clock.now())
@@ -361,12 +362,24 @@ class IntroductionService:
         ends = link.open_ends if link is not None else None
         if ends is None or self._puncher is None or not frame.endpoint.is_whole:
             return AnswerStatus.REFUSED
-        self._tasks.start("punch", self._quietly(self._punch(self._puncher.accept(ends[0], frame.endpoint))))
+        if asker.identity not in self._punching:
+            work = self._punch(self._puncher, asker, ends[0], frame.endpoint)
+            self._tasks.start("punch", self._quietly(work))
         return AnswerStatus.PUNCHING
 
-    async def _punch(self, work: Awaitable[None]) -> None:
+    async def _punch(
+        self, puncher: Puncher, other: PeerRecord, local: tuple[str, int], remote: Endpoint
+    ) -> None:
+        """Dial at once with the other end; the smaller identity opens the link, for both may have asked."""
         self.counts.punches += 1
-        await work
+        self._punching.add(other.identity)
+        try:
+            if self._own < other.identity:
+                await puncher.dial(other, local, remote)
+            else:
+                await puncher.accept(local, remote)
+        finally:
+            self._punching.discard(other.identity)
         self.counts.punched += 1
 
     @staticmethod
@@ -437,4 +450,7 @@ class IntroductionService:
             raise IntroductionError(f"the relay is behind a router: {said.status.name.lower()}")
         if not said.endpoint.is_whole:
             raise IntroductionError("both relays are behind routers, and one does not link in the open")
-        await self._punch(puncher.dial(record, ends[0], said.endpoint))
+        if record.identity not in self._punching:  # else the relay has asked for us, too
+            await self._punch(puncher, record, ends[0], said.endpoint)
+        async with asyncio.timeout(LINK_S):
+            await opened.wait()

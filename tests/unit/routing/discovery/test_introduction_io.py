@@ -147,6 +147,7 @@ class World:
     dialled: list[bytes] = field(default_factory=list)
     punches: list[tuple[tuple[str, int], Endpoint]] = field(default_factory=list)
     is_punched: bool = True
+    opened_by_us: bool = False
     changes: int = 0
 
     def get(self, identity: bytes) -> FakeLink | None:
@@ -168,8 +169,8 @@ class World:
         self.changes += 1
 
     async def dial(self, record: PeerRecord, local: tuple[str, int], remote: Endpoint) -> None:
+        self.opened_by_us = True
         await self.accept(local, remote)
-        self.links[record.identity] = FakeLink(record.identity)
 
     async def accept(self, local: tuple[str, int], remote: Endpoint) -> None:
         self.punches.append((local, remote))
@@ -304,9 +305,45 @@ def test_two_that_nobody_can_dial_do_so_at_once() -> None:
         service, link = stage.service(), stage.link(MIDDLE)
         task = await asked(stage, service, link)
         service.frame_received(link, encode_frame(Answer(b"\7" * 8, AnswerStatus.PUNCHING, there)))
+        await asyncio.sleep(0.1)
+        stage.link(FAR)
+        service.neighbour_changed(FAR)
         await task
         assert stage.world.punches == [(("192.168.1.2", 40_000), there)]
+        assert stage.world.opened_by_us is (ME < FAR)
         assert (service.counts.punches, service.counts.punched) == (1, 1)
+        await service.close()
+
+    played(stage.loop, scenario())
+
+
+def test_two_that_ask_for_each_other_at_once_dial_once_and_agree_who_opens() -> None:
+    stage, there = Stage(is_behind=True), Endpoint("5.7.0.2", 1234)
+    under_way = asyncio.Event()
+
+    async def scenario() -> None:
+        service, link = stage.service(), stage.link(MIDDLE)
+        service.start()
+        await asyncio.sleep(0.1)
+        link.sent.clear()
+        real = stage.world.accept
+
+        async def slowly(local: tuple[str, int], remote: Endpoint) -> None:
+            await real(local, remote)
+            await under_way.wait()
+
+        stage.world.accept = slowly  # type: ignore[method-assign]
+        task = asyncio.create_task(service.introduce(stage.far))
+        await asyncio.sleep(0.1)
+        service.frame_received(link, encode_frame(Call(NONCE, stage.far.encoded, there, Flags.BEHIND)))
+        await asyncio.sleep(0.1)
+        service.frame_received(link, encode_frame(Answer(b"\7" * 8, AnswerStatus.PUNCHING, there)))
+        await asyncio.sleep(0.1)
+        assert len(stage.world.punches) == 1
+        under_way.set()
+        stage.link(FAR)
+        service.neighbour_changed(FAR)
+        await task
         await service.close()
 
     played(stage.loop, scenario())
