@@ -150,8 +150,8 @@ def _nat(result: dict[str, Any]) -> str:
     head = """
 **Behind routers.** Two relays behind routers of a kind each, and a third that both can dial introduces them.
 *How* is what became of the link between the two within 40 s: dialled back, punched, or none. The time counts
-from when both knew each other. Two routers that both answer RST to what they do not expect end each try before the
-other side's SYN is there; ports that are drawn for each connection cannot be guessed.
+from when both knew each other. Two routers that both answer RST to what they do not expect end each try
+before the other side's SYN is there; ports that are drawn for each connection cannot be guessed.
 
 | router of the one | of the other | tries | links | how | median s |
 |---|---|---|---|---|---|
