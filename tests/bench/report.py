@@ -156,7 +156,6 @@ def plot(result: Figures, file: Path) -> None:
             )
         axes.set_xticks(range(len(names)), names)
         axes.set_title(title)
-        axes.set_yscale("log")
         axes.grid(axis="y", alpha=0.3)
     left.legend()
     figure.tight_layout()

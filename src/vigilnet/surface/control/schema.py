@@ -16,7 +16,7 @@ import types
 import typing
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Final, TypeVar
 
 from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
@@ -108,6 +108,8 @@ def decode_request(line: bytes) -> Request:
 
 def encode_result(identifier: int, result: object) -> bytes:
     """Return the line that carries a result, which is plain already."""
+    if type(result) is Plain:  # large, asked often and seldom new: encoded once
+        return b'{"v":%d,"id":%d,"result":%b}\n' % (VERSION, identifier, result.text)
     return _line({"v": VERSION, "id": identifier, "result": result})
 
 
@@ -155,6 +157,11 @@ def decode_reply(line: bytes, identifier: int) -> Any:  # noqa: ANN401 JSON
 
 class Plain(dict[str, Any]):
     """An object that is plain down to its leaves; whoever makes one promises that nobody changes it."""
+
+    @cached_property
+    def text(self) -> bytes:
+        """It as JSON."""
+        return _json(self)
 
 
 _AS_IT_IS: Final = frozenset((str, int, float, bool, type(None), Plain))
@@ -275,4 +282,8 @@ def _read_fields(kind: type, value: dict[str, Any], what: str) -> object:
 
 
 def _line(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    return _json(value) + b"\n"
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

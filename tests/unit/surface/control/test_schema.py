@@ -117,3 +117,10 @@ def test_reply_to_another_request_blames_the_node() -> None:
 def test_plain_values_know_octets_enums_and_sets() -> None:
     value = {"a": b"\x01", "b": status.NodeState.CONNECTED, "c": frozenset({1})}
     assert schema.plain(value) == {"a": "01", "b": "connected", "c": [1]}
+
+
+def test_a_plain_object_is_encoded_once_and_like_any_other() -> None:
+    fields = {"a": [1, "ü"], "b": {"c": None, "d": 0.5}}
+    shared = schema.Plain(fields)
+    assert schema.encode_result(7, shared) == schema.encode_result(7, fields)
+    assert shared.text is shared.text
