@@ -29,7 +29,7 @@ find_python() {
 }
 
 if ! new_enough .venv/bin/python; then
-    python=$(find_python)
+    python=$(find_python venv)
     echo "setup: making .venv with $("$python" --version)"
     rm -rf .venv
     # Debian's python3 may come without ensurepip: then its own pip, or another's, fills the environment.
