@@ -16,6 +16,8 @@ from vigilnet.traffic.transport.shadowsocks.methods import secret_from
 from vigilnet.traffic.transport.shadowsocks.shadowsocks_io import Server, ShadowsocksTransport
 from vigilnet.traffic.transport.tcp_io import TcpListener, TcpTransport
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "docs" / "sample-plugin"
 METHOD, WORD = "chacha20-ietf-poly1305", "a password"

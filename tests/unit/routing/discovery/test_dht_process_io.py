@@ -15,6 +15,8 @@ from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.routing.discovery import dht_process_io
 from vigilnet.routing.discovery.dht_process_io import DhtProcess, is_installed
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 KEY = bytes(range(20))
 needs_library = pytest.mark.skipif(not is_installed(), reason="needs the extra `dht`")
 

@@ -20,6 +20,8 @@ from tests.support.needs import needs_programs
 from vigilnet.surface.cli.testnet import Plan
 from vigilnet.surface.control.client import ControlClient
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 ROOT = Path(__file__).parents[4]
 PROGRAM = (
     "import sys; from vigilnet.surface.cli import processes, main;"

@@ -16,6 +16,8 @@ from vigilnet.traffic.backends.wintun_io import Wintun
 from vigilnet.traffic.device.backend import Backend, Capture, Framing
 from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule, Program
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 SETTINGS = DeviceSettings(1000, 1001, outside_networks=("192.0.2.0/24",))
 
 

@@ -11,6 +11,8 @@ from tests.support.edge_servers import closed_port, echo_server, http_server, tc
 from tests.unit.traffic.ingress.test_socks_io import Scripted
 from vigilnet.traffic.stream.wire import EndReason
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 
 async def response(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """Read one response with a Content-Length: head and body."""

@@ -23,6 +23,8 @@ from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.shaping import Profile
 from vigilnet.traffic.transport.tcp_io import TcpTransport
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 DATA = os.urandom(3_000_000)
 

@@ -15,7 +15,7 @@ from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, TAG_ROOM, Command, pack_run
 from vigilnet.traffic.circuit.onion import ClientOnion
 from vigilnet.traffic.transport.htx.shaping import Profile, Shaper
 
-pytestmark = needs_programs("nginx", "openssl")
+pytestmark = [pytest.mark.slow, needs_programs("nginx", "openssl")]
 
 SHAPED = [Profile.LIGHT, Profile.REPLAY, Profile.CONSTANT]
 

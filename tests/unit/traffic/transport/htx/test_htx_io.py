@@ -29,7 +29,7 @@ from vigilnet.traffic.transport.htx.fingerprint import ja4, normalised
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.templates_io import bundled_templates
 
-pytestmark = needs_programs("nginx", "openssl")
+pytestmark = [pytest.mark.slow, needs_programs("nginx", "openssl")]
 
 HELLO = encode_packet(PacketKind.HELLO, b"h" * 1300)
 MESSAGE_2 = encode_packet(PacketKind.MESSAGE_2, b"2" * 1160)

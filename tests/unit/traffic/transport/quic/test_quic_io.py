@@ -15,6 +15,8 @@ from vigilnet.traffic.transport.quic import quic_io
 from vigilnet.traffic.transport.quic.certificate import make_certificate
 from vigilnet.traffic.transport.quic.quic_io import QuicListener, QuicTransport
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 CERTIFICATE = make_certificate("relay.example", 1.8e9)
 PARAMS = {0: CERTIFICATE.digest, 1: "relay.example"}
 

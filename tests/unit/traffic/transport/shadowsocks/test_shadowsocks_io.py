@@ -25,6 +25,8 @@ from vigilnet.traffic.transport.shadowsocks.shadowsocks_io import (
     read_params,
 )
 
+pytestmark = pytest.mark.slow  # real sockets or processes: in all, seconds
+
 METHOD = "2022-blake3-aes-256-gcm"
 PASSWORD = new_password(METHOD, lambda size: bytes(range(size)))
 OF_2022 = [name for name in METHODS if name.startswith("2022")]
