@@ -63,7 +63,7 @@ class NodeTransports:
             TransportKind.HTX: self.htx.transport,
             TransportKind.PLUGGABLE: self._pluggable.transport,
             TransportKind.SHADOWSOCKS: self._shadowsocks.transport,
-            TransportKind.TCP: (tcp := TcpTransport()),
+            TransportKind.TCP: (tcp := TcpTransport(owns_port=True)),
         }
         if self._quic is not None:
             found[TransportKind.QUIC] = self._quic.transport

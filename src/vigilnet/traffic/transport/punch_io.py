@@ -23,6 +23,16 @@ def share_port(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
 
 
+def take_port(sock: socket.socket) -> None:
+    """Bind to a port of this machine that no other socket has, and let a socket of ours dial out of it later.
+
+    What connect() chooses instead may be the port of another program's connection to another place. Its
+    ports are even and these odd, on Linux: not for connections that must look like a browser's.
+    """
+    share_port(sock)
+    sock.bind(("" if sock.family == socket.AF_INET else "::", 0))
+
+
 async def punch(local: Endpoint, remote: Endpoint, timeout_s: float) -> socket.socket:
     """Dial `remote` out of `local` again and again; return the connected socket.
 

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind, CarrierUser
-from vigilnet.traffic.transport.punch_io import punch, share_port
+from vigilnet.traffic.transport.punch_io import punch, take_port
 from vigilnet.traffic.transport.resets_io import reset_watch
 
 UNSENT_OCTETS: Final = 128 * 1024  # in the kernel and not yet sent; what waits there cannot be overtaken
@@ -330,10 +330,13 @@ class TcpTransport:
 
     Args:
         kind: what links take its carriers for.
+        owns_port: dial out of a port that no other program's connection has, so that `punch` may use it
+            again; the kernel otherwise shares one among connections to different places.
     """
 
-    def __init__(self, kind: CarrierKind = CarrierKind.PLAIN) -> None:
+    def __init__(self, kind: CarrierKind = CarrierKind.PLAIN, *, owns_port: bool = False) -> None:
         self._kind = kind
+        self._owns_port = owns_port
         self._carriers: WeakSet[TcpCarrier] = WeakSet()
         self._check: asyncio.TimerHandle | None = None
 
@@ -345,7 +348,8 @@ class TcpTransport:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            share_port(sock)
+            if self._owns_port:
+                take_port(sock)
             await loop.sock_connect(sock, address)
             carrier = TcpCarrier(sock, loop, self._kind)
         except BaseException:
@@ -354,7 +358,7 @@ class TcpTransport:
         return self._kept(carrier)
 
     async def punch(self, local: tuple[str, int], remote: tuple[str, int], timeout_s: float) -> Carrier:
-        """Connect to one who dials us at the same time; raises OSError."""
+        """Connect to one who dials us at the same time, out of a dialled carrier's port; raises OSError."""
         sock = await punch(local, remote, timeout_s)
         try:
             return self._kept(TcpCarrier(sock, asyncio.get_running_loop(), self._kind))

@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import socket
+import struct
+import sys
 
 import pytest
 
 from vigilnet.traffic.transport.carrier import CarrierKind
 from vigilnet.traffic.transport.punch_io import punch, share_port
 from vigilnet.traffic.transport.tcp_io import TcpCarrier, TcpTransport
+
+IP_LOCAL_PORT_RANGE = 51  # linux/in.h
 
 
 def listening() -> socket.socket:
@@ -21,7 +25,7 @@ def listening() -> socket.socket:
 def test_a_second_connection_leaves_by_the_same_port() -> None:
     async def main() -> None:
         with listening() as first, listening() as second:
-            transport = TcpTransport()
+            transport = TcpTransport(owns_port=True)
             carrier = await transport.dial(*first.getsockname())
             assert isinstance(carrier, TcpCarrier)
             assert carrier.open_ends is not None
@@ -36,6 +40,25 @@ def test_a_second_connection_leaves_by_the_same_port() -> None:
             for one in (carrier, beside):
                 one.fail(OSError())
                 assert one.open_ends is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a socket choose from one port")
+def test_no_other_program_gets_a_dialled_port() -> None:
+    async def main() -> None:
+        with listening() as first, listening() as second, socket.socket() as other:
+            carrier = await TcpTransport(owns_port=True).dial(*first.getsockname())
+            assert isinstance(carrier, TcpCarrier)
+            assert carrier.open_ends is not None
+            port = carrier.open_ends[0][1]
+            try:
+                other.setsockopt(socket.IPPROTO_IP, IP_LOCAL_PORT_RANGE, struct.pack("=I", port << 16 | port))
+            except OSError:
+                pytest.skip("Linux before 6.3")
+            with pytest.raises(OSError, match="assign"):
+                other.connect(second.getsockname())
+            carrier.fail(OSError())
 
     asyncio.run(main())
 
