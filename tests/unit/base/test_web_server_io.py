@@ -66,6 +66,7 @@ def test_a_missing_nginx_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         start(tmp_path, tmp_path / "site")
 
 
+@pytest.mark.slow
 @needs_programs("nginx")
 def test_an_nginx_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web_server_io, "_CONFIG", "nonsense {folder}{port}{user}{site}{chain}{key}")

@@ -31,6 +31,7 @@ def test_there_is_always_one_and_all_survive_a_restart(store: Store) -> None:
     assert GivenInvites(store, counted_bytes()).secrets() == [first, second]
 
 
+@pytest.mark.slow
 def test_so_many_invites_are_made_and_no_more(store: Store) -> None:
     given = GivenInvites(store, counted_bytes())
     for _ in range(MAX_INVITES - 1):
@@ -51,6 +52,7 @@ def test_held_secrets_survive_and_are_found_by_the_record_s_key(store: Store) ->
     assert again.secret_for(b"k" * 32) is None
 
 
+@pytest.mark.slow
 def test_so_many_are_held_and_no_more(store: Store) -> None:
     held = HeldInvites(store, PeerView())
     for number in range(MAX_HELD):

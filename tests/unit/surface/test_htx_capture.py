@@ -36,6 +36,7 @@ def test_our_hello_equals_the_installed_browser_s_or_the_stored_one(browser: str
             assert record_version == template.record_version
 
 
+@pytest.mark.slow
 @needs_programs("curl")
 def test_a_template_is_written_and_never_over_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -55,6 +55,7 @@ def test_new_passphrase_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         new_passphrase(None)
 
 
+@pytest.mark.slow
 def test_sealed_folder_is_known_without_touching_it(tmp_path: Path) -> None:
     assert not is_sealed(tmp_path / "none")
     store = Store(tmp_path / "state")

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from tests.support.gossip_relays import GossipRelays, Relay
 from tests.support.links import Nodes
 from tests.support.virtual_loop import VirtualLoop, run
@@ -36,6 +38,7 @@ async def star(net: GossipRelays, count: int) -> list[Relay]:
     return relays
 
 
+@pytest.mark.slow
 def test_relays_that_know_one_know_all_within_seconds() -> None:
     async def test(net: GossipRelays) -> None:
         relays = await star(net, 12)
@@ -46,6 +49,7 @@ def test_relays_that_know_one_know_all_within_seconds() -> None:
     scenario(test)
 
 
+@pytest.mark.slow
 def test_each_keeps_the_links_of_its_choice_and_closes_those_that_nobody_needs() -> None:
     async def test(net: GossipRelays) -> None:
         relays = await star(net, 12)
@@ -79,6 +83,7 @@ def test_a_link_that_circuits_use_is_not_closed() -> None:
     scenario(test, neighbours=1)
 
 
+@pytest.mark.slow
 def test_a_new_record_reaches_those_without_a_link() -> None:
     async def test(net: GossipRelays) -> None:
         relays = await star(net, 12)

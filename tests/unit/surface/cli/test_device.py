@@ -102,6 +102,7 @@ def test_exec_becomes_the_program(folder: str, monkeypatch: pytest.MonkeyPatch, 
     assert became == [("curl", ["curl", "-s"])]
 
 
+@pytest.mark.slow
 def test_without_rights_and_helper_up_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

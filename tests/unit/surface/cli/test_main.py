@@ -56,6 +56,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
     assert "Exit codes" in text
 
 
+@pytest.mark.slow
 def test_output_into_a_closed_pipe_is_no_stack_trace() -> None:
     program = f"{sys.executable} -m vigilnet.surface.cli.main version; echo $? >&2"
     shell = subprocess.run(

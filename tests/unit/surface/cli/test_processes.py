@@ -49,6 +49,7 @@ def test_daemon_is_ended_politely(daemon: Daemon) -> None:
     end_all([daemon])
 
 
+@pytest.mark.slow
 def test_users_settings_do_not_reach_it(daemon: Daemon) -> None:
     environment = Path(f"/proc/{daemon.pid}/environ").read_bytes()
     end_all([daemon])
@@ -64,6 +65,7 @@ def test_last_line_is_what_it_said_or_that_it_said_nothing(daemon: Daemon) -> No
     assert "without a word" in daemon.last_line()
 
 
+@pytest.mark.slow
 def test_stubborn_daemon_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -202,6 +202,7 @@ def test_refusals_say_why_and_what_next(tmp_path: Path) -> None:
     play(tmp_path, work)
 
 
+@pytest.mark.slow
 def test_events_are_streamed_until_the_page_is_closed(tmp_path: Path) -> None:
     async def work(api: Api) -> None:
         api.events.start()

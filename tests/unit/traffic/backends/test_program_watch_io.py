@@ -95,6 +95,7 @@ def test_a_program_that_cannot_be_bound_does_not_start(
     assert start(program)[1] == 0
 
 
+@pytest.mark.slow
 @needs_fanotify
 def test_a_file_that_was_replaced_is_found_again(
     watch: ProgramWatch, groups: Groups, program: str, tmp_path: Path

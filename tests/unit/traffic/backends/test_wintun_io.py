@@ -55,6 +55,7 @@ def test_an_adapter_that_is_gone_is_told() -> None:
         adapter.read()
 
 
+@pytest.mark.slow
 def test_the_pump_carries_packets_both_ways_until_it_is_closed() -> None:
     library = FakeWintun()
     pump = Pump(adapter_of(library))

@@ -328,6 +328,7 @@ def test_a_name_with_dead_ipv6_is_reached_over_ipv4_soon() -> None:
     run(scenario())
 
 
+@pytest.mark.slow
 def test_dead_dns_is_told_after_its_timeout() -> None:
     async def scenario() -> None:
         async with dns_server(is_silent=True) as dns_:

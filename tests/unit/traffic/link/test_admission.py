@@ -137,6 +137,7 @@ def test_one_ephemeral_key_opens_one_handshake_while_its_cookie_lives() -> None:
     assert admission.judge(ticket, hello, e(1), PLAIN, 241.0) is not None  # asks for a new cookie
 
 
+@pytest.mark.slow
 def test_used_keys_are_bounded() -> None:
     admission = fresh(cookie_above_unfinished=0)
     ticket = enter(admission)

@@ -81,6 +81,7 @@ def test_a_reset_before_the_start_is_told_at_the_start(
         runner.run(scenario())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_loop", LOOPS)
 def test_there_is_one_watch_for_a_loop_and_descriptors_are_used_again(
     make_loop: Callable[[], asyncio.AbstractEventLoop],

@@ -91,6 +91,7 @@ def test_debians_obfs4proxy_carries_octets(is_extended: bool, tmp_path: Path) ->
         assert cookie.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 @needs_programs("obfs4proxy")
 def test_programs_that_end_are_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pluggable_io, "RESTART_FIRST_S", 0.01)
@@ -181,6 +182,7 @@ def test_what_does_not_listen_is_told(
     asyncio.run(scenario())
 
 
+@pytest.mark.slow
 def test_nobody_gets_past_the_extended_or_port_without_the_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports_io, "HANDSHAKE_S", 0.2)
     accepted: list[Carrier] = []

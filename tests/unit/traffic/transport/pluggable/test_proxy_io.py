@@ -14,6 +14,7 @@ from vigilnet.traffic.transport.pluggable.proxy_io import ProxiedTcp
 from vigilnet.traffic.transport.tcp_io import TcpTransport
 
 
+@pytest.mark.slow
 @needs_sing_box
 @pytest.mark.parametrize("kind", ["socks5", "socks4a", "http"])
 def test_octets_go_through_a_proxy(tmp_path: Path, kind: str) -> None:
