@@ -673,7 +673,9 @@ class Node:
             relayed_cells=0
             if relay is None
             else relay.ended_cells + sum(circuit.relayed_cells for circuit in relay.circuits),
-            exit=None if done is None else ExitWork(done.accepted, done.refused, done.failed, done.octets),
+            exit=None
+            if done is None
+            else ExitWork(done.accepted, done.refused, done.failed, done.octets, done.lost_datagrams),
         )
 
     def _address_of(self, proxy: str) -> str:

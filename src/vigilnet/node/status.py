@@ -27,6 +27,7 @@ class ExitWork:
     refused: int
     failed: int
     octets: int  # of streams, both ways
+    lost_datagrams: int = 0  # answers that found no room on their circuit
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ class ExitFacts:
     success: int
     blocked: int
     octets: int
+    lost_datagrams: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ _METRICS: Final = (
     ("relayed_cells_total", "counter", "Cells forwarded for others."),
     ("circuits_built_total", "counter", "Circuits built."),
     ("circuits_failed_total", "counter", "Circuits that could not be built."),
+    ("exit_datagrams_lost_total", "counter", "Datagrams that found no room on their circuit, on exits."),
     ("status_connections", "gauge", "Open connections to this interface."),
     ("status_connections_total", "counter", "Connections to this interface."),
 )
@@ -68,6 +69,7 @@ def status_values(facts: Facts, history: History, now: float) -> dict[str, objec
             "requests_success": facts.exit.success,
             "requests_blocked": facts.exit.blocked,
             "bandwidth_bytes": facts.exit.octets,
+            "datagrams_lost": facts.exit.lost_datagrams,
         }
     return values
 
@@ -117,6 +119,7 @@ def prometheus(facts: Facts, history: History, active: int, total: int) -> str:
         facts.relayed_cells,
         facts.built,
         facts.failed,
+        facts.exit.lost_datagrams if facts.exit is not None else 0,
         active,
         total,
     )

@@ -55,7 +55,11 @@ class ShownNode:
             exit=None
             if exit_ is None
             else ExitFacts(
-                exit_.accepted + exit_.refused + exit_.failed, exit_.accepted, exit_.refused, exit_.octets
+                exit_.accepted + exit_.refused + exit_.failed,
+                exit_.accepted,
+                exit_.refused,
+                exit_.octets,
+                exit_.lost_datagrams,
             ),
         )
 

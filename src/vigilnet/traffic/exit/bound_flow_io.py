@@ -1,7 +1,7 @@
 """Flows to one host for a client: connected UDP, and ICMP echoes (docs/spec/exit.md section 7).
 
 The host was resolved and judged before; the socket is connected to it, so nobody else's datagrams come
-in and a refusal of the host's is heard.
+in and a refusal of the host's is heard. While the circuit has no room nothing is read.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Final
 
 from vigilnet.base.clock import Clock
-from vigilnet.traffic.exit.datagrams_io import TokenBucket
-from vigilnet.traffic.exit.segments_io import join_what_comes, receive, send_all
+from vigilnet.traffic.exit.datagrams_io import BUFFER_OCTETS, TokenBucket
+from vigilnet.traffic.exit.segments_io import join_what_comes, lost_before, receive, send_all
 from vigilnet.traffic.exit.special_addresses import IpAddress
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import Echo
@@ -24,7 +24,6 @@ READS_A_TURN: Final = 64
 MAX_DATAGRAM: Final = 65_535
 MAX_ECHOES: Final = 256  # requests of one flow that may still be answered
 MAX_ECHO_PAYLOAD: Final = 8_192
-BUFFER_OCTETS: Final = 1 << 20
 
 _ECHO: Final = struct.Struct(">BBHHH")  # type, code, checksum, identifier, sequence
 _REQUEST: Final = {4: 8, 6: 128}
@@ -32,8 +31,8 @@ _REPLY: Final = {4: 0, 6: 129}
 _REASONS: Final = {errno.ECONNREFUSED: EndReason.REFUSED, errno.EHOSTUNREACH: EndReason.NO_ROUTE}
 
 
-class _BoundFlow:
-    """One connected socket, and limits."""
+class BoundFlow:
+    """One connected socket, and limits; what both kinds share."""
 
     def __init__(
         self,
@@ -41,7 +40,7 @@ class _BoundFlow:
         flow: DatagramFlow | EchoFlow,
         clock: Clock,
         rate: int,
-        on_closed: Callable[["_BoundFlow"], None],
+        on_closed: Callable[["BoundFlow"], None],
     ) -> None:
         self._loop = loop
         self._flow = flow
@@ -52,6 +51,12 @@ class _BoundFlow:
         self._outward = TokenBucket(rate, self.last_used)
         self._inward = TokenBucket(rate, self.last_used)
         self.sent = self.received = self.refused = 0
+        self._lost = 0  # of a socket that is closed
+
+    @property
+    def lost(self) -> int:
+        """Answers that found no room, neither here nor in the socket's buffer."""
+        return self._flow.dropped + (lost_before(self._socket) if self._socket is not None else self._lost)
 
     def _connect(self, sock: socket.socket, address: IpAddress, port: int) -> None:
         self._socket = sock
@@ -71,6 +76,7 @@ class _BoundFlow:
     def flow_closed(self, reason: EndReason) -> None:
         """The flow is over: close the socket."""
         if self._socket is not None:
+            self._lost = lost_before(self._socket)
             self._loop.remove_reader(self._socket.fileno())
             self._socket.close()
             self._socket = None
@@ -102,6 +108,10 @@ class _BoundFlow:
             sock = self._socket
             if sock is None:
                 return
+            if not self._flow.has_room:
+                self._loop.remove_reader(sock.fileno())
+                self._flow.call_at_room(self._read_on)
+                return
             try:
                 came = self._receive(sock)
             except (BlockingIOError, InterruptedError):
@@ -116,6 +126,10 @@ class _BoundFlow:
             for octets in came:
                 self._came(octets)
 
+    def _read_on(self) -> None:
+        if self._socket is not None:
+            self._loop.add_reader(self._socket.fileno(), self._read)
+
     def _receive(self, sock: socket.socket) -> list[bytes]:
         return [sock.recv(MAX_DATAGRAM)]
 
@@ -123,7 +137,7 @@ class _BoundFlow:
         raise NotImplementedError
 
 
-class BoundDatagrams(_BoundFlow):
+class BoundDatagrams(BoundFlow):
     """Connected UDP; a `DatagramConsumer`."""
 
     def start(self, flow: DatagramFlow, address: IpAddress, port: int) -> None:
@@ -162,7 +176,7 @@ class BoundDatagrams(_BoundFlow):
             self.received += len(octets)
 
 
-class BoundEchoes(_BoundFlow):
+class BoundEchoes(BoundFlow):
     """ICMP echoes to one host; an `EchoConsumer`.
 
     By an unprivileged ping socket where the system has them (net.ipv4.ping_group_range), else by a raw

@@ -1,7 +1,8 @@
 """UDP for others: one association of a client, with sockets of its own (docs/spec/exit.md section 7).
 
 Every datagram's address is judged, not only the first. Answers come back only from ends that the
-client wrote to, as behind a careful NAT. What exceeds the rate is dropped, as UDP may.
+client wrote to, as behind a careful NAT. What exceeds the rate is dropped, as UDP may. While the circuit
+has no room nothing is read: answers wait in the socket's buffer.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Final
 
 from vigilnet.base.clock import Clock
 from vigilnet.traffic.exit.policy import ExitPolicy
-from vigilnet.traffic.exit.segments_io import join_what_comes, receive, send_all
+from vigilnet.traffic.exit.segments_io import join_what_comes, lost_before, receive, send_all
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.wire import EndReason
 
@@ -21,6 +22,7 @@ MAX_ENDS: Final = (
     1024  # far ends of one flow that may answer; the one not written to for longest is forgotten
 )
 READS_A_TURN: Final = 32
+BUFFER_OCTETS: Final = 1 << 20  # asked for; a system may give less
 
 
 class TokenBucket:
@@ -71,6 +73,12 @@ class ExitFlow:
         self._outward = TokenBucket(rate, self.last_used)
         self._inward = TokenBucket(rate, self.last_used)
         self.sent = self.received = self.refused = 0
+        self._lost = 0  # of sockets that are closed
+
+    @property
+    def lost(self) -> int:
+        """Answers that found no room, neither here nor in the sockets' buffers."""
+        return self._flow.dropped + self._lost + sum(map(lost_before, self._sockets.values()))
 
     def start(self) -> None:
         """Serve the client from now on."""
@@ -87,6 +95,7 @@ class ExitFlow:
     def flow_closed(self, reason: EndReason) -> None:
         """The association is over: close the sockets."""
         for sock in self._sockets.values():
+            self._lost += lost_before(sock)
             self._loop.remove_reader(sock.fileno())
             sock.close()
         self._sockets.clear()
@@ -135,6 +144,7 @@ class ExitFlow:
                 return None
             sock.setblocking(False)
             join_what_comes(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_OCTETS)
             self._sockets[version] = sock
             self._loop.add_reader(sock.fileno(), self._read, sock)
         return sock
@@ -142,6 +152,10 @@ class ExitFlow:
     def _read(self, sock: socket.socket) -> None:
         now = self._clock.now()
         for _ in range(READS_A_TURN):
+            if not self._flow.has_room:
+                self._loop.remove_reader(sock.fileno())
+                self._flow.call_at_room(self._read_on)
+                return
             try:
                 payloads, (host, port, *_) = receive(sock)
             except OSError:
@@ -154,3 +168,7 @@ class ExitFlow:
             for payload in payloads:
                 if self._flow.send(*end, payload):
                     self.received += len(payload)
+
+    def _read_on(self) -> None:
+        for sock in self._sockets.values():
+            self._loop.add_reader(sock.fileno(), self._read, sock)

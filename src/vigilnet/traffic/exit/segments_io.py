@@ -16,6 +16,7 @@ from vigilnet.traffic.stream.segments import mergeable
 MAX_READ: Final = 65_535
 _UDP_SEGMENT, _UDP_GRO = 103, 104
 _ANCILLARY: Final = socket.CMSG_SPACE(4) if hasattr(socket, "CMSG_SPACE") else 0
+_SO_MEMINFO, _MEMINFO_DROPS = 55, 8  # linux/sock_diag.h: the ninth of its numbers
 _NOT_HERE: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 
 
@@ -23,6 +24,14 @@ def join_what_comes(sock: socket.socket) -> None:
     """Have the kernel give datagrams of one size and sender together."""
     with suppress(OSError):
         sock.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+
+
+def lost_before(sock: socket.socket) -> int:
+    """Return how many datagrams found no room in the socket's own buffer; 0 where that is not known."""
+    with suppress(OSError, struct.error):
+        told = sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
+        return int(struct.unpack_from("=I", told, 4 * _MEMINFO_DROPS)[0])
+    return 0
 
 
 def send_all(

@@ -20,7 +20,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.exit.bound_flow_io import BoundDatagrams, BoundEchoes
+from vigilnet.traffic.exit.bound_flow_io import BoundDatagrams, BoundEchoes, BoundFlow
 from vigilnet.traffic.exit.datagrams_io import ExitFlow
 from vigilnet.traffic.exit.dial_io import Dial, in_dialling_order, is_own_address
 from vigilnet.traffic.exit.options import Options
@@ -66,6 +66,7 @@ class Snapshot:
     failed: int
     resolved: int
     octets: int  # of streams, both ways
+    lost_datagrams: int  # answers that found no room
 
 
 def _own_addresses(texts: Iterable[str]) -> frozenset[IpAddress]:
@@ -103,10 +104,11 @@ class ExitService:
         self._tasks = TaskGroup("exit")
         self._dials: dict[Stream, Dial | None] = {}  # None while the name is resolved
         self._preludes: dict[Stream, PreludeStream] = {}  # streams that name their target themselves
-        self._flows: set[ExitFlow | BoundDatagrams | BoundEchoes] = set()
+        self._flows: set[ExitFlow | BoundFlow] = set()
         self._opening_flows = 0  # their names are being resolved
         self._streams: set[Stream] = set()  # joined to their targets
         self._octets = 0  # of those that have ended
+        self._lost = 0  # datagrams of flows that have ended
         self._resolves = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self.counters = Counters()
@@ -126,6 +128,7 @@ class ExitService:
             counted.failed,
             counted.resolved,
             self._octets + sum(map(_octets_of, self._streams)),
+            self._lost + sum(flow.lost for flow in self._flows),
         )
 
     async def close(self) -> None:
@@ -335,17 +338,13 @@ class ExitService:
         if flow.is_bound:
 
             def connect(address: IpAddress) -> None:
-                bound = BoundDatagrams(
-                    loop, flow, self._clock, self._options.datagram_rate, self._flows.discard
-                )
+                bound = BoundDatagrams(loop, flow, self._clock, self._options.datagram_rate, self._flow_ended)
                 bound.start(flow, address, target.port)
                 self._serve(bound)
 
             self._reach(flow, target, lambda address: self.policy.allows(address, target.port), connect)
             return
-        served = ExitFlow(
-            loop, flow, self.policy, self._clock, self._options.datagram_rate, self._flows.discard
-        )
+        served = ExitFlow(loop, flow, self.policy, self._clock, self._options.datagram_rate, self._flow_ended)
         served.start()
         self._serve(served)
 
@@ -356,7 +355,7 @@ class ExitService:
 
         def connect(address: IpAddress) -> None:
             bound = BoundEchoes(
-                asyncio.get_running_loop(), flow, self._clock, self._options.echo_rate, self._flows.discard
+                asyncio.get_running_loop(), flow, self._clock, self._options.echo_rate, self._flow_ended
             )
             bound.start(flow, address)
             self._serve(bound)
@@ -377,10 +376,14 @@ class ExitService:
         self.counters.refused += 1
         flow.close(reason)
 
-    def _serve(self, flow: ExitFlow | BoundDatagrams | BoundEchoes) -> None:
+    def _serve(self, flow: ExitFlow | BoundFlow) -> None:
         self._flows.add(flow)
         self.counters.accepted += 1
         self._sweep_later()
+
+    def _flow_ended(self, flow: ExitFlow | BoundFlow) -> None:
+        self._flows.discard(flow)
+        self._lost += flow.lost
 
     def _reach(
         self,

@@ -114,6 +114,10 @@ class Association:
         for _ in range(READS_A_TURN):
             if sock is None or self._is_closed:
                 return
+            if self._flow is not None and not self._flow.has_room:  # what comes waits in the socket's buffer
+                self._loop.remove_reader(sock.fileno())
+                self._flow.call_at_room(self._read_on)
+                return
             try:
                 octets, sender = sock.recvfrom(_READ)
             except OSError:
@@ -122,6 +126,10 @@ class Association:
                 self._take(octets)
             else:
                 self.dropped += 1
+
+    def _read_on(self) -> None:
+        if self._socket is not None and not self._is_closed:
+            self._loop.add_reader(self._socket.fileno(), self._read_datagrams)
 
     def _is_from_client(self, sender: tuple[str, int]) -> bool:
         if self._client is None and sender[0] == self._client_host:

@@ -52,6 +52,14 @@ class FlowOwner(Protocol):
         """Queue one message of the flow's kind; False when it was dropped."""
         ...
 
+    def has_room(self) -> bool:
+        """Whether what one read of a socket gives may be sent without being dropped."""
+        ...
+
+    def call_at_room(self, flow: "Flow", told: Callable[[], None]) -> None:
+        """Call once when there is room again."""
+        ...
+
     def flow_accepted(self, flow: "Flow") -> None:
         """The exit serves the flow."""
         ...
@@ -105,6 +113,19 @@ class Flow:
             self.dropped += 1
             return False
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether what one read of a socket gives may be sent without being dropped.
+
+        While there is none, do not read: what comes waits in the socket's own buffer (`call_at_room`).
+        """
+        return self._owner.has_room()
+
+    def call_at_room(self, told: Callable[[], None]) -> None:
+        """Call once when there is room again; of a flow that is closed, never."""
+        if self.closed is None:
+            self._owner.call_at_room(self, told)
 
     def accept(self) -> None:
         """Tell the client that its flow is served (exit side only)."""

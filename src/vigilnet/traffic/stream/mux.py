@@ -276,6 +276,15 @@ class StreamMux:
         """Queue a datagram or echo; False (and dropped) when too many wait."""
         return flow.identifier in self.flows and self.outbox.queue_datagram(flow.identifier, body, flow.kind)
 
+    def has_room(self) -> bool:
+        """Whether what one read of a socket gives may be sent without being dropped."""
+        return self.outbox.has_room
+
+    def call_at_room(self, flow: Flow, told: Callable[[], None]) -> None:
+        """Call once when there is room again."""
+        if flow.identifier in self.flows:
+            self.outbox.call_at_room(flow.identifier, told)
+
     def flow_accepted(self, flow: Flow) -> None:
         """The exit serves this flow: tell the client."""
         self.outbox.queue(MessageType.CONNECTED, flow.identifier)

@@ -33,6 +33,7 @@ SENDME_INTERVAL_S: Final = 0.001  # crossings this close share one SENDME
 MAX_OWED_CROSSINGS: Final = 8  # but no more than these
 MAX_QUEUED_DATAGRAMS: Final = 1024
 MAX_QUEUED_DATAGRAM_OCTETS: Final = 2 * 1024 * 1024
+MAX_DATAGRAMS_READ: Final = 64  # that a kernel joins into one read of a socket
 TIMER_EARLY_S: Final = 0.001  # how early a timer may fire
 _CELL_AREA: Final = AREA_SIZES[1]
 _CELL_BODY: Final = _CELL_AREA - MESSAGE_HEADER_SIZE
@@ -128,6 +129,7 @@ class Outbox:
         self._datagrams: deque[bytes] = deque()
         self._datagram_octets = 0  # of what waits there
         self._parted = 0  # octets of the first one's body that have left in parts
+        self._room_waiters: dict[int, Callable[[], None]] = {}  # by flow: told when half of them have left
         self._ready: deque[Stream] = deque()
         self._starved: set[Stream] = set()  # have octets, wait for credit
         self._hungry: list[Stream] = []
@@ -164,6 +166,18 @@ class Outbox:
         self._datagram_octets += len(message)
         self._carriage.wake()
         return True
+
+    @property
+    def has_room(self) -> bool:
+        """Whether all that one read of a socket gives at most would be queued."""
+        return (
+            len(self._datagrams) <= MAX_QUEUED_DATAGRAMS - MAX_DATAGRAMS_READ
+            and self._datagram_octets <= MAX_QUEUED_DATAGRAM_OCTETS - MAX_PARTS
+        )
+
+    def call_at_room(self, stream: int, told: Callable[[], None]) -> None:
+        """Call once when half of the queue is free; `told` must not wait, and may find the flow closed."""
+        self._room_waiters[stream] = told
 
     def queue_flow_end(self, stream: int, reason: EndReason) -> None:
         """Queue the END of a flow behind its last words, the datagrams that still wait."""
@@ -234,7 +248,10 @@ class Outbox:
 
     def pull(self, now: float) -> memoryview | None:
         """Return the next record as a frame view, or None if nothing may be sent now."""
-        return self._pull(now) if self._pacer is None else self._pull_paced(self._pacer, now)
+        frame = self._pull(now) if self._pacer is None else self._pull_paced(self._pacer, now)
+        if self._room_waiters:
+            self._tell_of_room()
+        return frame
 
     def _pull_paced(self, pacer: Pacer, now: float) -> memoryview | None:
         if pacer.is_over(now):
@@ -355,6 +372,15 @@ class Outbox:
             break
         return at, is_counted
 
+    def _tell_of_room(self) -> None:
+        if (
+            len(self._datagrams) <= MAX_QUEUED_DATAGRAMS // 2
+            and self._datagram_octets <= MAX_QUEUED_DATAGRAM_OCTETS // 2
+        ):
+            waiters, self._room_waiters = self._room_waiters, {}
+            for told in waiters.values():
+                told()
+
     def _fill_streams(self, record: memoryview, at: int, end: int) -> int:
         """Fill the record with octets of streams, one message each, and with ends that are due."""
         ready = self._ready
@@ -429,6 +455,7 @@ class Outbox:
         self._control.clear()
         self._datagrams.clear()
         self._datagram_octets = self._parted = 0
+        self._room_waiters.clear()
         self._ready.clear()
         self._starved.clear()
 

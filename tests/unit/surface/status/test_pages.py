@@ -37,6 +37,7 @@ def test_conditional_fields_of_status() -> None:
     values = status_values(CONNECTED, HISTORY, 31.0)
     assert values["exit_stats"] == {
         "requests_total": 4, "requests_success": 3, "requests_blocked": 1, "bandwidth_bytes": 99,
+        "datagrams_lost": 0,
     }  # fmt: skip
     assert values["connection_uptime_secs"] == 21
     assert (values["reconnection_attempts"], values["last_reconnection_secs_ago"]) == (2, 11)

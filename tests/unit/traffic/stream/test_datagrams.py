@@ -1,5 +1,7 @@
 """One flow of datagrams by itself."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.support.targets import FlowReader
@@ -22,6 +24,12 @@ class Owner:
         if self.takes:
             self.sent.append(body)
         return self.takes
+
+    def has_room(self) -> bool:
+        return self.takes
+
+    def call_at_room(self, flow: Flow, told: Callable[[], None]) -> None:
+        self.told.append(told)
 
     def flow_accepted(self, flow: Flow) -> None:
         self.told.append("accepted")
@@ -85,3 +93,16 @@ def test_closed_flow_asks_for_nothing_more() -> None:
 def test_malformed_datagram_is_the_other_end_s_fault(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         Owner().flow.on_message(memoryview(body))
+
+
+def test_who_waits_for_room_is_handed_on_unless_the_flow_is_closed() -> None:
+    def told() -> None:
+        pass
+
+    owner = Owner()
+    owner.takes = False
+    assert not owner.flow.has_room
+    owner.flow.call_at_room(told)
+    owner.flow.on_closed(EndReason.DONE)
+    owner.flow.call_at_room(told)
+    assert owner.told == [told]
