@@ -15,32 +15,29 @@ from typing import Final
 import platformdirs
 
 from vigilnet.base.clock import Clock, SystemClock
-from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError
+from vigilnet.base.errors import LocalProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.base.version import program_version
 from vigilnet.node import views
-from vigilnet.node.dht import open_engine
+from vigilnet.node.client_side import ClientSide
 from vigilnet.node.discovery import Discovery
-from vigilnet.node.endpoints import host_and_port, is_unspecified, join, listening
-from vigilnet.node.guards_state import load_guards, save_guards
-from vigilnet.node.htx import NodeHtx
-from vigilnet.node.introductions import RecordChanges, introduction_service
+from vigilnet.node.ground import Ground
+from vigilnet.node.guards_state import load_guards
 from vigilnet.node.known_relays import KnownRelays
-from vigilnet.node.modes import EXIT_NOTICE, check_consent, mode_of
+from vigilnet.node.modes import mode_of
 from vigilnet.node.operators import Operators
 from vigilnet.node.options import Options, Phase
-from vigilnet.node.own_exit import OwnExit
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.node.peer_cache import keep_cache, load_cache, save_cache
 from vigilnet.node.reach import Reach
+from vigilnet.node.relay_side import RelaySide
 from vigilnet.node.status import (
     CircuitStatus,
     ClientFacts,
     ExitStatus,
     ExitWork,
-    HopStatus,
     InviteStatus,
     NodeState,
     NodeStatus,
@@ -54,34 +51,21 @@ from vigilnet.node.transports import NodeTransports
 from vigilnet.node.unlisted import HeldInvites
 from vigilnet.node.unlisted_renewal import UnlistedRenewal
 from vigilnet.node.views import Rooms
-from vigilnet.peer.address import PeerAddress, TransportKind
-from vigilnet.peer.descriptor import Capability, ExitSummary
 from vigilnet.peer.identity import peer_id_text
 from vigilnet.peer.records_io import RecordFolder
 from vigilnet.peer.view import PeerView
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
 from vigilnet.routing.circuits.service import CircuitPool
-from vigilnet.routing.discovery.dht import DhtEngine
-from vigilnet.routing.discovery.introduction_io import IntroductionService
 from vigilnet.routing.discovery.reachability import ReachFinding, judge
-from vigilnet.routing.paths.selection import Guards
-from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit
+from vigilnet.traffic.circuit.client import CircuitState, ClientCircuit
 from vigilnet.traffic.circuit.service import CircuitService
 from vigilnet.traffic.device.service import DeviceService
 from vigilnet.traffic.exit.service import ExitService
-from vigilnet.traffic.ingress.ports import Dialler
-from vigilnet.traffic.ingress.service import IngressService
 from vigilnet.traffic.link.dial_io import Nat64
 from vigilnet.traffic.link.service import LinkService
 from vigilnet.traffic.transport.local_address_io import preferred_addresses
 
 LOOK_S: Final = 1.0  # between two looks at the folder of records
-KEEP_S: Final = 60.0  # between two looks at our own keys and record
-
-NO_ADDRESS: Final = (
-    "others do not reach this relay yet: it has no public address of its own; set relay.advertise to the "
-    "host:port by which they do, or relay.map_port to ask the router"
-)
 
 _log = get_logger(__name__)
 
@@ -112,22 +96,20 @@ class Node:
         self._undo = AsyncExitStack()
         self._tasks = TaskGroup("node")
         self._store: Store | None = None
-        self._engine: DhtEngine | None = None
-        self._reach: Reach | None = None
         self._own: OwnRecord | None = None
-        self._introductions: IntroductionService | None = None
         self._transports: NodeTransports | None = None
         self._known: KnownRelays | None = None
         self._links: LinkService | None = None
         self._circuits: CircuitService | None = None
-        self._pool: CircuitPool | None = None
-        self._pools: list[CircuitPool] = []  # that one, and one for each exit that programs are bound to
-        self._exit: ExitService | None = None
-        self._ingress: IngressService | None = None
-        self.device: DeviceService | None = None
+        self._relay: RelaySide | None = None
+        self._client: ClientSide | None = None
         self.discovery: Discovery | None = None
         self.operators: Operators | None = None
-        self._listen: list[str] = []
+
+    @property
+    def device(self) -> DeviceService | None:
+        """What takes the whole device's traffic; None before the start, and without a client's side."""
+        return self._client.device if self._client is not None else None
 
     @property
     def state_folder(self) -> Path:
@@ -194,24 +176,34 @@ class Node:
         )
         self._undo.push_async_callback(circuits.close)
         links.on_link = circuits.attach
+        ground = Ground(
+            options, self._clock, self._random_bytes, store, self._undo, self._tasks,
+            transports, known, links, circuits,
+        )  # fmt: skip
         if self._own is not None:
-            await self._start_relay(self._own, known, links, circuits, transports)
+            self._relay = RelaySide(ground, self._own)
+            await self._relay.start()
+        introductions = self._relay.introductions if self._relay is not None else None
         discovery = self.discovery = Discovery(
-            options, self._clock, known, self._own, transports.htx.given, held, self._introductions
+            options, self._clock, known, self._own, transports.htx.given, held, introductions
         )
         discovery.load()
         self._undo.push_async_callback(discovery.close)
-        if self._introductions is not None:
-            self._introductions.start()
+        if self._relay is not None:
+            self._relay.on_published = discovery.own_changed
+        if introductions is not None:
+            introductions.start()
         self._start_sources(discovery, links, circuits, passes_on=passes_on)
         self._tasks.start("keep cache", keep_cache(store, known.view))
         if phase is Phase.FULL and (options.ingress.socks_enabled or options.ingress.http_enabled):
-            pool = self._start_client(store, known, circuits)
+            client = self._client = ClientSide(ground, self._exit)
+            client.start()
+            pool = client.pool
             if held is not None:
                 self._use_unlisted(pool, held, known, circuits)
             if not passes_on and options.node.peers_folder is None:
                 discovery.start_fetching(circuits, pool.guards, pool.had_circuit, self._random_bytes)
-            await self._start_device(pool)
+            await client.start_device(self._listen)
         elif options.relay.is_unlisted and options.node.peers_folder is None:  # its clients ask it for relays
             discovery.start_fetching(circuits, load_guards(store), lambda: True, self._random_bytes)
         mode = options.node.mode or mode_of(is_relay=options.relay.enabled, is_exit=options.exit.enabled)
@@ -246,8 +238,8 @@ class Node:
         discovery.start_lan(self._random_bytes)
         if passes_on and self.options.discovery.uses("gossip"):
             discovery.start_gossip(links, circuits, self._random_bytes)
-            if self._engine is not None:
-                discovery.start_dht(self._engine, self._random_bytes)
+            if self._relay is not None and self._relay.engine is not None:
+                discovery.start_dht(self._relay.engine, self._random_bytes)
             discovery.start_directory(circuits, self._random_bytes)
 
     def _use_unlisted(
@@ -269,257 +261,6 @@ class Node:
         folder = RecordFolder(settings.peers_folder) if settings.peers_folder is not None else None
         return KnownRelays(view, self._clock, folder, settings.peer_files)
 
-    async def _start_relay(
-        self,
-        own: OwnRecord,
-        known: KnownRelays,
-        links: LinkService,
-        circuits: CircuitService,
-        transports: NodeTransports,
-    ) -> None:
-        options = self.options
-        await asyncio.to_thread(own.prepare)
-        capabilities = Capability.RELAY
-        if options.discovery.uses("gossip") or options.relay.is_unlisted:
-            capabilities |= Capability.DIRECTORY
-        summary = self._start_exit()
-        if summary is not None:
-            capabilities |= Capability.EXIT
-        circuits.enable_relay(own.identity, own, known, self._exit)
-        await self._start_origin(known, transports.htx)
-        relay = options.relay
-        at = len(self._listen)
-        plain = await self._listen_all(links, TransportKind.TCP, relay.listen, relay.advertise, "")
-        hidden = await self._listen_all(
-            links, TransportKind.HTX, relay.listen_htx, relay.advertise_htx, "_htx"
-        )
-        htx = transports.htx
-        if relay.listen_htx and not hidden:
-            hidden = htx.advertised(host_and_port(self._listen[-1], "relay.listen_htx")[1])
-        others = await transports.listen(links)
-        self._listen += transports.listening
-        reach = self._reach = Reach(options, self._clock)
-        self._undo.push_async_callback(reach.close)
-        bound = [host_and_port(text, "relay.listen") for text in self._listen[at : at + len(relay.listen)]]
-        if not plain and not relay.advertise:
-            plain = await reach.endpoints(bound)
-        if not relay.is_unlisted:
-            capabilities |= self._start_engine(bound, reach)
-        software = f"vigilnet {program_version()}"[:24]
-
-        def describe() -> None:
-            plains = [PeerAddress.tcp(*at) for at in plain]
-            dialled = [*(htx.address(*at) for at in hidden), *others, *plains]
-            is_reachable = reach.is_reachable(address.host for address in dialled)
-            vias = [] if is_reachable or self._introductions is None else self._introductions.addresses()
-            offered = capabilities | (introduces if is_reachable else Capability(0))
-            if is_reachable or not vias:  # with neither, it serves its LAN
-                offered |= Capability.GUARD
-            own.describe([*dialled, *vias], offered, summary, software, options.relay.country)
-
-        def address_changed() -> None:
-            plain[:] = reach.mapped_endpoints((plain or bound)[0][1]) or plain
-            describe()
-
-        hosts = [*(host for host, _ in (*hidden, *plain)), *(address.host for address in others)]
-        introduces = self._start_introductions(
-            own, known, links, transports, describe, is_behind=not reach.is_reachable(hosts)
-        )
-        if not hosts and self._introductions is None:
-            _log.warning(NO_ADDRESS)
-        describe()
-        reach.on_changed = address_changed if plain or bound else reach.on_changed
-        own.refresh()
-        self._publish(own)
-        self._tasks.start("keep record", self._keep_record(own, htx, describe))
-
-    def _start_exit(self) -> ExitSummary | None:
-        """Serve as an exit, if the settings say so; return what our record then tells of it."""
-        options = self.options.exit
-        if not options.enabled:
-            return None
-        check_consent(has_accepted=options.accept_notice, abuse_contact=options.abuse_contact)
-        _log.warning(EXIT_NOTICE)
-        exits = self._exit = ExitService(options, self._clock)
-        self._undo.push_async_callback(exits.close)
-        ports = exits.policy.summary()
-        return ExitSummary(ports.kind == 0, ports.ranges)
-
-    def _start_introductions(
-        self,
-        own: OwnRecord,
-        known: KnownRelays,
-        links: LinkService,
-        transports: NodeTransports,
-        describe: Callable[[], None],
-        *,
-        is_behind: bool,
-    ) -> Capability:
-        """Introduce others, and be introduced where nobody can dial us; return what our record offers."""
-        options = self.options
-        if not options.discovery.uses("gossip") or options.relay.is_unlisted:
-            return Capability(0)
-
-        def changed() -> None:
-            describe()
-            if own.refresh():
-                self._publish(own)
-
-        changes = RecordChanges(changed, self._clock)
-        self._undo.callback(changes.close)
-        service = self._introductions = introduction_service(
-            options, links, known, transports.plain, self._clock, self._random_bytes,
-            own=own.identity, is_behind=is_behind and options.relay.introduced, changed=changes.changed,
-        )  # fmt: skip
-        known.listeners.append(service.relays_changed)
-        self._undo.push_async_callback(service.close)
-        return Capability.INTRODUCER
-
-    def _start_engine(self, bound: list[tuple[str, int]], reach: Reach) -> Capability:
-        """Join the DHT, if the settings say so; return what our record then offers more."""
-        options = self.options
-        if not options.discovery.uses("dht") or options.node.peers_folder is not None:
-            return Capability(0)
-        self._engine = open_engine(bound, options.node.network)
-        if self._engine is None:
-            if bound:
-                reach.dht_problem = "The package is missing, or the UDP port of its number is taken."
-            return Capability(0)
-        self._undo.push_async_callback(self._engine.close)
-        return Capability.DHT
-
-    async def _start_origin(self, known: KnownRelays, htx: NodeHtx) -> None:
-        """Begin to look at the web server behind us, if there is one."""
-        view = known.view
-        watch = await htx.watch_origin(
-            lambda: (record for record in known.relays() if view.is_reached(record.identity))
-        )
-        if watch is not None:
-            self._tasks.start("look at the origin", watch.run())
-        if htx.site is not None:
-            self._tasks.start("keep the site", htx.site.run())
-        if htx.certificate is not None:
-            self._tasks.start("keep the certificate", htx.certificate.run())
-
-    async def _listen_all(
-        self,
-        links: LinkService,
-        transport: TransportKind,
-        listen: Sequence[str],
-        advertise: Sequence[str],
-        suffix: str,
-    ) -> list[tuple[str, int]]:
-        """Listen at all of `listen`; return where others reach us."""
-        bound = [await self._listen_at(links, text, transport, f"relay.listen{suffix}") for text in listen]
-        advertised = [host_and_port(text, f"relay.advertise{suffix}") for text in advertise] or bound
-        return [(host, port) for host, port in advertised if not is_unspecified(host)]
-
-    async def _listen_at(
-        self, links: LinkService, text: str, transport: TransportKind, key: str
-    ) -> tuple[str, int]:
-        host, port = host_and_port(text, key, least_port=0)
-        async with listening(key, text):
-            listener = await links.listen(host, port, transport)
-        self._listen.append(join(host, listener.port))
-        return host, listener.port
-
-    def _start_client(self, store: Store, known: KnownRelays, circuits: CircuitService) -> CircuitPool:
-        options = self.options
-        guards = load_guards(store)
-        self._tasks.start("keep guards", self._keep_guards(store, guards))
-        pool = self._pool = CircuitPool(
-            circuits,
-            known,
-            options.circuits,
-            self._clock,
-            self._random_bytes,
-            guards,
-            is_private_network=options.link.allow_private_addresses,
-            is_vouched=known.is_vouched,
-        )
-        self._undo.push_async_callback(pool.close)
-        self._pools = [pool]
-        circuits.client.on_closed = self._circuit_closed
-        known.listeners.append(pool.relays_changed)
-        dialler: Dialler = pool
-        if options.node.compat and self._exit is not None:
-            own = OwnExit(pool, self._exit, lambda: bool(known.relays()), options.streams, self._clock)
-            self._undo.callback(own.close)
-            dialler = own
-        ingress = self._ingress = IngressService(options.ingress, dialler)
-        self._undo.push_async_callback(ingress.close)
-        ingress.start()
-        pool.start()
-        return pool
-
-    def _circuit_closed(self, circuit: ClientCircuit, error: CircuitClosedError) -> None:
-        for pool in self._pools:
-            pool.circuit_closed(circuit, error)
-
-    def _pool_for_exit(self, exit_: str) -> CircuitPool:
-        """Return a pool of its own for programs that are bound to one exit: a country or a peer id.
-
-        Raises:
-            ConfigurationError: neither.
-        """
-        if self._circuits is None or self._known is None or self._pool is None:
-            raise LocalProtocolError("node: asked for a pool before it was started")
-        country, peer = (exit_, "") if len(exit_) == 2 else ("", exit_)
-        pool = CircuitPool(
-            self._circuits,
-            self._known,
-            replace(self.options.circuits, build_ahead=1, exit_country=country, exit_peer=peer),
-            self._clock,
-            self._random_bytes,
-            self._pool.guards,
-            is_private_network=self.options.link.allow_private_addresses,
-        )
-        self._pools.append(pool)
-        self._undo.push_async_callback(pool.close)
-        self._known.listeners.append(pool.relays_changed)
-        pool.start()
-        return pool
-
-    async def _start_device(self, pool: CircuitPool) -> None:
-        ports = tuple(sorted({host_and_port(text, "relay.listen")[1] for text in self._listen}))
-        device = self.device = DeviceService(
-            self.options.device, pool, self._clock, ports, self._pool_for_exit
-        )
-        self._undo.push_async_callback(device.close)
-        await device.start()
-
-    def _publish(self, own: OwnRecord) -> None:
-        """Put our record where the others look for it."""
-        if not own.record:  # no address to tell yet
-            return
-        if self.discovery is not None:
-            self.discovery.own_changed()
-        folder = self.options.node.peers_folder
-        if folder is not None and not self.options.relay.is_unlisted:
-            RecordFolder(folder).publish(peer_id_text(own.identity), own.record)
-
-    async def _keep_record(self, own: OwnRecord, htx: NodeHtx, describe: Callable[[], None]) -> None:
-        """Rotate keys and issue records when they are due."""
-        while True:
-            await asyncio.sleep(KEEP_S)
-            try:
-                if htx.keys is not None:
-                    htx.keys.rotate()
-                    describe()
-                if own.refresh():
-                    self._publish(own)
-            except EnvironmentRefusedError as error:
-                _log.warning("own record could not be renewed, trying again", reason=str(error))
-
-    async def _keep_guards(self, store: Store, guards: Guards) -> None:
-        """Write our guards down whenever they changed, so that not even a crash makes us pick others."""
-        saved = list(guards.kept), list(guards.left)
-        while True:
-            await asyncio.sleep(LOOK_S)
-            if (list(guards.kept), list(guards.left)) != saved:
-                saved = list(guards.kept), list(guards.left)
-                save_guards(store, guards)
-
     async def _look(self) -> None:
         """Look at the folder of records again and again."""
         while self._known is not None:
@@ -533,12 +274,7 @@ class Node:
 
     async def new_identity(self) -> int:
         """Let no circuit that exists take new streams; return how many those are."""
-        if self._pool is None or self._links is None:
-            return 0
-        retired = len(list(self._pool.pool.entries))
-        self._pool.new_identity()
-        self._links.new_session()
-        return retired
+        return self._client.new_identity() if self._client is not None else 0
 
     def invite(self, peer_id: str) -> InviteStatus:
         """Return an invite to this relay (empty text), or to one that it knows."""
@@ -602,8 +338,8 @@ class Node:
     def choose_paths(self, options: CircuitsOptions) -> None:
         """Go on with other settings of circuits, at once."""
         self.options = replace(self.options, circuits=options)
-        if self._pool is not None:
-            self._pool.reconfigure(options)
+        if self._client is not None:
+            self._client.choose_paths(options)
 
     def _circuit(self, circuit_id: int) -> ClientCircuit | None:
         return next((ours for ours in self._our_circuits() if ours.circuit_id == circuit_id), None)
@@ -617,9 +353,10 @@ class Node:
         """Return what is found about how this node is connected, for the doctor."""
         if self._known is None or self._links is None:
             return []
-        reach = self._reach or Reach(self.options, self._clock)
+        reach = self._relay.reach if self._relay is not None else Reach(self.options, self._clock)
+        introductions = self._relay.introductions if self._relay is not None else None
         own = self._own.parsed if self._own is not None else None
-        return judge(reach.facts(self._known, self._links, own, self._introductions))
+        return judge(reach.facts(self._known, self._links, own, introductions))
 
     async def find_peer(self, peer_id: str) -> list[PeerStatus]:
         """Return one relay, looked for in the DHT if it is not known; nothing if it is not found."""
@@ -647,8 +384,8 @@ class Node:
             phase=self.options.node.phase.name.lower(),
             roles=self._roles(),
             peer_id=peer_id_text(self._own.identity) if self._own is not None else "",
-            socks=self._address_of("socks"),
-            http_proxy=self._address_of("http"),
+            socks=self._client.proxy("socks") if self._client is not None else "",
+            http_proxy=self._client.proxy("http") if self._client is not None else "",
             listen=tuple(self._listen),
             peers=len(self._known.view) if self._known is not None else 0,
             links=len(self._links.snapshot()) if self._links is not None else 0,
@@ -678,12 +415,17 @@ class Node:
             else ExitWork(done.accepted, done.refused, done.failed, done.octets, done.lost_datagrams),
         )
 
-    def _address_of(self, proxy: str) -> str:
-        """Return where a proxy listens as host:port; empty when it is off."""
-        if self._ingress is None:
-            return ""
-        found = self._ingress.socks_address if proxy == "socks" else self._ingress.http_address
-        return join(*found) if found is not None else ""
+    @property
+    def _pool(self) -> CircuitPool | None:
+        return self._client.pool if self._client is not None else None
+
+    @property
+    def _exit(self) -> ExitService | None:
+        return self._relay.exit if self._relay is not None else None
+
+    @property
+    def _listen(self) -> list[str]:
+        return self._relay.listen if self._relay is not None else []
 
     def _roles(self) -> tuple[str, ...]:
         roles = [("client", self._pool), ("relay", self._own), ("exit", self._exit)]
@@ -698,40 +440,10 @@ class Node:
 
     def circuits(self) -> list[CircuitStatus]:
         """Return snapshots of our own circuits."""
-        now = self._clock.now()
-        isolation = (
-            {entry.circuit: entry.isolation for entry in self._pool.pool.entries} if self._pool else {}
-        )
-        return [
-            CircuitStatus(
-                id=circuit.circuit_id,
-                state=circuit.state.value,
-                hops=tuple(
-                    HopStatus(peer_id_text(hop.identity), hop.suite.name.lower()) for hop in circuit.hops
-                ),
-                age_s=round(now - circuit.created_at, 3),
-                streams=len(circuit.mux.streams),
-                build_ms=round((circuit.opened_at - circuit.created_at) * 1000, 3)
-                if circuit.opened_at
-                else None,
-                isolation=isolation.get(circuit) or "",
-            )
-            for circuit in self._our_circuits()
-        ]
+        rooms = self._rooms()
+        return views.circuits(rooms) if rooms is not None else []
 
     def streams(self) -> list[StreamStatus]:
         """Return snapshots of our own streams; targets are for the node's own user alone."""
-        now = self._clock.now()
-        return [
-            StreamStatus(
-                id=stream.identifier,
-                circuit=circuit.circuit_id,
-                target=join(stream.target.host, stream.target.port) if stream.target else "",
-                state="open" if stream.connected_to is not None else "opening",
-                age_s=round(now - stream.created_at, 3),
-                sent=stream.sent_octets,
-                received=stream.received_octets,
-            )
-            for circuit in self._our_circuits()
-            for stream in circuit.mux.streams.values()
-        ]
+        rooms = self._rooms()
+        return views.streams(rooms) if rooms is not None else []

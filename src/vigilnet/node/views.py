@@ -8,8 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from vigilnet.base.clock import Clock
+from vigilnet.node.endpoints import join
 from vigilnet.node.known_relays import KnownRelays
-from vigilnet.node.status import ClientFacts, ExitStatus, PathHopStatus, PathStatus, PeerStatus
+from vigilnet.node.status import (
+    CircuitStatus,
+    ClientFacts,
+    ExitStatus,
+    HopStatus,
+    PathHopStatus,
+    PathStatus,
+    PeerStatus,
+    StreamStatus,
+)
 from vigilnet.peer.address import TransportKind
 from vigilnet.peer.descriptor import Capability, ExitSummary, PeerRecord
 from vigilnet.peer.identity import peer_id_text
@@ -147,7 +157,7 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
         is_entry=guards is not None and identity in guards.kept,
         transport=_transport_of(link),
         addresses=tuple(
-            f"{_transport_name(address.transport)} {_join(address.host, address.port)}"
+            f"{_transport_name(address.transport)} {join(address.host, address.port)}"
             for address in record.addresses
             if address.port
         ),
@@ -182,6 +192,43 @@ def exits(rooms: Rooms, country: str, port: int) -> list[ExitStatus]:
         if Capability.EXIT in record.capabilities
         and country in ("", record.country)
         and (not port or record.exit_summary is None or record.exit_summary.allows(port))
+    ]
+
+
+def circuits(rooms: Rooms) -> list[CircuitStatus]:
+    """Return our own circuits, open or not."""
+    now = rooms.clock.now()
+    entries = rooms.pool.pool.entries if rooms.pool is not None else ()
+    isolation = {entry.circuit: entry.isolation for entry in entries}
+    return [
+        CircuitStatus(
+            id=circuit.circuit_id,
+            state=circuit.state.value,
+            hops=tuple(HopStatus(peer_id_text(hop.identity), hop.suite.name.lower()) for hop in circuit.hops),
+            age_s=round(now - circuit.created_at, 3),
+            streams=len(circuit.mux.streams),
+            build_ms=round((circuit.opened_at - circuit.created_at) * 1000, 3) if circuit.opened_at else None,
+            isolation=isolation.get(circuit) or "",
+        )
+        for circuit in rooms.circuits
+    ]
+
+
+def streams(rooms: Rooms) -> list[StreamStatus]:
+    """Return our own streams; targets are for the node's own user alone."""
+    now = rooms.clock.now()
+    return [
+        StreamStatus(
+            id=stream.identifier,
+            circuit=circuit.circuit_id,
+            target=join(stream.target.host, stream.target.port) if stream.target else "",
+            state="open" if stream.connected_to is not None else "opening",
+            age_s=round(now - stream.created_at, 3),
+            sent=stream.sent_octets,
+            received=stream.received_octets,
+        )
+        for circuit in rooms.circuits
+        for stream in circuit.mux.streams.values()
     ]
 
 
@@ -229,11 +276,7 @@ def _transport_of(link: LinkStatus | None) -> str:
 
 
 def _address_of(link: LinkStatus | None) -> str:
-    return "" if link is None or link.dialled is None else _join(link.dialled.host, link.dialled.port)
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "" if link is None or link.dialled is None else join(link.dialled.host, link.dialled.port)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
