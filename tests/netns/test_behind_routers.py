@@ -196,4 +196,4 @@ def test_a_real_router_gives_a_port_and_takes_it_back(
     assert f"how={how}" in (tmp_path / "home.log").read_text()
     for pid in home.pids():
         os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: "dport 4001" not in router.run("nft", "list", "ruleset").stdout, "given back", 20)
+    wait_for(lambda: "dport 4001" not in router.run("nft", "list", "ruleset").stdout, "given back", 60)

@@ -193,7 +193,7 @@ def test_a_full_disk_stops_no_relay(lab: Lab, tmp_path: Path) -> None:
         assert "space" in complaints[0]
         last.start()
         assert last.process is not None
-        assert last.process.wait(15) != 0
+        assert last.process.wait(60) != 0
         final = last.log.splitlines()[-1]
         assert "space" in final
         assert "Traceback" not in last.log
@@ -230,4 +230,4 @@ def test_with_no_relay_in_reach_few_dials_are_made_and_the_application_is_told(
         relay.start()
     for relay in relays:
         relay.wait_ready()
-    wait_until(lambda: network.can_fetch(20), "the network is used again", timeout=25)  # 15 s between tries
+    wait_until(lambda: network.can_fetch(20), "the network is used again", timeout=60)  # 15 s between tries

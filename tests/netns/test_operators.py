@@ -67,7 +67,7 @@ def test_operator_sees_a_clients_address_only_until_it_has_a_circuit(lab: Lab, t
         wait_for(asks_by_circuit, "the client asks through a circuit")
         direct, others = len(_asked(seen, client.v4)), len(_asked(seen, last.v4))
         # the exit asks each second for itself, too: more than twice as often, it asks for the client
-        wait_for(lambda: len(_asked(seen, last.v4)) > others + 20, "the exit carries questions", 30.0)
+        wait_for(lambda: len(_asked(seen, last.v4)) > others + 20, "the exit carries questions", 60.0)
         assert len(_asked(seen, client.v4)) <= direct + 2  # one that was under way
     said = b"".join(_asked(seen, client.v4))
     assert b"GET /api/relays/by-country HTTP/1.1\r\n" in said

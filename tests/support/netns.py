@@ -284,7 +284,7 @@ def sweep() -> None:
             _remove(entry.name)
 
 
-def wait_for_port(host: Namespace, address: str, port: int, timeout: float = 15.0) -> None:
+def wait_for_port(host: Namespace, address: str, port: int, timeout: float = 60.0) -> None:
     """Wait until something accepts on a port, as seen from a host; there is no event for it, so poll."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with host.entered():

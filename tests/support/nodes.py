@@ -97,7 +97,7 @@ class Node:
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
-    def wait_ready(self, timeout: float = 30.0) -> None:
+    def wait_ready(self, timeout: float = 90.0) -> None:
         """Wait for a relay to listen, or for a client to have a circuit."""
 
         def is_ready() -> bool:

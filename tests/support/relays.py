@@ -50,7 +50,7 @@ def relay_tables(host: Namespace, **discovery: object) -> Tables:
     }
 
 
-def wait_until(state: Path, is_so: Callable[[Status], bool], timeout: float = 30.0) -> float:
+def wait_until(state: Path, is_so: Callable[[Status], bool], timeout: float = 60.0) -> float:
     """Wait until a node's status is as wanted; return how long it took."""
     started = time.monotonic()
     while time.monotonic() - started < timeout:

@@ -13,7 +13,7 @@ def pause(seconds: float) -> None:
     signal.sigtimedwait([], seconds)
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 15.0, every: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = 60.0, every: float = 0.05) -> T:
     """Wait until `condition()` is true and give what it gave."""
     start = time.monotonic()
     while not (found := condition()):

@@ -26,7 +26,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> bool:
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while is_alive(pid) and time.monotonic() < give_up:
         time.sleep(0.02)
     return not is_alive(pid)
