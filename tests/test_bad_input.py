@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes
 from tests.support.helper_nodes import CONSENT, PAGE, HelperNode, exit_settings, web_server
 from tests.support.operators import Relay
 from tests.support.origins import make_certificates
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 from vigilnet.base.codec import decode, encode
 from vigilnet.peer.address import PeerAddress
@@ -146,7 +147,7 @@ def test_ten_thousand_junk_registrations_leave_no_growth(tmp_path: Path) -> None
         ]
 
         def send(number: int) -> int:
-            connection = HTTPConnection(host, int(port), timeout=30)
+            connection = HTTPConnection(host, int(port), timeout=60)
             with contextlib.closing(connection):
                 connection.request("POST", REGISTER, bodies[number % len(bodies)])
                 answer = connection.getresponse()
@@ -169,7 +170,7 @@ def test_slow_senders_are_cut_off_and_keep_nobody_waiting(tmp_path: Path) -> Non
         host, _, port = node.ready["status"].rpartition(":")
         slow: list[socket.socket] = []
         for number in range(40):  # 64 of one address are let in
-            sender = socket.create_connection((host, int(port)), 20)
+            sender = socket.create_connection((host, int(port)), 60)
             head = b"POST /api/relay/register HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 8000\r\n"
             sender.sendall(head + (b"\r\n{" if number % 2 else b"X-Slow: "))
             slow.append(sender)
@@ -186,9 +187,9 @@ def test_slow_senders_are_cut_off_and_keep_nobody_waiting(tmp_path: Path) -> Non
         try:
             begun = time.monotonic()
             assert node.ask("/api/relays/by-country")[0] == 200
-            assert time.monotonic() - begun < 5.0
+            assert time.monotonic() - begun < 10.0  # the first of the slow ones is cut off then
             for sender in slow:
-                sender.settimeout(40)
+                sender.settimeout(120)
                 with contextlib.suppress(ConnectionError):
                     said = b""
                     while more := sender.recv(4096):
@@ -201,12 +202,6 @@ def test_slow_senders_are_cut_off_and_keep_nobody_waiting(tmp_path: Path) -> Non
             for sender in slow:
                 sender.close()
         wait_until(lambda: node.ask("/metrics")[1]["status_conn_active"] <= 1, "they are gone")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_directory_over_https_is_asked_and_registered_with_by_its_pin(tmp_path: Path) -> None:
@@ -236,9 +231,9 @@ def test_a_directory_over_https_is_asked_and_registered_with_by_its_pin(tmp_path
                 wait_until(lambda: relay.ready["peer_id"] in node.listed(), "the relay is listed")
                 arguments, hops = ("--operators", pinned), {"circuits.hops": "2"}
                 with HelperNode(tmp_path / "client", "client", arguments, hops) as client:
-                    client.wait_state("connected", 30.0)
+                    client.wait_state("connected")
                     assert client.fetch(target) == PAGE
             other = f"{url}#sha256={bytes(32).hex()}"
             with HelperNode(tmp_path / "wary", "client", ("--operators", other)) as wary:
-                wait_until(lambda: "another certificate" in wary.log, "it says why it does not ask", 20.0)
+                wait_until(lambda: "another certificate" in wary.log, "it says why it does not ask")
                 assert wary.status()["peers_total"] == 0

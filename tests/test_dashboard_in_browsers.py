@@ -46,7 +46,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield folder
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(60)
 
 
 def address_of(net: Path) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.daemons import node, status_of, web_site
 from tests.support.needs import needs_programs
-from tests.support.origins import free_port
+from tests.support.ports import free_port
 from tests.support.stream_reader import Reader
 from tests.support.waiting import wait_until
 from vigilnet.node.assembly import Node

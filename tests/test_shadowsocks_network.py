@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.daemons import node, status_of, web_site
 from tests.support.needs import needs_programs
-from tests.support.origins import free_port
+from tests.support.ports import free_port
 from tests.support.shadowsocks_libev import ss_server
 from tests.support.sing_box import needs_sing_box, shadowsocks_server
 from tests.support.waiting import wait_until

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.origins import free_port, make_certificates, running
+from tests.support.origins import make_certificates, running
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True)

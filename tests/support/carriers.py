@@ -8,7 +8,7 @@ from vigilnet.traffic.transport.carrier import Carrier
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until `condition()` is true: real sockets, nobody tells us."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

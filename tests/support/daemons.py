@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.support.origins import free_port, running
+from tests.support.origins import running
+from tests.support.ports import free_port
 from vigilnet.base.errors import VigilnetError
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Status

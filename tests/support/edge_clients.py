@@ -90,6 +90,6 @@ async def socks_open(
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something holds that has no event of its own."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.001)

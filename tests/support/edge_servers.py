@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
+
+from tests.support.ports import free_port
 
 ACCEPTING_TURNS = 8  # of the loop, until a connection that came last has its writer
 
@@ -35,16 +38,21 @@ async def echo_server(host: str = "127.0.0.1") -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def tcp_server(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
-    """A TCP server on a free port; whatever is still open at the end is aborted."""
+    """A TCP server on a free port; whatever is still open at the end is aborted.
+
+    A socket that were left open would be blamed on whichever test runs when it is collected.
+    """
     writers: list[asyncio.StreamWriter] = []
 
     async def track(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         await serve(reader, writer)
 
-    server = await asyncio.start_server(track, host, 0)
+    server = await asyncio.start_server(track, host, 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -52,7 +60,10 @@ async def tcp_server(
             await asyncio.sleep(0)
         server.close()
         for writer in writers:
-            writer.transport.abort()
+            if tls is None or not writer.transport.is_closing():  # asyncio's over TLS cannot be aborted then
+                writer.transport.abort()
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -176,8 +187,8 @@ class CountingListener:
 async def counting_listener(hosts: list[str]) -> AsyncIterator[CountingListener]:
     """Listen on one port of every address in `hosts` that this machine has."""
     loop = asyncio.get_running_loop()
-    first = socket.create_server((hosts[0], 0))
-    port = first.getsockname()[1]
+    port = free_port()
+    first = socket.create_server((hosts[0], port))
     listener = CountingListener(port, [first])
     for host in hosts[1:]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -211,9 +222,3 @@ def dead_port(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
         finally:
             for filler in fillers:
                 filler.close()
-
-
-def closed_port(host: str = "127.0.0.1") -> int:
-    """A port where nothing listens."""
-    with socket.create_server((host, 0)) as server:
-        return int(server.getsockname()[1])

@@ -290,7 +290,7 @@ def served(
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
     try:
-        assert started.wait(10)
+        assert started.wait(60)
         yield stopped
     finally:
         loop.call_soon_threadsafe(ending.set)

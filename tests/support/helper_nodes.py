@@ -86,7 +86,7 @@ class HelperNode:
         """End it in good order."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            assert self.process.wait(15) == 0, self.log
+            assert self.process.wait(60) == 0, self.log
         if self.process is not None and self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -102,7 +102,7 @@ class HelperNode:
         """Ask its HTTP interface; give the status and the JSON."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         try:
-            with urlopen(Request(self.url + path, data, headers), timeout=10) as answer:  # noqa: S310 loopback
+            with urlopen(Request(self.url + path, data, headers), timeout=60) as answer:  # noqa: S310 loopback
                 return answer.status, json.loads(answer.read() or b"null")
         except HTTPError as error:
             with error:
@@ -119,14 +119,14 @@ class HelperNode:
         _, value = self.ask("/api/relays/by-country")
         return {relay["peer_id"]: relay for relays in value.values() for relay in relays}
 
-    def wait_state(self, state: str, timeout: float = 15.0) -> None:
+    def wait_state(self, state: str, timeout: float = 60.0) -> None:
         """Wait until it says that it is so."""
         wait_until(lambda: self.status()["state"] == state, f"{self.folder.name} is {state}", timeout, 0.02)
 
     def fetch(self, port: int, host: str = "127.0.0.1") -> bytes:
         """Ask a target for its page through the node's SOCKS proxy; b"" if the proxy refuses."""
         at, _, socks = str(self.status()["socks_addr"]).rpartition(":")
-        with socket.create_connection((at, int(socks)), 20) as connection:
+        with socket.create_connection((at, int(socks)), 60) as connection:
             connection.sendall(b"\5\1\0")
             assert _exactly(connection, 2) == b"\5\0"
             connection.sendall(b"\5\1\0\1" + socket.inet_aton(host) + port.to_bytes(2))

@@ -145,7 +145,7 @@ def relay_process(origin: int) -> Iterator[int]:
     finally:
         process.stdin.close()
         process.stdout.close()
-        process.wait(30)
+        process.wait(60)
 
 
 async def _main(origin: int) -> None:

@@ -148,7 +148,7 @@ class Machine:
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(OSError, IndexError):
                 os.kill(self._leader(), signal.SIGKILL)
-            self._process.wait(20)
+            self._process.wait(60)
         self._process = None
 
 

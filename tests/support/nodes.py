@@ -74,7 +74,7 @@ class Node:
         """Ask it to end and wait; gives its exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     def status(self) -> Status | None:
         """How it is; None when it does not answer."""

@@ -5,13 +5,8 @@ import socket
 import subprocess
 from collections.abc import Iterator
 
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
-
-
-def free_port() -> int:
-    """Return a port that nobody has at present."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def _answers(port: int) -> bool:
@@ -30,7 +25,7 @@ def _running(command: list[str], port: int) -> Iterator[int]:
         yield port
     finally:
         process.terminate()
-        process.wait(5)
+        process.wait(60)
 
 
 @contextlib.contextmanager

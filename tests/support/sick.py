@@ -11,6 +11,7 @@ import dns.message
 import dns.rcode
 import dns.rrset
 
+from tests.support.ports import free_port
 from vigilnet.node.options import load_options
 from vigilnet.surface.control.models import Diagnosis, Finding
 from vigilnet.surface.doctor.finding import NodeView, Situation
@@ -55,9 +56,9 @@ def found(diagnosis: Diagnosis, identifier: str) -> Finding:
 def resolver(*, udp: bool = True, lies: bool = False) -> Iterator[tuple[str, int]]:
     """A resolver on loopback that answers by TCP, by UDP if told, and lies if told."""
     with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        tcp.bind(("127.0.0.1", 0))
+        address = ("127.0.0.1", free_port())
+        tcp.bind(address)
         tcp.listen()
-        address = tcp.getsockname()
         datagrams.bind(address)
         servers = [threading.Thread(target=_serve_tcp, args=(tcp, lies), daemon=True)]
         if udp:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.origins import free_port, running
+from tests.support.origins import running
+from tests.support.ports import free_port
 
 
 def _program() -> str | None:

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from tests.support.acme_authority import Authority, authority
 from tests.support.htx import Peer, browser
 from tests.support.needs import needs_programs
-from tests.support.origins import HOST, PAGE, Certificates, free_port, make_certificates
+from tests.support.origins import HOST, PAGE, Certificates, make_certificates
+from tests.support.ports import free_port
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.store_io import Store
@@ -77,7 +78,7 @@ async def until_shown(port: int, root: Path, serial: int | None = None) -> x509.
 
 async def until_answered(port: int, root: Path, serial: int | None = None) -> tuple[x509.Certificate, bytes]:
     """The same, with the page: a worker of before may answer even when one of now has."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(ssl.SSLCertVerificationError):
                 shown, page = await visited(port, root)
@@ -89,7 +90,7 @@ async def until_answered(port: int, root: Path, serial: int | None = None) -> tu
 
 async def dialled(client: HtxTransport, port: int, htx: NodeHtx) -> Carrier:
     """Dial until no worker of nginx shows the certificate of before."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await client.dial("127.0.0.1", port, htx.address("127.0.0.1", port).params)
@@ -122,7 +123,7 @@ def test_a_certificate_is_obtained_and_renewed_under_a_link(store: Store, tmp_pa
         carrier = await dialled(client, port, htx)
         here = Peer(carrier)
         carrier.write([b"\0\5\1hell"])
-        there = Peer(await asyncio.wait_for(accepted.get(), 10))
+        there = Peer(await asyncio.wait_for(accepted.get(), 60))
         assert await there.wait_octets(7) == b"\0\5\1hell"
 
         assert await certificate.renew(), certificate.problem

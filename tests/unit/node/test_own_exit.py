@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.support.edge_servers import echo_server
 from vigilnet.base.clock import SystemClock
 from vigilnet.node.own_exit import OwnExit
 from vigilnet.traffic.exit.options import Options as ExitOptions
@@ -45,7 +46,7 @@ def _run(work: Callable[[OwnExit, ExitService, list[str]], Awaitable[None]]) -> 
         known: list[str] = []
         own = OwnExit(NoCircuits(), exits, lambda: bool(known), MuxOptions(), SystemClock())
         try:
-            await asyncio.wait_for(work(own, exits, known), 20)
+            await asyncio.wait_for(work(own, exits, known), 60)
         finally:
             own.close()
             await exits.close()
@@ -55,26 +56,18 @@ def _run(work: Callable[[OwnExit, ExitService, list[str]], Awaitable[None]]) -> 
 
 
 def test_more_than_all_windows_goes_both_ways_and_is_counted() -> None:
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
     async def work(own: OwnExit, exits: ExitService, _: list[str]) -> None:
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
         ingress = IngressService(IngressOptions(socks_port=0, http_enabled=False), own)
         ingress.start()
         assert ingress.socks_address is not None
-        reader, writer = await asyncio.open_connection(*ingress.socks_address)
-        writer.write(b"\5\1\0" + b"\5\1\0\1\x7f\0\0\1" + port.to_bytes(2))
-        assert (await reader.readexactly(12))[3] == 0
-        writer.write(BULK)
-        assert await reader.readexactly(len(BULK)) == BULK
-        writer.close()
-        server.close()
-        await ingress.close()
+        async with echo_server() as port:
+            reader, writer = await asyncio.open_connection(*ingress.socks_address)
+            writer.write(b"\5\1\0" + b"\5\1\0\1\x7f\0\0\1" + port.to_bytes(2))
+            assert (await reader.readexactly(12))[3] == 0
+            writer.write(BULK)
+            assert await reader.readexactly(len(BULK)) == BULK
+            writer.close()
+            await ingress.close()
         assert exits.snapshot().octets >= 2 * len(BULK)
 
     _run(work)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.edge_servers import tcp_server
 from tests.support.fake_node import FakeClock
 from vigilnet.node.status import ClientFacts
 from vigilnet.surface.device_watch import PROBE_EVERY_S, REFRESH_S, STUCK_S, DeviceWatch
@@ -46,11 +47,9 @@ class Watched:
 @asynccontextmanager
 async def network() -> AsyncIterator[tuple[Watched, FakeClock, DeviceWatch]]:
     watched, clock = Watched(), FakeClock()
-    server = await asyncio.start_server(watched.serve, "127.0.0.1", 0)
-    host, port = server.sockets[0].getsockname()
-    watched.probe = f"http://{host}:{port}/success.txt"
-    yield watched, clock, DeviceWatch(watched, clock)
-    server.close()
+    async with tcp_server(watched.serve) as port:
+        watched.probe = f"http://127.0.0.1:{port}/success.txt"
+        yield watched, clock, DeviceWatch(watched, clock)
 
 
 def test_network_is_asked_only_after_a_while_without_a_path_and_seldom() -> None:

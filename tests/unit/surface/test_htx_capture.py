@@ -73,7 +73,7 @@ def test_by_hand_it_waits_for_whatever_says_hello(
         written.set()
 
     def visit() -> None:
-        assert written.wait(5)
+        assert written.wait(60)
         port = int(said[0].split("localhost:")[1].split("/")[0])
         for octets in (b"GET / HTTP/1.0\r\n\r\n", b"", encode_record(22, hello.encode(), 0x0301)):
             with socket.create_connection(("127.0.0.1", port), 5) as visitor:

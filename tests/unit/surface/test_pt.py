@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from tests.support.carriers import Echo, Keeper, close_all
 from tests.support.needs import needs_programs
+from tests.support.ports import free_port
 from tests.support.sing_box import has_led_to, needs_sing_box, proxy
 from tests.support.waiting import wait_until
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
@@ -129,11 +129,6 @@ def test_our_own_host_carries_octets_through_it(tmp_path: Path) -> None:
         asyncio.run(scenario(decoy))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 @contextmanager
 def tor(folder: Path, name: str, settings: str) -> Iterator[Path]:
     """Run tor without the network; give its log."""
@@ -149,7 +144,7 @@ def tor(folder: Path, name: str, settings: str) -> Iterator[Path]:
             yield log
         finally:
             process.terminate()
-            process.wait(15)
+            process.wait(60)
 
 
 def says(log: Path, text: str) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.support.origins import free_port
+from tests.support.ports import free_port
 from vigilnet.surface.recording_proxy import Passed, RecordingProxy, Wire
 
 
@@ -66,7 +66,7 @@ def test_octets_pass_unchanged_and_are_told_of(wire: Wire) -> None:
         writer.write(up)
         assert await reader.readexactly(len(down)) == down
         writer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             found = await passed
         await proxy.close()
         server.close()

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from tests.support.edge_servers import tcp_server
 from tests.support.origins import make_certificates
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import RemoteProtocolError
@@ -47,24 +48,14 @@ def _raw(reply: bytes, **limits: object) -> Answer:
     """Ask a server that says `reply` to whatever it gets."""
 
     async def main() -> Answer:
-        opened: list[asyncio.StreamWriter] = []
-
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            opened.append(writer)
             await reader.readuntil(b"\r\n\r\n")
             writer.write(reply)
             if reply:
                 writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        try:
+        async with tcp_server(serve) as port:
             return await ask(Url("127.0.0.1", port, is_secure=False), "GET", "/", **limits)  # type: ignore[arg-type]
-        finally:
-            server.close()
-            for writer in opened:
-                writer.close()
-            await asyncio.sleep(0)
 
     return asyncio.run(main())
 
@@ -114,16 +105,11 @@ def test_https_is_taken_only_from_who_can_prove_its_name(
             await writer.drain()
             writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours)
-        port = server.sockets[0].getsockname()[1]
         if is_trusted:
             context = ssl.create_default_context(cadata=made.root.decode())
             monkeypatch.setattr(client_io, "tls_context", lambda pin=b"": context)
-        try:
+        async with tcp_server(serve, tls=ours) as port:
             return await ask(Url(name, port, is_secure=True), "GET", "/")
-        finally:
-            server.close()
-            await asyncio.sleep(0)
 
     with pytest.raises(UnreachableError, match="CertVerification"):
         asyncio.run(main(is_trusted=False))
@@ -151,13 +137,8 @@ def test_a_pinned_certificate_is_taken_whoever_signed_it_and_no_other(tmp_path: 
                 await writer.drain()
             writer.close()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours)
-        port = server.sockets[0].getsockname()[1]
-        try:
+        async with tcp_server(serve, tls=ours) as port:
             return await ask(Url("127.0.0.1", port, is_secure=True, pin=pin), "GET", "/")
-        finally:
-            server.close()
-            await asyncio.sleep(0.05)
 
     if is_right:
         assert asyncio.run(main()).body == b"ok"

@@ -52,7 +52,7 @@ def _run(work: Work, limits: Limits | None = None, bounds: Bounds | None = None,
         server = HttpServer([_routes(), *more], SystemClock(), limits, bounds)
         port = await server.listen("127.0.0.1", 0)
         try:
-            await asyncio.wait_for(work(server, port), 10)
+            await asyncio.wait_for(work(server, port), 60)
         finally:
             await server.close()
         assert server.active == 0

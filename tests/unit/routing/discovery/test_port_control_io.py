@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.unit.routing.discovery.test_port_control import pcp
 from vigilnet.routing.discovery import port_control_io, port_mapping_io
 from vigilnet.routing.discovery.port_control import Given, RefusedError
@@ -115,11 +116,8 @@ def test_a_silent_router_is_asked_a_few_times(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_where_no_router_is_the_system_says_so() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        port = gone.getsockname()[1]
     with pytest.raises(OSError):  # noqa: PT011  refused or timed out
-        asyncio.run(control(port).map(3600))
+        asyncio.run(control(free_port()).map(3600))
 
 
 ROUTES = """Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT
@@ -153,7 +151,7 @@ def test_the_mapper_takes_what_is_there_before_it_looks_for_upnp(monkeypatch: py
             told: list[Mapped] = []
             mapper = PortMapper(4001, told.append, no_library, lambda: "127.0.0.1", os.urandom)
             mapper.start()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not told:  # noqa: ASYNC110  it is told by a callback
                     await asyncio.sleep(0.01)
             assert told == [Mapped(Mapping.MAPPED, "5.1.0.2", 40_001, "PCP")]

@@ -86,7 +86,7 @@ class FakeOperator:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 what servers were told has no event of its own
             await asyncio.sleep(0.005)
 

@@ -54,4 +54,4 @@ def test_desktop_without_a_tray_is_told_so(tmp_path: Path, monkeypatch: pytest.M
     pytest.importorskip("dbus_fast", reason="the extra `desktop` is not installed")
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus")
     assert start_tray(tmp_path) == "this desktop session has no D-Bus"
-    assert all(tray.wait(10) == 1 for tray in desktop._OUTLIVING)
+    assert all(tray.wait(60) == 1 for tray in desktop._OUTLIVING)

@@ -32,7 +32,7 @@ def test_new_identity(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], text: str) -> None:
     with served(tmp_path) as stopped:
         assert main(["stop", "--state-folder", str(tmp_path), *more]) == 0
-        assert stopped.wait(10)
+        assert stopped.wait(60)
     assert capsys.readouterr().out == text
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_until
 from vigilnet.surface.cli import processes
 from vigilnet.surface.cli.processes import Daemon, end_all
 
@@ -51,7 +52,8 @@ def test_daemon_is_ended_politely(daemon: Daemon) -> None:
 
 @pytest.mark.slow
 def test_users_settings_do_not_reach_it(daemon: Daemon) -> None:
-    environment = Path(f"/proc/{daemon.pid}/environ").read_bytes()
+    # empty until the kernel has put the new program's words where it shows them
+    environment = wait_until(Path(f"/proc/{daemon.pid}/environ").read_bytes, "its environment")
     end_all([daemon])
     assert b"VIGILNET_LINK" not in environment
     assert b"PYTHONPATH" in environment
@@ -73,9 +75,7 @@ def test_stubborn_daemon_is_killed(
     monkeypatch.setenv("VIGILNET_TEST_FAKE", "client:stubborn")
     daemon: Daemon = request.getfixturevalue("daemon")
     socket = tmp_path / "client" / "control.sock"
-    give_up = time.monotonic() + 20
-    while not socket.exists() and time.monotonic() < give_up:
-        time.sleep(0.02)
+    wait_until(socket.exists, "it listens")
     end_all([daemon])
     assert daemon.exit_code == -signal.SIGKILL
 

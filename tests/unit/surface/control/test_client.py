@@ -28,7 +28,7 @@ def test_all_questions_are_answered_with_their_dataclass(tmp_path: Path) -> None
         assert node.asked == 1
         assert control.version() == Version("0.1.0", 1)
         control.stop()
-        assert stopped.wait(10)
+        assert stopped.wait(60)
 
 
 @pytest.mark.parametrize("missing", ["", "no/such/folder"])

@@ -67,7 +67,7 @@ def play(tmp_path: Path, work: Callable[[Api], Awaitable[None]]) -> None:
         api = Api(FakeHost(FakeNode(), tmp_path / "vigilnet.toml"))
         api.port = await api.server.listen("127.0.0.1", 0)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await work(api)
         finally:
             await api.events.close()

@@ -136,7 +136,7 @@ def test_failure_of_the_node_is_an_answer(tmp_path: Path) -> None:
 def test_stop_is_answered_first_and_then_done(tmp_path: Path) -> None:
     with served(tmp_path) as stopped, Raw(tmp_path) as session:
         assert session.ask(b'{"method":"stop"}')["result"] == {"stopping": True}
-        assert stopped.wait(10)
+        assert stopped.wait(60)
 
 
 def test_folder_that_cannot_hold_a_socket_is_named(tmp_path: Path) -> None:

@@ -1,18 +1,15 @@
 import socket
 from pathlib import Path
 
+import pytest
+
+from tests.support.ports import free_port
 from tests.support.sick import diagnose, found, resolver, situation
 from vigilnet.surface.doctor.network import Network, check_relays
 
 
-def closed_port() -> int:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        return int(holder.getsockname()[1])
-
-
-def asking(*servers: tuple[str, int]) -> Network:
-    return Network(resolvers=servers, timeout_s=0.3)
+def asking(*servers: tuple[str, int], timeout_s: float = 60.0) -> Network:
+    return Network(resolvers=servers, timeout_s=timeout_s)
 
 
 def test_resolver_that_is_well(tmp_path: Path) -> None:
@@ -23,8 +20,8 @@ def test_resolver_that_is_well(tmp_path: Path) -> None:
 
 
 def test_dead_resolver(tmp_path: Path) -> None:
-    server = ("127.0.0.1", closed_port())
-    finding = found(diagnose(situation(tmp_path), network=asking(server)), "network.names")
+    server = ("127.0.0.1", free_port())
+    finding = found(diagnose(situation(tmp_path), network=asking(server, timeout_s=0.3)), "network.names")
     assert finding.level == "fail"
     assert "vigilnet dns overlay" in finding.next
 
@@ -34,9 +31,11 @@ def test_no_resolver_at_all(tmp_path: Path) -> None:
     assert finding.evidence == ("no resolver is set",)
 
 
+@pytest.mark.slow
 def test_dropped_datagrams(tmp_path: Path) -> None:
     with resolver(udp=False) as server:
-        assert found(diagnose(situation(tmp_path), network=asking(server)), "network.udp").level == "note"
+        network = asking(server, timeout_s=1.0)
+        assert found(diagnose(situation(tmp_path), network=network), "network.udp").level == "note"
 
 
 def test_network_that_answers_every_name_itself(tmp_path: Path) -> None:
@@ -47,16 +46,16 @@ def test_network_that_answers_every_name_itself(tmp_path: Path) -> None:
 
 
 def test_origin_that_does_not_answer(tmp_path: Path) -> None:
-    text = f'[relay]\nenabled = true\nlisten = ["127.0.0.1:0"]\n[htx]\norigin = "127.0.0.1:{closed_port()}"\n'
+    text = f'[relay]\nenabled = true\nlisten = ["127.0.0.1:0"]\n[htx]\norigin = "127.0.0.1:{free_port()}"\n'
     assert found(diagnose(situation(tmp_path, text)), "network.origin").level == "fail"
 
 
 def test_relays_that_nobody_answers_for() -> None:
-    (finding,) = check_relays([f"127.0.0.1:{closed_port()}", f"127.0.0.1:{closed_port()}"])
+    (finding,) = check_relays([f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"])
     assert (finding.id, finding.level) == ("network.blocked", "fail")
     with socket.socket() as relay:
         relay.bind(("127.0.0.1", 0))
         relay.listen()
-        (finding,) = check_relays([f"127.0.0.1:{closed_port()}", f"127.0.0.1:{relay.getsockname()[1]}"])
+        (finding,) = check_relays([f"127.0.0.1:{free_port()}", f"127.0.0.1:{relay.getsockname()[1]}"])
     assert finding.level == "pass"
     assert list(check_relays([])) == []

@@ -150,7 +150,7 @@ def test_item_shows_up_in_a_panel_that_starts_again(bus: str) -> None:
         first.bus.disconnect()
         second = Panel()
         await second.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not second.items:
                 await second.ask_bus()
         item.close()

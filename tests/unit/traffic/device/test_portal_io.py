@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from tests.support.edge_servers import tcp_server
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.traffic.device.portal_io import Portal, find_portal, host_of, judge
 
@@ -20,9 +21,7 @@ def found(answer: bytes, names: dict[str, list[str]] | None = None, path: str = 
         return (names or {}).get(name, [])
 
     async def scenario() -> Portal:
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        async with server:
-            port = server.sockets[0].getsockname()[1]
+        async with tcp_server(serve) as port:
             return await find_portal(resolve, f"http://127.0.0.1:{port}{path}")
 
     return asyncio.run(scenario())

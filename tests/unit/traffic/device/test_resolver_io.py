@@ -82,7 +82,7 @@ def asked(
         names = NameServer(upstream, SystemClock(), "", learn, lambda: servers or [])
         names.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await ask(names, upstream)
         finally:
             await names.close()

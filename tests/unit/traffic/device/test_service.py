@@ -30,7 +30,7 @@ def run(
     """Run a scenario with a device room and a helper."""
 
     async def within(helper: RunningHelper) -> None:
-        async with asyncio.timeout(20), DirectNetwork() as network:
+        async with asyncio.timeout(60), DirectNetwork() as network:
             made = Options(helper=helper.path, **options)  # type: ignore[arg-type]
             service = DeviceService(made, network, SystemClock(), (4001,), lambda _: network)
             try:

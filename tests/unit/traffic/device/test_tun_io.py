@@ -24,7 +24,7 @@ NEAR = socket.inet_aton("198.18.86.1")
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
     async def within() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await scenario
 
     asyncio.run(within())

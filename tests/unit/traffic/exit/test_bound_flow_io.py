@@ -10,6 +10,7 @@ import pytest
 from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import dns_server, udp_echo
 from tests.support.needs import has_root
+from tests.support.ports import free_port
 from vigilnet.traffic.exit.bound_flow_io import MAX_ECHO_PAYLOAD, checksum
 from vigilnet.traffic.exit.options import Options
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
@@ -23,7 +24,7 @@ needs_echoes = pytest.mark.skipif(not has_root(), reason="needs the right to sen
 
 def run(scenario: Coroutine[Any, Any, None]) -> None:
     async def within() -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await scenario
 
     asyncio.run(within())
@@ -103,9 +104,7 @@ def test_a_connected_flow_may_go_to_a_name_that_the_exit_resolves() -> None:
 
 def test_a_port_that_nobody_has_is_told() -> None:
     async def scenario() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         async with DirectNetwork() as network:
             flow = await network.open_datagrams("", udp_to("127.0.0.1", port))
             receiver = Receiver(flow)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.edge_network import DirectNetwork
-from tests.support.edge_servers import closed_port, echo_server
+from tests.support.edge_servers import echo_server
+from tests.support.ports import free_port
 from tests.support.stream_reader import Reader
 from vigilnet.traffic.exit import service
 from vigilnet.traffic.exit.options import Options
@@ -82,7 +83,7 @@ def test_what_is_not_reached_is_answered(prelude: bytes, status: bytes) -> None:
 def test_a_target_that_refuses_is_a_bad_gateway() -> None:
     async def scenario() -> None:
         async with DirectNetwork() as network:
-            reader = Reader(await network.open_stream(PRELUDE, "", connect(closed_port())))
+            reader = Reader(await network.open_stream(PRELUDE, "", connect(free_port())))
             assert (await reader.wait_end()).startswith(b"HTTP/1.1 502")
 
     run(scenario())

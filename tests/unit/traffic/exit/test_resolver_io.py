@@ -32,7 +32,7 @@ class HandClock(SystemClock):
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(work, 20))
+    asyncio.run(asyncio.wait_for(work, 60))
 
 
 A, AAAA, TXT = 1, 28, 16

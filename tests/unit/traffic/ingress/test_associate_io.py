@@ -33,7 +33,7 @@ class Client:
         self.sock.sendto(datagram, self.relay)
 
     async def receive(self) -> bytes:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return await asyncio.get_running_loop().sock_recv(self.sock, 65536)
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.edge_clients import LOOPS, connect, proxies, run, until
 from tests.support.edge_network import OPEN_EXIT, DirectNetwork
-from tests.support.edge_servers import closed_port, echo_server, http_server, tcp_server
+from tests.support.edge_servers import echo_server, http_server, tcp_server
+from tests.support.ports import free_port
 from tests.unit.traffic.ingress.test_socks_io import Scripted
 from vigilnet.traffic.stream.wire import EndReason
 
@@ -236,7 +237,7 @@ def test_each_failure_has_its_status() -> None:
 
             assert await status(get(25)) == 403
             assert await status(b"CONNECT 127.0.0.1:25 HTTP/1.1\r\n\r\n") == 403
-            assert await status(get(closed_port())) == 502
+            assert await status(get(free_port())) == 502
             assert await status(get(80, "nothing.invalid")) == 502
             assert await status(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n") == 400
             assert await status(b"TRACE http://a.example/ HTTP/1.1\r\n\r\n") == 405
@@ -263,7 +264,7 @@ def test_socks_on_the_http_port_gets_a_clear_answer() -> None:
 
 def test_slow_heads_are_answered_and_silent_clients_dropped() -> None:
     async def scenario() -> None:
-        async with proxies(Scripted(None), handshake_timeout_s=0.1) as service:
+        async with proxies(Scripted(None), handshake_timeout_s=1.0) as service:
             silent_reader, silent = await connect(service.http_address)
             reader, writer = await connect(service.http_address)
             writer.write(b"GET http://a.example/ HT")

@@ -9,13 +9,13 @@ import pytest
 from tests.support.edge_clients import LOOPS, connect, proxies, run, socks_open, socks_request, until
 from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import (
-    closed_port,
     dead_port,
     dns_server,
     echo_server,
     http_server,
     tcp_server,
 )
+from tests.support.ports import free_port
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
@@ -101,7 +101,7 @@ def test_every_reply_code_is_provoked_for_real() -> None:
                     assert await code("fe80::1", port) == 3  # no route
                     assert await code("nothing.example", port) == 4  # not resolved
                     assert await code("127.1", port) == 4  # no name
-                    assert await code("127.0.0.1", closed_port()) == 5
+                    assert await code("127.0.0.1", free_port()) == 5
                     assert await code("127.0.0.1", dead) == 6
                     assert await code("127.0.0.1", port, command=2) == 7
                     network.is_down = True

@@ -79,7 +79,7 @@ class Joined:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # the kernel does not tell us
             await asyncio.sleep(0.001)
 
@@ -93,7 +93,7 @@ def joined(
     async def run() -> None:
         pair = Joined(early, buffer)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(pair)
         finally:
             pair.app.close()
@@ -136,7 +136,7 @@ def test_what_came_before_a_reset_is_passed_on_and_then_the_stream_is_reset(
             except BlockingIOError:
                 break
         reset(pair.app)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while pair.stream.closed is None:
                 taken += len(pair.owner.take())
                 if pair.stream.wants_close is not None:  # as a mux does
@@ -170,7 +170,7 @@ def test_descriptors_are_used_again_after_resets(new_loop: Callable[[], asyncio.
         for _ in range(20):
             other = Joined()
             reset(other.app)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while other.stream.closed is None:  # noqa: ASYNC110  # the kernel does not tell us
                     await asyncio.sleep(0.001)
 

@@ -56,7 +56,7 @@ def test_a_reset_ends_a_carrier_at_once_behind_what_came_before(
                 if last:
                     other.send(last)
                 reset(other)
-                error = await asyncio.wait_for(user.closed, 2)
+                error = await asyncio.wait_for(user.closed, 60)
                 assert isinstance(error, ConnectionResetError)
                 assert user.received == 100 + len(last)
 
@@ -75,7 +75,7 @@ def test_a_reset_before_the_start_is_told_at_the_start(
             await asyncio.sleep(0.02)
             user = User()
             carrier.start(user)
-            assert isinstance(await asyncio.wait_for(user.closed, 2), ConnectionResetError)
+            assert isinstance(await asyncio.wait_for(user.closed, 60), ConnectionResetError)
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(scenario())

@@ -49,7 +49,7 @@ class Keeper:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  # real sockets: nobody tells us
             await asyncio.sleep(0.005)
 

@@ -182,7 +182,7 @@ async def link_to(relay: HtxRelay, certificates: Certificates, configs: bytes, t
     here = Peer(carrier)
     packet = b"\0\5\1hell"
     carrier.write([packet])
-    there = Peer(await asyncio.wait_for(relay.accepted.get(), 20))
+    there = Peer(await asyncio.wait_for(relay.accepted.get(), 60))
     assert await there.wait_octets(len(packet)) == packet
     assert there.carrier.binding == here.carrier.binding
     carrier.close()

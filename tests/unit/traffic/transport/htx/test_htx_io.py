@@ -61,7 +61,7 @@ def test_a_link_s_octets_pass_behind_a_real_handshake(
                 assert client.carrier.kind is CarrierKind.HTX_OWN_SITE
                 assert client.carrier.has_tls_records
                 client.carrier.write([HELLO])
-                served = Peer(await asyncio.wait_for(relay.accepted.get(), 30))
+                served = Peer(await asyncio.wait_for(relay.accepted.get(), 60))
                 assert served.carrier.binding == client.carrier.binding != bytes(32)
                 assert shown_kem(served.carrier) == shown_kem(client.carrier)
                 assert shown_kem(served.carrier) == shown_kem(client.carrier) == b""  # once
@@ -153,7 +153,7 @@ async def link_packets(transport: HtxTransport, relay: HtxRelay) -> None:
     """Dial and exchange a link's first two packets."""
     client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
     client.carrier.write([HELLO])
-    served = Peer(await asyncio.wait_for(relay.accepted.get(), 30))
+    served = Peer(await asyncio.wait_for(relay.accepted.get(), 60))
     served.carrier.write([MESSAGE_2])
     assert await client.wait_octets(len(MESSAGE_2)) == MESSAGE_2
     served.carrier.close()
@@ -317,7 +317,7 @@ def test_a_hello_is_good_for_one_connection(origin: int, certificates: Certifica
             await served.wait_octets(len(HELLO))
             reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
             writer.write(sent)
-            answer = await asyncio.wait_for(reader.read(), 30)
+            answer = await asyncio.wait_for(reader.read(), 60)
             assert answer[:3] == b"\x16\3\3"  # the origin's server hello, then its alert
             writer.close()
             assert relay.listener.switched == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.carriers import Keeper, close_all, until
+from tests.support.edge_servers import tcp_server
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.transport.carrier import Carrier
 from vigilnet.traffic.transport.pluggable.extended_or import COOKIE_HEAD
@@ -48,22 +49,14 @@ def test_a_wrong_cookie_or_name_is_told(cookie: bytes, name: str) -> None:
 @pytest.mark.parametrize("answer", [b"\2\0", b"\1\0" + bytes(64), b"\1\0\0"])
 def test_a_parent_that_does_not_keep_to_the_protocol_is_left(answer: bytes) -> None:
     async def scenario() -> None:
-        left = asyncio.Event()
-
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(answer)
             await reader.read(33)
             writer.close()
-            await writer.wait_closed()
-            left.set()
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        address = OrAddress("127.0.0.1", server.sockets[0].getsockname()[1], COOKIE)
-        with pytest.raises((RemoteProtocolError, ConnectionResetError)):
-            await open_or(address, "x", "192.0.2.7")
-        await left.wait()
-        server.close()
-        await server.wait_closed()
+        async with tcp_server(serve) as port:
+            with pytest.raises((RemoteProtocolError, ConnectionResetError)):
+                await open_or(OrAddress("127.0.0.1", port, COOKIE), "x", "192.0.2.7")
 
     asyncio.run(scenario())
 

@@ -85,7 +85,7 @@ def test_its_end_is_told_and_what_it_says_is_read_on(tmp_path: Path) -> None:
         ours = proxy(READY + "head -c 300000 /dev/zero | tr '\\0' '\\n'; echo LOG x", tmp_path)
         ours.on_ended = ended.set
         await ours.start(10)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await ended.wait()
         assert not ours.is_running
         await ours.close()

@@ -1,13 +1,14 @@
 """TCP through a proxy of another make."""
 
 import asyncio
-import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.support.carriers import Echo, Keeper, close_all
+from tests.support.edge_servers import tcp_server
+from tests.support.ports import free_port
 from tests.support.sing_box import has_led_to, needs_sing_box, proxy
 from vigilnet.traffic.transport.pluggable.proxy import Proxy
 from vigilnet.traffic.transport.pluggable.proxy_io import ProxiedTcp
@@ -60,18 +61,13 @@ def test_what_is_no_proxy_gives_no_connection(said: bytes) -> None:
             writer.write(said)
             writer.close()
 
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        with pytest.raises(ConnectionError):
-            await ProxiedTcp(Proxy("socks5", "127.0.0.1", port)).dial("127.0.0.1", 1)
-        server.close()
-        await server.wait_closed()
+        async with tcp_server(answer) as port:
+            with pytest.raises(ConnectionError):
+                await ProxiedTcp(Proxy("socks5", "127.0.0.1", port)).dial("127.0.0.1", 1)
 
     asyncio.run(scenario())
 
 
 def test_a_proxy_that_is_not_there_gives_no_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        asyncio.run(ProxiedTcp(Proxy("http", "127.0.0.1", port)).dial("127.0.0.1", 1))
+        asyncio.run(ProxiedTcp(Proxy("http", "127.0.0.1", free_port())).dial("127.0.0.1", 1))
