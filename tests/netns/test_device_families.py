@@ -93,7 +93,7 @@ class Nat64:
         host.run("nft", "add table ip n; add chain ip n p { type nat hook postrouting priority 100; };"
                  " add rule ip n p ip saddr 10.99.64.0/24 masquerade")  # fmt: skip
         host.start("tayga", "-c", config, "-d")
-        host.start(sys.executable, SUPPORT / "dns_server.py", 53, "", host.v6, f"{PREFIX}192.0.0.170")
+        host.start(sys.executable, SUPPORT / "dns_server.py", 53, "", host.v6, PREFIX, network.target.v4)
         self.names = Path("/etc/netns") / client.name / "resolv.conf"
         self.names.parent.mkdir(parents=True)
         self.names.write_text(f"nameserver {host.v6}\n")
@@ -127,3 +127,31 @@ def test_relays_of_ipv4_are_reached_from_a_network_of_ipv6_with_a_nat64(tmp_path
         assert all(leak.endswith(asked) for leak in sniffer.leaks), sniffer.leaks
         device.ask("down")
         assert device.state() == before
+
+
+@needs_programs("tayga")
+def test_addresses_that_the_networks_nat64_makes_are_not_told_by_local_names(tmp_path: Path) -> None:
+    """They mean nothing to an exit; the application is told the IPv4 address, which the tunnel carries."""
+    network64 = Nat64(tmp_path)
+    with Lab() as lab, contextlib.ExitStack() as ends:
+        ends.callback(network64.end)
+        device = start_device(lab, tmp_path, others=["nat64"], before_nodes=network64.start)
+        network = device.network
+        device.start_helper()
+
+        def told(kind: str) -> str:
+            return device.host.run(
+                "dig", "+short", "+time=8", "@2001:db8::53", "old.test", kind
+            ).stdout.strip()
+
+        assert network.client.run("dig", "+short", "old.test", "AAAA").stdout.strip() == str(
+            IPv6Address(f"{PREFIX}{network.target.v4}")
+        )
+        device.ask("up")  # names are local
+        try:
+            assert (told("AAAA"), told("A")) == ("", network.target.v4)
+            assert network.curl("http://old.test/page.txt") == "found\n"
+            device.ask("change", fields={"outside_domains": ["old.test"]})
+            assert told("AAAA") == str(IPv6Address(f"{PREFIX}{network.target.v4}"))  # the way around needs it
+        finally:
+            device.ask("down")

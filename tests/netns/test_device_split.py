@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.device import ProtectedDevice, Sniffer, start_device
 from tests.support.needs import needs_programs
-from tests.support.netns import Lab, wait_for_port
+from tests.support.netns import Lab, Namespace, wait_for_port
 from tests.support.nodes import OCTETS_PORT
 from tests.support.waiting import pause, wait_until
 
@@ -27,7 +27,12 @@ NOBODY = 65_534
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
     with Lab() as lab:
-        made = start_device(lab, tmp_path_factory.mktemp("device"), exits=2)
+        made = start_device(
+            lab,
+            tmp_path_factory.mktemp("device"),
+            exits=2,
+            tables={"exit": {"relay": {"country": "SE"}}, "exit2": {"relay": {"country": "DE"}}},
+        )
         made.start_helper()
         yield made
 
@@ -234,27 +239,73 @@ for _ in range(5):
 """
 
 
-def test_a_program_is_bound_to_an_exit_and_others_are_not(up: ProtectedDevice) -> None:
-    target = up.network.target
+@pytest.fixture(scope="module")
+def who_asks(device: ProtectedDevice) -> None:
+    """The target tells whoever asks from where that came."""
+    target = device.network.target
     target.start(sys.executable, "-c", WHO_ASKS)
     wait_for_port(target, target.v4, 7100)
-    exits = {}
-    for node in up.network.nodes.values():
-        status = node.status()
-        if node.name.startswith("exit") and status is not None:
-            exits[status.peer_id] = node.host
-    assert len(exits) == 2
+
+
+def exits_of(device: ProtectedDevice, by: str) -> dict[str, Namespace]:
+    """The hosts of both exits, by what a program may be bound to."""
+    nodes = device.network.nodes
+    if by == "country":
+        return {"SE": nodes["exit"].host, "DE": nodes["exit2"].host}
+    found = {}
+    for name in ("exit", "exit2"):
+        status = nodes[name].status()
+        assert status is not None
+        found[status.peer_id] = nodes[name].host
+    return found
+
+
+def bound_to(device: ProtectedDevice, exit_: str, *words: object) -> str:
+    """Run a program that is bound to an exit; what it says."""
+    command = vigilnet_exec(device, "exit", *words)
+    command[4] = f"--exit={exit_}"
+    return device.host.run(*command, stdin="").stdout
+
+
+@pytest.mark.usefixtures("who_asks")
+@pytest.mark.parametrize("by", ["peer", "country"])
+def test_a_program_is_bound_to_an_exit_and_others_are_not(up: ProtectedDevice, by: str) -> None:
+    target = up.network.target
     asks = (
         (("curl", "-sS", "-m", "15", f"telnet://{target.v4}:7100"), "v4"),
         ((sys.executable, "-c", ASK_BY_UDP, target.v4), "v4"),
         ((sys.executable, "-c", ASK_BY_UDP, target.v6), "v6"),
         (("ping", "-c1", "-W5", target.v4), ""),
     )
-    for peer_id, host in exits.items():
+    for exit_, host in exits_of(up, by).items():
         for words, family in asks * 2:
-            command = vigilnet_exec(up, "exit", *words)
-            command[4] = f"--exit={peer_id}"
             with up.sniff() as sniffer:
-                said = up.host.run(*command, stdin="").stdout
+                said = bound_to(up, exit_, *words)
             assert (getattr(host, family) if family else "1 received") in said
             assert not sniffer.leaks
+
+
+@pytest.mark.parametrize("mode", ["local", "overlay"])
+@pytest.mark.parametrize("server", ["192.0.2.53", "127.0.0.53"], ids=["afar", "stub"])
+def test_names_of_a_bound_program_are_resolved_at_its_exit(
+    up: ProtectedDevice, mode: str, server: str
+) -> None:
+    """Whatever resolves everybody's; also if the program asks a stub on loopback."""
+    up.ask("change", fields={"dns": mode})
+    with up.sniff() as sniffer:
+        for exit_, host in exits_of(up, "country").items():
+            for option in ("+notcp", "+tcp"):
+                words = ("dig", "+short", "+time=8", option, f"@{server}", "who.test", "TXT")
+                assert bound_to(up, exit_, *words).strip() == f'"{host.v4}"'
+    assert not sniffer.leaks
+
+
+@pytest.mark.usefixtures("who_asks")
+def test_a_program_bound_to_a_country_that_no_exit_is_in_reaches_nothing(up: ProtectedDevice) -> None:
+    target = up.network.target
+    with up.sniff() as sniffer:
+        by_tcp = f"curl -sS -m 12 telnet://{target.v4}:7100 2>&1"
+        by_name = "dig +short +time=9 +tries=1 @192.0.2.53 who.test TXT"
+        said = bound_to(up, "FR", "sh", "-c", f"{by_tcp}; echo; {by_name}; true")
+    assert not [host for host in exits_of(up, "country").values() if host.v4 in said], said
+    assert not sniffer.leaks

@@ -49,6 +49,7 @@ class IdleDevice:
             refused=0,
             firewall=options.firewall,
             programs=options.shown_programs(),
+            capture=str(told.get("capture") or ""),
         )
 
     def close(self) -> None:

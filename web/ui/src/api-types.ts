@@ -77,6 +77,7 @@ export interface Device {
   refused: number;
   firewall: readonly string[];
   programs: readonly string[];
+  capture: string;
   portal: string;
 }
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.cli.background import ensure_node, log_of, wait_connected
+from vigilnet.surface.cli.name_service import asks_instead
 from vigilnet.surface.cli.node import add_node_arguments, client_of
 from vigilnet.surface.cli.output import progress, write, write_fields, write_json
 from vigilnet.surface.cli.status import code_of, headline
@@ -131,10 +132,12 @@ def _fields(device: Device) -> list[tuple[str, object]]:
     state = "up: all traffic goes through the network" if device.is_up else "down"
     if device.is_locked:
         state += "; lockdown is on" + ("" if device.is_up else ": nothing leaves this device")
+    capture = {"redirect": "by nftables", "interface": "without nftables: some settings are refused"}
     visible = "your resolver sees the names you ask for; hide them: vigilnet dns overlay"
     return [
         ("device", state),
         ("helper", device.helper if device.has_helper else "not running; sudo vigilnet up starts it"),
+        ("capture", capture.get(device.capture, "not yet")),
         ("names", f"{device.dns}{f' ({visible})' if device.names_visible else ''}"),
         ("scope", device.scope),
         ("local network", "reached directly" if device.allow_lan else "not reached"),
@@ -349,5 +352,9 @@ def run_program(arguments: argparse.Namespace) -> ExitCode:
     if not words:
         raise EnvironmentRefusedError("exec: no program named; vigilnet exec --outside -- CMD")
     group = arguments.group or f"exit {arguments.exit}"
-    _ask(arguments, action="join", pid=os.getpid(), group=group)
+    device = _ask(arguments, action="join", pid=os.getpid(), group=group)
+    asks = "" if arguments.group else asks_instead(has_redirect=device.capture != "interface")
+    if asks:
+        exit_ = arguments.exit
+        sys.stderr.write(f"vigilnet: names are asked by {asks}: resolved as everybody's, not at {exit_}\n")
     os.execvp(words[0], words)  # noqa: S606  # what the user asked for

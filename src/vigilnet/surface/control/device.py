@@ -60,6 +60,7 @@ class Device:
     refused: int = 0
     firewall: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()  # by path: "outside /usr/bin/foo", "exit SE /usr/bin/bar"
+    capture: str = ""  # "redirect" by nftables, "interface" without; empty: no helper was asked yet
     portal: str = ""  # after `portal`: the sign-in page; empty: none is wanted
 
 

@@ -131,7 +131,10 @@ def _without_firewall(add: str, version: int, settings: DeviceSettings) -> list[
     ]
     lines.append(f"{add} pref {PREFERENCE + 4} fwmark {MARK_BOUND:#x}/{WHO:#x} prohibit")
     if settings.allow_lan and settings.scope is Scope.ALL:  # names are asked of the daemon all the same
-        lines.append(f"{add} pref {PREFERENCE + 2} fwmark {MARK_BYPASS:#x}/{BYPASS:#x} goto {PREFERENCE + 4}")
+        lines += [  # what is bound to an exit asks there, and reaches nothing beside it
+            f"{add} pref {PREFERENCE + 2} fwmark {mark} goto {PREFERENCE + 4}"
+            for mark in (f"{MARK_BYPASS:#x}/{BYPASS:#x}", f"{MARK_BOUND:#x}/{WHO:#x}")
+        ]
         lines += [
             f"{add} pref {PREFERENCE + 2} ipproto {protocol} dport 53 lookup {TABLE}"
             for protocol in ("udp", "tcp")

@@ -37,6 +37,7 @@ LAN6: Final = ("fc00::/7", "fe80::/10")
 GROUPS4: Final = ("224.0.0.0/4", "255.255.255.255/32")
 GROUPS6: Final = ("ff00::/8",)
 
+_NAMES: Final = "meta l4proto { tcp, udp } th dport 53"
 _PROHIBITED: Final = "reject with icmpx admin-prohibited"
 _NEIGHBOURS: Final = (
     "icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert{more} }} ip6 hoplimit 255"
@@ -187,11 +188,17 @@ def _underlay(settings: DeviceSettings, verdict: str) -> list[str]:
 
 def _capture(settings: DeviceSettings) -> str:
     """TCP goes to the daemon's listener, questions for names to its resolver."""
-    rules = [
-        f"meta mark & {BYPASS:#x} == {MARK_BYPASS:#x} return",
+    rules = [f"meta mark & {BYPASS:#x} == {MARK_BYPASS:#x} return"]
+    # Names of what is bound to an exit are that exit's to resolve, also those asked of a stub on loopback.
+    rules += [
+        f"{_NAMES} meta mark {MARK_BOUND + number:#x} redirect to :{port}"
+        for number, port in enumerate(settings.binding_dns_ports)
+    ]
+    rules += [
+        f"{_NAMES} meta mark & {WHO:#x} == {MARK_BOUND:#x} return",
         'oifname "lo" return',
         *_underlay(settings, "return"),
-        f"meta l4proto {{ tcp, udp }} th dport 53 redirect to :{settings.dns_port}",
+        f"{_NAMES} redirect to :{settings.dns_port}",
         *_lan(settings, "return"),
     ]
     rules += [
@@ -209,7 +216,7 @@ def _capture_forwarded(settings: DeviceSettings) -> str:
     rules = [
         f'iifname {{ "lo", "{INTERFACE}" }} return',
         "fib daddr type { local, broadcast, multicast } return",
-        f"meta l4proto {{ tcp, udp }} th dport 53 redirect to :{settings.dns_port}",
+        f"{_NAMES} redirect to :{settings.dns_port}",
         *_lan(settings, "return"),
         f"meta l4proto tcp redirect to :{settings.capture_port}",
     ]
@@ -267,6 +274,7 @@ def _output(settings: DeviceSettings) -> str:
         ),
         # What is bound to an exit that is not served now must not leave by another.
         f'meta mark & {WHO:#x} == {MARK_BOUND:#x} oifname != "lo" {refuse} {_PROHIBITED}',
+        f"meta mark & {WHO:#x} == {MARK_BOUND:#x} {_NAMES} {refuse} {_PROHIBITED}",
         f'oifname {{ "lo", "{INTERFACE}" }} accept',
         f"meta mark & {WHO:#x} == {MARK_OWN:#x} counter name own accept",
         f"meta mark & {WHO:#x} == {MARK_OUTSIDE:#x} counter name outside accept",
@@ -280,7 +288,9 @@ def _output(settings: DeviceSettings) -> str:
 
 
 def _input(settings: DeviceSettings) -> str:
-    ports = (settings.capture_port, settings.dns_port, *settings.binding_ports)
+    ports = (
+        settings.capture_port, settings.dns_port, *settings.binding_ports, *settings.binding_dns_ports
+    )  # fmt: skip
     rules = [
         f'iifname {{ "lo", "{INTERFACE}" }} accept',
         f"meta l4proto {{ tcp, udp }} th dport {_numbers(ports)} ct status & dnat == 0x0 drop",

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,6 +24,7 @@ from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device import dns
 from vigilnet.traffic.device.capture_io import EVERY_HOST, TUNNEL_HOSTS, StreamOpener, listen_pair
 from vigilnet.traffic.device.options import DnsMode
+from vigilnet.traffic.link import nat64
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import EndReason
@@ -35,6 +36,7 @@ OVERLAY_S: Final = 8.0  # then the application hears of the failure
 LOCAL_S: Final = 2.0  # for one server
 TCP_IDLE_S: Final = 20.0
 NAME_LIFE_S: Final = 3600.0
+PREFIX_LIFE_S: Final = 60.0  # then the system's servers are asked for their NAT64 again
 _STUBS: Final = (Path("/run/systemd/resolve/resolv.conf"), Path("/run/NetworkManager/no-stub-resolv.conf"))
 SYSTEM_FILE: Final = Path("/etc/resolv.conf")
 
@@ -99,6 +101,7 @@ class NameServer:
         isolation: see `ingress.ports.Dialler`.
         on_learnt: told (name, addresses, TTL) of every answer with addresses.
         servers: the system's own, asked in local mode.
+        is_direct: whether a name's addresses are reached around the tunnel.
     """
 
     def __init__(
@@ -108,7 +111,10 @@ class NameServer:
         isolation: str,
         on_learnt: Callable[[str, list[str], int], Awaitable[None]],
         servers: Callable[[], list[str]] = system_servers,
+        is_direct: Callable[[str], bool] = lambda name: False,
     ) -> None:
+        self._is_direct = is_direct
+        self._nat64: tuple[list[str], float, IPv6Network | None] = ([], 0.0, None)
         self._resolver = resolver
         self._clock = clock
         self._isolation = isolation
@@ -230,6 +236,8 @@ class NameServer:
                 answered = await self._ask_custom(octets)
             else:
                 answered = await self._ask_system(octets, is_tcp=is_tcp)
+                if question.kind == dns.AAAA and await self._is_of_nat64(question.name, answered):
+                    return dns.reply(question, dns.NOERROR, limit=limit)
         except (VigilnetError, OSError, EOFError, TimeoutError) as error:
             _log.debug("name not resolved", error=error)
             self.failed += 1
@@ -246,12 +254,33 @@ class NameServer:
 
     async def system_addresses(self, name: str) -> list[str]:
         """Return a name's addresses as this network's own servers tell them; none if they do not answer."""
+        return await self._addresses(name, (dns.A, dns.AAAA))
+
+    async def _addresses(self, name: str, kinds: Sequence[int]) -> list[str]:
         found: list[str] = []
-        for kind in (dns.A, dns.AAAA):
+        for kind in kinds:
             with suppress(OSError, EOFError, TimeoutError, RemoteProtocolError):
                 answered = await self._ask_system(dns.query(os.urandom(2), name, kind), is_tcp=False)
                 found += dns.answered_addresses(answered)[1]
         return found
+
+    async def _is_of_nat64(self, name: str, answered: bytes) -> bool:
+        """Whether an answer tells addresses that this network's NAT64 makes: no exit has that NAT64.
+
+        Without them the application takes the IPv4 address, which the tunnel carries. RFC 7050.
+        """
+        try:
+            _, found, _ = dns.answered_addresses(answered)
+        except RemoteProtocolError:
+            return False
+        if not found or self._is_direct(name):
+            return False
+        servers, until, prefix = self._nat64
+        if until <= self._clock.now() or servers != self._servers():
+            servers = self._servers()
+            prefix = nat64.find_prefix(await self._addresses(nat64.NAME, (dns.AAAA,)))
+            self._nat64 = servers, self._clock.now() + PREFIX_LIFE_S, prefix
+        return prefix is not None and any(ip_address(text) in prefix for text in found)
 
     async def _ask_exit(self, question: dns.Question, limit: int) -> bytes:
         async with asyncio.timeout(OVERLAY_S):

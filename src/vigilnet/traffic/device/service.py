@@ -5,15 +5,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.device.backend import Capture
+from vigilnet.traffic.device.binding_io import ISOLATION, Binding, Dialler
 from vigilnet.traffic.device.capture_io import TcpCapture
-from vigilnet.traffic.device.flows_io import FlowOpener
 from vigilnet.traffic.device.helper_client_io import (
     HelperClient,
     HelperMissingError,
@@ -25,22 +25,17 @@ from vigilnet.traffic.device.interface_io import interface_of
 from vigilnet.traffic.device.options import DnsMode, Options, parse_server
 from vigilnet.traffic.device.outer_sockets_io import OUTER
 from vigilnet.traffic.device.portal_io import Portal, find_addresses, find_portal, host_of, system_addresses
-from vigilnet.traffic.device.resolver_io import NameResolver, NameServer
+from vigilnet.traffic.device.resolver_io import NameServer
 from vigilnet.traffic.device.settings import MAX_BINDINGS, DeviceSettings, Program, Scope, binding_of
 from vigilnet.traffic.device.split import matches_domain
 from vigilnet.traffic.device.translation import Translation
-from vigilnet.traffic.device.tun_io import NAME_PORT, TunPort, is_carried
+from vigilnet.traffic.device.tun_io import NAME_PORT, TunPort, Way, is_carried
 from vigilnet.traffic.stream.messages import Target
 
-ISOLATION: Final = "device"
 KEEP_S: Final = 2.0  # between two looks whether the helper is there
 MIN_LEARNT_S: Final = 60  # an address by name stays outside at least so long
 
 _log = get_logger(__name__)
-
-
-class Dialler(NameResolver, FlowOpener, Protocol):
-    """What the device needs of the pool of circuits."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +61,7 @@ class DeviceSnapshot:
     refused: int  # packets that did not
     firewall: tuple[str, ...] = ()  # the user's own rules
     programs: tuple[str, ...] = ()  # remembered, each with where it goes before it
+    capture: str = ""  # how the helper takes TCP, a `Capture`; empty: not asked yet
 
 
 class DeviceService:
@@ -95,7 +91,7 @@ class DeviceService:
         self._tasks = TaskGroup("device")
         self._dialler_for_exit = dialler_for_exit
         self._capture: TcpCapture | None = None
-        self._bound: dict[str, tuple[Dialler, TcpCapture]] = {}  # by exit, in the order of their groups
+        self._bound: dict[str, Binding] = {}  # by exit, in the order of their groups
         self._translation: Translation | None = None  # where nothing redirects TCP
         self._names: NameServer | None = None
         self._port: TunPort | None = None
@@ -172,7 +168,7 @@ class DeviceService:
         if self._told.get("capture") == Capture.INTERFACE:
             self._translation = Translation(self._listener_of, self._is_carried, most)
         capture = TcpCapture(self._dialler, self._target, ISOLATION, most, self._translation)
-        names = NameServer(self._dialler, self._clock, ISOLATION, self._learnt)
+        names = NameServer(self._dialler, self._clock, ISOLATION, self._learnt, is_direct=self._is_direct)
         try:
             capture.start()
             names.start(has_redirect=self._translation is None)
@@ -188,11 +184,9 @@ class DeviceService:
         self._capture = self._names = self._translation = None
         await self._close_port()
         bound, self._bound = self._bound, {}
-        for one in (capture, *(taken for _, taken in bound.values())):
+        for one in (capture, names, *bound.values()):
             if one is not None:
                 await one.close()
-        if names is not None:
-            await names.close()
 
     async def _close_port(self) -> None:
         port, self._port = self._port, None
@@ -208,16 +202,14 @@ class DeviceService:
             raise EnvironmentRefusedError("device: TCP comes another way now; vigilnet down, then up")
         await self._close_port()
         options = self.options
+        answer = self._answer if self._translation is not None else None  # else questions are redirected
         self._port = TunPort(
             interface_of(descriptor, str(self._told.get("framing"))),
-            self._dialler,
+            Way(self._dialler, ISOLATION, self._name_of, answer),
             self._clock,
-            self._name_of,
-            ISOLATION,
             options.max_flows,
             options.flow_idle_s,
             self._translation,
-            self._answer if self._translation is not None else None,
             self._is_carried,
         )
         self._bind_flows()
@@ -227,20 +219,20 @@ class DeviceService:
 
     def _listener_of(self, source: bytes, port: int) -> int:
         """Return our port for a connection that came by the interface; 0: refuse it."""
-        if self._names is None or self._capture is None:
-            return 0
-        if port == NAME_PORT:
-            return self._names.port
         number = binding_of(source)
-        if number is None:
-            return self._capture.port
         bound = list(self._bound.values())
-        return bound[number][1].port if number < len(bound) else 0
+        if number is not None and number >= len(bound):
+            return 0
+        names, capture = self._names, self._capture
+        if number is not None:
+            names, capture = bound[number].names, bound[number].capture
+        taker = names if port == NAME_PORT else capture
+        return taker.port if taker is not None else 0
 
     def _bind_flows(self) -> None:
-        for number, (exit_, (dialler, _)) in enumerate(self._bound.items()):
+        for number, binding in enumerate(self._bound.values()):
             if self._port is not None:
-                self._port.bind(number, dialler, _isolation_of(exit_))
+                self._port.bind(number, binding.way)
 
     async def _keep(self) -> None:
         """When the helper was lost, take the device again as soon as there is one."""
@@ -280,7 +272,8 @@ class DeviceService:
             options.outside_users,
             options.inside_users,
             (*options.open_ports, *self._relay_ports),
-            tuple(capture.port for _, capture in self._bound.values()),
+            tuple(binding.capture.port for binding in self._bound.values()),
+            tuple(binding.names.port for binding in self._bound.values()),
             tuple(self._bound),
             options.underlay_marks,
             options.firewall_rules(),
@@ -300,9 +293,12 @@ class DeviceService:
     def _name_of(self, address: str) -> str:
         return self._names.memory.name_of(address, self._clock.now()) if self._names is not None else ""
 
+    def _is_direct(self, name: str) -> bool:
+        return matches_domain(name, self.options.outside_domains)
+
     async def _learnt(self, name: str, addresses: list[str], ttl: int) -> None:
         """An answer is about to be given: open the way for names that are reached around the tunnel."""
-        if matches_domain(name, self.options.outside_domains):
+        if self._is_direct(name):
             seconds = min(max(ttl, MIN_LEARNT_S), MAX_LIFE_S)
             await self._open("learnt", addresses[:MAX_ADDRESSES], seconds)
 
@@ -336,6 +332,8 @@ class DeviceService:
             if options.dns == DnsMode.CUSTOM:
                 self._names.custom = parse_server(options.dns_server)
             self._names.mode = DnsMode(options.dns)
+        for binding in self._bound.values():
+            binding.set_dns(options)
 
     async def system_addresses(self, host: str) -> list[str]:
         """Return the addresses of a host as this network's own servers tell them, around the tunnel."""
@@ -395,7 +393,7 @@ class DeviceService:
                 try:
                     self._told, _ = await self._client.ask(Request(Operation.UPDATE, self._settings()))
                 except VigilnetError:
-                    await self._bound.pop(exit_)[1].close()
+                    await self._bound.pop(exit_).close()
                     raise
                 self._bind_flows()
             return f"exit{number}"
@@ -406,9 +404,9 @@ class DeviceService:
             if self._dialler_for_exit is None or len(self._bound) >= MAX_BINDINGS:
                 raise ConfigurationError(f"exec: {MAX_BINDINGS} exits have programs bound to them already")
             dialler, most = self._dialler_for_exit(exit_), self.options.max_connections
-            capture = TcpCapture(dialler, self._target, _isolation_of(exit_), most, self._translation)
-            capture.start()
-            self._bound[exit_] = (dialler, capture)
+            binding = Binding(exit_, dialler, self._clock, self._is_carried, most, self._translation)
+            binding.start(self.options)
+            self._bound[exit_] = binding
         return list(self._bound).index(exit_)
 
     def _programs(self) -> tuple[Program, ...]:
@@ -456,8 +454,5 @@ class DeviceService:
             refused=int(counters.get("refused", 0)),
             firewall=options.firewall,
             programs=options.shown_programs(),
+            capture=str(told.get("capture") or ""),
         )
-
-
-def _isolation_of(exit_: str) -> str:
-    return f"{ISOLATION} {exit_}"

@@ -108,6 +108,7 @@ class DeviceSettings:
     inside_users: tuple[int, ...] = ()
     open_ports: tuple[int, ...] = ()  # TCP that others may reach here: a relay's own
     binding_ports: tuple[int, ...] = ()  # further capture ports, one for each exit that programs are bound to
+    binding_dns_ports: tuple[int, ...] = ()  # where their names are answered, in the same order
     binding_names: tuple[str, ...] = ()  # whose exits those are: a number must not pass from one to another
     underlay_marks: tuple[int, ...] = ()  # firewall marks of other VPNs, whose outer packets may leave
     rules: tuple[FirewallRule, ...] = ()
@@ -123,8 +124,12 @@ class DeviceSettings:
                 raise RemoteProtocolError(f"{name}: {len(getattr(self, name))} entries, at most {most}")
         for text in (*self.outside_networks, *self.inside_networks):
             _network(text)
-        for port in (*self.open_ports, *self.binding_ports):
+        for port in (*self.open_ports, *self.binding_ports, *self.binding_dns_ports):
             _check_port("port", port)
+        if len(self.binding_dns_ports) != len(self.binding_ports):
+            raise RemoteProtocolError(
+                f"binding dns ports: {len(self.binding_dns_ports)}, expected {len(self.binding_ports)}"
+            )
         for number in (*self.outside_users, *self.inside_users, *self.underlay_marks):
             if not 0 <= number <= MAX_ID:
                 raise RemoteProtocolError(f"user or mark: {number}, expected 0 to {MAX_ID}")
@@ -155,6 +160,7 @@ _LIMITS: Final = {
     "inside_users": MAX_USERS,
     "open_ports": MAX_PORTS,
     "binding_ports": MAX_BINDINGS,
+    "binding_dns_ports": MAX_BINDINGS,
     "binding_names": MAX_BINDINGS,
     "underlay_marks": MAX_USERS,
     "rules": MAX_RULES,
@@ -240,6 +246,7 @@ _TAKE: Final[Mapping[str, Callable[[object], Any]]] = {
     "inside_users": take_many(take_number),
     "open_ports": take_many(take_number),
     "binding_ports": take_many(take_number),
+    "binding_dns_ports": take_many(take_number),
     "binding_names": take_many(take_text),
     "underlay_marks": take_many(take_number),
     "rules": take_many(_rule),

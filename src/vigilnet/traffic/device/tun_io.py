@@ -10,7 +10,7 @@ import socket
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import RemoteProtocolError
@@ -39,43 +39,45 @@ _log = get_logger(__name__)
 _NEVER: Final = float("inf")
 
 
+class Way(NamedTuple):
+    """How some programs' packets go on."""
+
+    opener: FlowOpener
+    isolation: str  # see `ingress.ports.Dialler`
+    name_of: Callable[[str], str]  # the name that an address was resolved from, or an empty text
+    answer: Callable[[bytes], Awaitable[bytes]] | None = None
+    """Answers questions for names, where no redirect leads them to the name server."""
+
+
 class TunPort:
     """The daemon's end of the interface.
 
     Args:
         interface: ours from now on.
-        opener: opens flows.
+        way: of all programs but those that are bound.
         clock: time.
-        name_of: the name that an address was resolved from, or an empty text.
-        isolation: see `ingress.ports.Dialler`.
         max_flows: at a time; the one unused for longest makes room.
         idle_s: a flow without datagrams is forgotten after so long.
         translation: takes TCP, where no redirect does.
-        answer: answers questions for names, where no redirect leads them to the name server.
         carries: whether a packed target may be reached through the network; `is_carried` if left out.
     """
 
     def __init__(
         self,
         interface: Interface,
-        opener: FlowOpener,
+        way: Way,
         clock: Clock,
-        name_of: Callable[[str], str],
-        isolation: str,
         max_flows: int,
         idle_s: float,
         translation: Translation | None = None,
-        answer: Callable[[bytes], Awaitable[bytes]] | None = None,
         carries: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._interface = interface
         self._translation = translation
-        self._answer = answer
         self._carries = carries
-        self._way = (opener, isolation)
-        self._bound_ways: dict[bytes, tuple[FlowOpener, str]] = {}  # by packed source address
+        self._way = way
+        self._bound_ways: dict[bytes, Way] = {}  # by packed source address
         self._clock = clock
-        self._name_of = name_of
         self._most = max_flows
         self._idle_s = idle_s
         self.loop = asyncio.get_running_loop()
@@ -101,10 +103,10 @@ class TunPort:
         """How many there are."""
         return len(self._flows)
 
-    def bind(self, number: int, opener: FlowOpener, isolation: str) -> None:
-        """Have programs bound to the exit of that number (`settings.bound_source`) use another opener."""
+    def bind(self, number: int, way: Way) -> None:
+        """Have programs bound to the exit of that number (`settings.bound_source`) go another way."""
         for version in (4, 6):
-            self._bound_ways[ip_address(bound_source(number, version)).packed] = (opener, isolation)
+            self._bound_ways[ip_address(bound_source(number, version)).packed] = way
 
     async def close(self) -> None:
         """End all flows and give the descriptor up."""
@@ -203,7 +205,7 @@ class TunPort:
         else:
             self.refuse(packet, packets.NO_PROTOCOL)
 
-    def _way_of(self, packet: Packet) -> tuple[FlowOpener, str] | None:
+    def _way_of(self, packet: Packet) -> Way | None:
         """Whom a new flow is asked of; None: nobody, for the exit that it is bound to is not known."""
         return self._bound_ways.get(packet.source) if binding_of(packet.source) is not None else self._way
 
@@ -214,7 +216,7 @@ class TunPort:
 
     def _take_udp(self, packet: Packet) -> None:
         source_port, target_port, payloads = packets.datagrams_of(packet)
-        if target_port == NAME_PORT and self._answer is not None:
+        if target_port == NAME_PORT and self._way.answer is not None:
             self._take_questions(packet, source_port, payloads)
             return
         if target_port < WELL_KNOWN or target_port in TRACEROUTE:
@@ -227,7 +229,8 @@ class TunPort:
             if way is None or not self.is_carried(packet.target) or not target_port:
                 self.refuse(packet, packets.PROHIBITED)
                 return
-            flow = self._flows[key] = UdpFlow(self, key, self._target(key, packet.version), *way)
+            target = _target(key, packet.version, way)
+            flow = self._flows[key] = UdpFlow(self, key, target, way.opener, way.isolation)
             self._make_room()
         elif isinstance(flow, UdpFlow):
             self._flows.move_to_end(key)
@@ -236,24 +239,21 @@ class TunPort:
             flow.take(packet, (target_port, payloads))
 
     def _take_questions(self, packet: Packet, source_port: int, payloads: list[bytes]) -> None:
+        way = self._way_of(packet)
+        if way is None or way.answer is None:
+            self.refuse(packet, packets.PROHIBITED)
+            return
         maker = UdpMaker(packet.target, packet.source, NAME_PORT, source_port)
         for payload in payloads:
-            if self._answer is None or len(self.tasks) >= MAX_QUESTIONS:
+            if len(self.tasks) >= MAX_QUESTIONS:
                 self.dropped += 1
             else:
-                self.tasks.start("answer", self._tell(self._answer(payload), maker))
+                self.tasks.start("answer", self._tell(way.answer(payload), maker))
 
     async def _tell(self, answering: Awaitable[bytes], maker: UdpMaker) -> None:
         answered = await answering
         if answered:
             self.write(maker.packet([answered]))
-
-    def _target(self, key: Key, version: int) -> Target:
-        _, far, _, port = key
-        if not far:
-            return UNBOUND
-        address = socket.inet_ntop(socket.AF_INET if version == 4 else socket.AF_INET6, far)
-        return Target(self._name_of(address) or address, port, 17, ANY_FAMILY | BeginFlag.CONNECTED_UDP)
 
     def _take_icmp(self, packet: Packet) -> None:
         asked = packets.echo_of(packet)
@@ -269,7 +269,7 @@ class TunPort:
         if flow is None:
             family = socket.AF_INET if packet.version == 4 else socket.AF_INET6
             target = Target(socket.inet_ntop(family, packet.target), 0, 1, ANY_FAMILY)
-            flow = self._flows[key] = EchoesFlow(self, key, target, *way)
+            flow = self._flows[key] = EchoesFlow(self, key, target, way.opener, way.isolation)
             self._make_room()
         if isinstance(flow, EchoesFlow):
             self._flows.move_to_end(key)
@@ -306,6 +306,14 @@ class TunPort:
             del self._flows[key]
             flow.end()
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+
+def _target(key: Key, version: int, way: Way) -> Target:
+    _, far, _, port = key
+    if not far:
+        return UNBOUND
+    address = socket.inet_ntop(socket.AF_INET if version == 4 else socket.AF_INET6, far)
+    return Target(way.name_of(address) or address, port, 17, ANY_FAMILY | BeginFlag.CONNECTED_UDP)
 
 
 def is_carried(target: bytes) -> bool:

@@ -147,3 +147,18 @@ def test_programs_are_remembered_by_path(
         "device.inside_programs": "",
         "device.bound_programs": f"SE {bar}",
     }
+
+
+@pytest.mark.parametrize(("where", "is_told"), [("--exit=SE", True), ("--outside", False)])
+def test_exec_says_when_names_are_not_resolved_at_the_exit(
+    folder: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
+    is_told: bool,
+) -> None:
+    monkeypatch.setattr("vigilnet.surface.cli.device.asks_instead", lambda *, has_redirect: "nscd")
+    monkeypatch.setattr(os, "execvp", lambda program, words: None)
+    main(["exec", where, "--state-folder", folder, "--", "true"])
+    said = capsys.readouterr().err
+    assert ("names are asked by nscd: resolved as everybody's, not at SE" in said) is is_told

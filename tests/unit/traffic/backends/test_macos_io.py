@@ -120,7 +120,7 @@ def test_lockdown_stays_after_down(mac: Mac, commands: Commands) -> None:
         DeviceSettings(1, 1, outside_users=(501,)),
         DeviceSettings(1, 1, underlay_marks=(1,)),
         DeviceSettings(1, 1, programs=(Program("/a", "outside"),)),
-        DeviceSettings(1, 1, binding_ports=(2,)),
+        DeviceSettings(1, 1, binding_ports=(2,), binding_dns_ports=(1002,)),
     ],
 )
 def test_what_a_mac_cannot_keep_is_refused_before_anything_changes(

@@ -63,7 +63,7 @@ def test_the_interface_gets_its_addresses_before_it_is_up() -> None:
 
 def test_without_a_firewall_rules_do_what_marks_and_redirects_would() -> None:
     settings = DeviceSettings(
-        1, 2, allow_lan=True, binding_ports=(3, 4),
+        1, 2, allow_lan=True, binding_ports=(3, 4), binding_dns_ports=(1003, 1004),
         rules=(FirewallRule("out", "tcp", "192.0.2.0/24", 25), FirewallRule("out", "any", "2001:db8::/32")),
     )  # fmt: skip
     lines = [line for line in routes.rules_up(settings, Capture.INTERFACE) if line.startswith("-4")]
@@ -76,6 +76,7 @@ def test_without_a_firewall_rules_do_what_marks_and_redirects_would() -> None:
         "-4 rule add pref 5624 fwmark 0x59000001 lookup 22091",
         "-4 rule add pref 5624 fwmark 0x59000000/0xff000000 prohibit",
         "-4 rule add pref 5622 fwmark 0x56000000/0xfe000000 goto 5624",
+        "-4 rule add pref 5622 fwmark 0x59000000/0xff000000 goto 5624",
         "-4 rule add pref 5622 ipproto udp dport 53 lookup 22089",
         "-4 rule add pref 5622 ipproto tcp dport 53 lookup 22089",
         "-4 rule add pref 5622 lookup main suppress_prefixlength 0",

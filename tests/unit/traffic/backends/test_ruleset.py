@@ -18,6 +18,7 @@ FULL = DeviceSettings(
     outside_users=(1000,),
     open_ports=(4001,),
     binding_ports=(40_002,),
+    binding_dns_ports=(40_003,),
     underlay_marks=(51_820,),
     rules=(FirewallRule("out", "tcp", "198.51.100.0/24", 25), FirewallRule("in", "any", "::/0")),
 )

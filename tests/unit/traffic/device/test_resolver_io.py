@@ -192,3 +192,60 @@ def test_without_any_server_the_asker_hears_it() -> None:
         assert (await by_udp(names.port, QUERY.to_wire())).rcode() == dns.rcode.SERVFAIL
 
     asked(ask)
+
+
+class NetworkWithNat64:
+    """What the name servers of a network with a NAT64 say of AAAA."""
+
+    def __init__(self, *, has_nat64: bool = True) -> None:
+        self.asked: list[str] = []
+        self._addresses = {"v4.example.": "2001:db8:64::c000:201", "v6.example.": "2001:db8::1"}
+        if has_nat64:
+            self._addresses["ipv4only.arpa."] = "2001:db8:64::c000:aa"
+
+    def by_udp(self, octets: bytes) -> bytes:
+        question = dns.message.from_wire(octets)
+        name = question.question[0].name.to_text()
+        self.asked.append(name)
+        answer = dns.message.make_response(question)
+        if name in self._addresses:
+            answer.answer.append(dns.rrset.from_text(name, 30, "IN", "AAAA", self._addresses[name]))
+        return answer.to_wire()
+
+    def ask(self, monkeypatch: pytest.MonkeyPatch, *asked_for: str, direct: str = "") -> list[list[str]]:
+        """Return what an application is told of each name."""
+        told: list[list[str]] = []
+
+        async def answer(names: NameServer, server: str, octets: bytes) -> bytes:
+            return self.by_udp(octets)
+
+        monkeypatch.setattr(NameServer, "_ask_by_udp", answer)
+
+        async def ask(names: NameServer, _: Upstream) -> None:
+            names._is_direct = lambda name: name == direct
+            for name in asked_for:
+                said = await by_udp(names.port, dns.message.make_query(name, "AAAA").to_wire())
+                assert said.rcode() == dns.rcode.NOERROR
+                told.append([record.to_text() for rrset in said.answer for record in rrset])
+
+        asked(ask, ["192.0.2.1"])
+        return told
+
+
+def test_addresses_that_the_networks_nat64_makes_are_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exit has no such NAT64; without them the application takes the IPv4 address."""
+    network = NetworkWithNat64()
+    told = network.ask(monkeypatch, "v4.example", "v6.example", "v4.example", "ipv4only.arpa")
+    assert told == [[], ["2001:db8::1"], [], []]
+    assert network.asked.count("ipv4only.arpa.") == 2, "the prefix is kept; the second was the application's"
+
+
+def test_they_are_told_of_names_that_are_reached_around_the_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = NetworkWithNat64().ask(monkeypatch, "v4.example", direct="v4.example")
+    assert told == [["2001:db8:64::c000:201"]]
+
+
+def test_a_network_without_nat64_is_asked_for_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = NetworkWithNat64(has_nat64=False)
+    assert network.ask(monkeypatch, "v6.example", "v6.example") == [["2001:db8::1"]] * 2
+    assert network.asked.count("ipv4only.arpa.") == 1

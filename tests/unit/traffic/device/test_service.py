@@ -17,7 +17,7 @@ from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.traffic.device import dns, packets
 from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.helper_client_io import HelperMissingError
-from vigilnet.traffic.device.options import Options
+from vigilnet.traffic.device.options import DnsMode, Options
 from vigilnet.traffic.device.service import DeviceService
 from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule, Scope
 
@@ -144,7 +144,65 @@ def test_lockdown_and_groups(tmp_path: Path) -> None:
         await device.join(os.getpid(), "exit SE")
         joined = [group for _, group in helper.kernel.groups.joined if group.startswith("exit")]  # type: ignore[attr-defined]
         assert joined == ["exit0", "exit1", "exit0"]
-        assert len(settings_of(helper, "update").binding_ports) == 2
+        settings = settings_of(helper, "update")
+        assert len(set(settings.binding_ports + settings.binding_dns_ports)) == 4
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("mode", [DnsMode.LOCAL, DnsMode.OVERLAY])
+def test_names_of_a_bound_program_are_resolved_at_its_exit_whatever_everybodys_mode(
+    tmp_path: Path, mode: DnsMode
+) -> None:
+    async def scenario(device: DeviceService, helper: RunningHelper) -> None:
+        await device.change(dns=mode)
+        await device.up()
+        await device.join(os.getpid(), "exit SE")
+        (port,) = settings_of(helper, "update").binding_dns_ports
+        before = device.snapshot().questions
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        question = dns.query(b"no", "1.2.0.192.in-addr.arpa", dns.A)
+        writer.write(len(question).to_bytes(2, "big") + question)
+        size = int.from_bytes(await reader.readexactly(2), "big")
+        assert (await reader.readexactly(size))[:2] == b"no"
+        writer.close()
+        network = device._dialler
+        assert isinstance(network, DirectNetwork)
+        assert list(network.circuits) == ["device SE"], "asked over the circuits of that exit"
+        assert device.snapshot().questions == before
+        assert device._bound["SE"].names.asked == 1
+
+    run(tmp_path, scenario)
+
+
+def test_a_server_of_ones_own_is_asked_through_the_exit_that_a_program_is_bound_to(tmp_path: Path) -> None:
+    async def scenario(device: DeviceService, helper: RunningHelper) -> None:
+        await device.up()
+        await device.join(os.getpid(), "exit SE")
+        names = device._bound["SE"].names
+        assert names.mode is DnsMode.OVERLAY
+        await device.change(dns="custom", dns_server="192.0.2.53:5353")
+        assert (names.mode, names.custom) == (DnsMode.CUSTOM, ("192.0.2.53", 5353))
+
+    run(tmp_path, scenario)
+
+
+def test_a_bound_program_goes_to_the_names_that_its_own_exit_told(tmp_path: Path) -> None:
+    async def scenario(device: DeviceService, helper: RunningHelper) -> None:
+        await device.up()
+        await device.join(os.getpid(), "exit SE")
+        binding, now = device._bound["SE"], device._clock.now()
+        assert device._names is not None
+        device._names.memory.learn("everybodys.example", ["8.8.8.8"], now + 60)
+        binding.names.memory.learn("its.example", ["9.9.9.9"], now + 60)
+        hosts = [
+            made.host for made in (binding._target("8.8.8.8", 80), binding._target("9.9.9.9", 80)) if made
+        ]
+        assert hosts == ["8.8.8.8", "its.example"]
+        assert binding._target("10.0.0.1", 80) is None
+        await device.change(outside_domains=["its.example"])
+        await binding.names._on_learnt("its.example", ["9.9.9.9"], 60)
+        assert not [said for said in helper.kernel.said if isinstance(said, tuple) and said[0] == "open"]
 
     run(tmp_path, scenario)
 

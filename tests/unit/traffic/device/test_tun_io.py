@@ -16,7 +16,7 @@ from tests.support.edge_servers import udp_echo
 from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.device import packets, tun_io
 from vigilnet.traffic.device.interface_io import VirtioInterface
-from vigilnet.traffic.device.tun_io import TunPort
+from vigilnet.traffic.device.tun_io import TunPort, Way, _target
 from vigilnet.traffic.exit.options import Options
 
 NEAR = socket.inet_aton("198.18.86.1")
@@ -62,8 +62,8 @@ async def port_on(
     ours.setblocking(False)
     async with DirectNetwork(options) as network:
         port = TunPort(
-            VirtioInterface(os.dup(ours.fileno())), network, SystemClock(),
-            lambda address: (names or {}).get(address, ""), "",
+            VirtioInterface(os.dup(ours.fileno())),
+            Way(network, "", lambda address: (names or {}).get(address, "")), SystemClock(),
             int(limits.get("max_flows", 8)), limits.get("idle_s", 60.0),
         )  # fmt: skip
         try:
@@ -184,8 +184,29 @@ def test_a_name_that_an_address_came_from_goes_to_the_exit() -> None:
         async with port_on(names=names) as (kernel, port, _):
             kernel.udp("192.0.2.1", (5000, 443), b"x")
             await until(lambda: bool(port.read))
-            target = port._target((NEAR, socket.inet_aton("192.0.2.1"), 5000, 443), 4)
+            target = _target((NEAR, socket.inet_aton("192.0.2.1"), 5000, 443), 4, port._way)
             assert (target.host, target.port, target.flags & 8) == ("host.example", 443, 8)
+
+    run(scenario())
+
+
+def test_questions_of_programs_bound_to_an_exit_are_answered_there_alone() -> None:
+    async def said(text: bytes) -> bytes:
+        return text
+
+    async def scenario() -> None:
+        async with port_on() as (kernel, port, network):
+            port._way = Way(network, "", lambda _: "", lambda _: said(b"everybody's"))
+            port.bind(0, Way(network, "device SE", lambda _: "", lambda _: said(b"of SE")))
+            for number, expected in ((1, b"everybody's"), (16, b"of SE"), (17, b"")):
+                source = socket.inet_aton(f"198.18.86.{number}")
+                asked = packets.UdpMaker(source, socket.inet_aton("192.0.2.53"), 5000, 53).packet([b"who?"])
+                kernel.put(b"".join(asked))
+                answer = await kernel.get()
+                if expected:
+                    assert packets.datagrams_of(answer) == (53, 5000, [expected])
+                else:  # whose exit nobody knows
+                    assert bytes(answer.body[:2]) == bytes(packets.PROHIBITED.ipv4)
 
     run(scenario())
 
@@ -194,7 +215,7 @@ def test_programs_bound_to_an_exit_have_flows_of_that_exit_alone() -> None:
     async def scenario() -> None:
         async with udp_echo() as far, port_on() as (kernel, port, network):
             bound = [socket.inet_aton(f"198.18.86.{number}") for number in (16, 17)]
-            port.bind(0, network, "device SE")
+            port.bind(0, Way(network, "device SE", lambda _: ""))
             for source in (NEAR, *bound):
                 kernel.put(
                     b"".join(
