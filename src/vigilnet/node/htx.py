@@ -15,7 +15,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import Store
 from vigilnet.node.acme import ACME_FOLDER, SiteCertificate
 from vigilnet.node.options import Options
-from vigilnet.node.origin_watch import OriginWatch
+from vigilnet.node.origin_watch import UP, OriginWatch
 from vigilnet.node.own_site import OwnSite, host_name_of
 from vigilnet.node.unlisted import GivenInvites
 from vigilnet.peer.address import PeerAddress, TransportKind, is_host_name, prefix_of
@@ -38,7 +38,14 @@ from vigilnet.traffic.transport.htx.dial_io import (
     load_anchors,
 )
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
-from vigilnet.traffic.transport.htx.recordings import MAX_RECORDINGS, Recording, Recordings, digest_of
+from vigilnet.traffic.transport.htx.recordings import (
+    MAX_RECORDINGS,
+    OLD_AFTER_DAYS,
+    Recording,
+    Recordings,
+    age_days,
+    digest_of,
+)
 from vigilnet.traffic.transport.htx.server_io import Diversion, Relay
 from vigilnet.traffic.transport.htx.shaping import PROFILES, Budget
 from vigilnet.traffic.transport.htx.templates_io import load_templates, load_visits
@@ -119,6 +126,7 @@ class UsedOnce:
 
     def __init__(self, store: Store, visits: Sequence[Recording]) -> None:
         self._store = store
+        self._visits = visits
         self._digest: Final = digest_of(visits)
         self._unsaved = 0
         uses: Sequence[int] = ()
@@ -134,6 +142,13 @@ class UsedOnce:
         if digest != self._digest:
             return []
         return [read_uint(use, "htx visit") for use in read_array(uses, "htx visits", 0, MAX_RECORDINGS)]
+
+    def problem(self, wall: float) -> str:
+        """Say why a classifier would know our links by their visits; empty if nothing is known."""
+        age = age_days(self._visits, wall)
+        if age > OLD_AFTER_DAYS:
+            return f"its recorded visits are {age} days old"
+        return "" if self.recordings.unused else "each of its recorded visits was used"
 
     def _changed(self) -> None:
         self._unsaved += 1
@@ -173,7 +188,7 @@ class NodeHtx:
         self.certificate: SiteCertificate | None = None  # where we ask an authority for it
         self._diversion = Diversion()
         self.watch: OriginWatch | None = None
-        self.recordings: Recordings | None = None
+        self.visits: UsedOnce | None = None
         self._clock = clock
         self._random_bytes = random_bytes
         templates = load_templates(settings.templates)
@@ -204,7 +219,9 @@ class NodeHtx:
             self.keys = HtxKeys(store, clock, random_bytes)
             self._start_site(folder)
             if settings.visits is not None:
-                self.recordings = UsedOnce(store, load_visits(settings.visits)).recordings
+                self.visits = UsedOnce(store, load_visits(settings.visits))
+                if problem := self.visits.problem(clock.wall()):
+                    _log.warning("record new visits of the origin (vigilnet htx record)", because=problem)
             relay = self._relay(self.keys, clock, random_bytes)
         self.transport: Final = HtxTransport(browser, relay, self._secret_for)
 
@@ -278,7 +295,7 @@ class NodeHtx:
             network=self._options.node.network,
             random_bytes=random_bytes,
             prefix_of=prefix_of,
-            recordings=self.recordings,
+            recordings=self.visits.recordings if self.visits is not None else None,
             diversion=self._diversion,
             budget=Budget(settings.shaping_octets_s),
         )
@@ -310,7 +327,10 @@ class NodeHtx:
         """`up`, what is wrong with our origin, or nothing on a node that has none."""
         if self.certificate is not None and self.certificate.problem:
             return f"no certificate: {self.certificate.problem}"
-        return self.watch.state if self.watch is not None else ""
+        state = self.watch.state if self.watch is not None else ""
+        if state == UP and self.visits is not None and (problem := self.visits.problem(self._clock.wall())):
+            return f"{UP}, but {problem}: vigilnet htx record"
+        return state
 
     def count_intercepted(self) -> int:
         """Return how many relays are not dialled now, since somebody stands before their origin."""
@@ -330,8 +350,11 @@ class NodeHtx:
         issuer = self.watch.issuer if self.watch is not None else None
         if self._options.htx.pins_issuer and issuer is not None:
             params[ISSUER] = issuer
-        if self.recordings is not None and MIN_REQUEST <= self.recordings.request <= MAX_REQUEST:
-            params[REQUEST] = self.recordings.request
+        if (
+            self.visits is not None
+            and MIN_REQUEST <= (request := self.visits.recordings.request) <= MAX_REQUEST
+        ):
+            params[REQUEST] = request
         if configs := self._options.htx.ech_octets():
             params[ECH] = configs
         return PeerAddress.build(TransportKind.HTX, host, port, params)

@@ -52,7 +52,7 @@ class NodeStatus:
     phase: str = ""  # "discover", "mesh" or "full"
     clock_offset_s: float | None = None  # neighbours' clocks minus ours
     first_circuit_ms: float | None = None  # from the start of the process to the first open circuit
-    origin: str = ""  # "up", or what is wrong with the web server behind a relay over HTX
+    origin: str = ""  # "up", or what is wrong with a relay's web server or visits
     intercepted: int = 0  # relays not dialled now, since somebody stands before their origin
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.base.store_io import write_file
 from vigilnet.base.tasks import TaskGroup
@@ -83,7 +84,10 @@ def _run(arguments: argparse.Namespace) -> ExitCode:
         raise EnvironmentRefusedError(
             f"{arguments.host}: no visit could be recorded (is it h2 over TLS 1.3, and the certificate good?)"
         )
-    write_file(output, "".join(format_recording(recording) + "\n" for recording in found).encode(), 0o600)
+    wall = SystemClock().wall()
+    write_file(
+        output, "".join(format_recording(recording, wall) + "\n" for recording in found).encode(), 0o600
+    )
     write(f"{output}: {len(found)} visits; {recorder.left_out} connections were of no use")
     return ExitCode.OK
 

@@ -110,11 +110,13 @@ def null_halves(flows: Sequence[Flow], seed: int = 5) -> tuple[list[Flow], list[
     return first, second
 
 
-def telling(browser: Sequence[Flow], ours: Sequence[Flow], count: int = 8) -> list[tuple[str, float]]:
-    """Return the features that alone tell most, as (name, AUC)."""
+def telling(
+    browser: Sequence[Flow], ours: Sequence[Flow], count: int = 8, *, records: int = 40
+) -> list[tuple[str, float]]:
+    """Return the features of so many records that alone tell most, as (name, AUC)."""
     names = feature_names()
     rows, labels, _ = _balanced(browser, ours, random.Random(0))
-    table = np.array([features(flow) for flow in rows])
+    table = np.array([features(flow, records) for flow in rows])
     found = []
     for at in range(table.shape[1]):
         auc = float(roc_auc_score(labels, table[:, at]))

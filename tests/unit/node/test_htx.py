@@ -17,7 +17,7 @@ from vigilnet.node.options import Options, RelayOptions
 from vigilnet.peer.address import TransportKind
 from vigilnet.traffic.transport.htx.dial_io import read_params
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
-from vigilnet.traffic.transport.htx.recordings import Recording, Seen, read_recording
+from vigilnet.traffic.transport.htx.recordings import OLD_AFTER_DAYS, Recording, Seen, read_recording
 from vigilnet.traffic.transport.htx.visits import Dice
 
 HTX = HtxOptions(origin="127.0.0.1:8443", host_name="www.example.test")
@@ -179,3 +179,18 @@ def test_a_relay_s_visits_are_used_once_over_restarts(store: Store) -> None:
     assert UsedOnce(store, visits[1:]).recordings.unused == len(visits) - 1  # another file
     store.write_atomic(VISITS_NAME, b"damaged")
     assert UsedOnce(store, visits).recordings.unused == len(visits)
+
+
+def test_old_or_used_visits_are_told_of(store: Store) -> None:
+    day = 86_400.0
+    visit = read_recording(
+        [Seen(0.0, 1, 87), Seen(0.0, 1, 467), Seen(0.04, -1, 205), Seen(0.05, 1, 26)]
+        + [Seen(0.1 + 0.1 * at, 1 if at % 2 else -1, 500) for at in range(10)],
+        0.04,
+    )
+    assert visit is not None
+    visits = UsedOnce(store, [Recording(visit.events, day=20_000)])
+    assert visits.problem((20_000 + OLD_AFTER_DAYS) * day) == ""
+    assert visits.problem((20_001 + OLD_AFTER_DAYS) * day) == "its recorded visits are 31 days old"
+    visits.recordings.opening(Dice(os.urandom), 467, flight=2)
+    assert visits.problem(20_000 * day) == "each of its recorded visits was used"

@@ -17,9 +17,13 @@ import dns.query
 import dns.rcode
 import dns.resolver
 
+from vigilnet.base.clock import SystemClock
+from vigilnet.base.errors import ConfigurationError
 from vigilnet.node.options import Options
 from vigilnet.surface.control.models import Finding
 from vigilnet.surface.doctor.finding import Situation, failed, noted, passed
+from vigilnet.traffic.transport.htx.recordings import OLD_AFTER_DAYS, age_days
+from vigilnet.traffic.transport.htx.templates_io import load_visits
 
 ASK_S: Final = 2.0
 DIAL_S: Final = 3.0
@@ -48,6 +52,8 @@ def check_network(situation: Situation, network: Network) -> Iterator[Finding]:
     options = situation.loaded.options if situation.loaded is not None else None
     if options is not None and options.relay.enabled and options.htx.origin:
         yield from _check_origin(options)
+    if options is not None and options.relay.enabled and options.relay.listen_htx:
+        yield _check_visits(options.htx.visits, SystemClock().wall())
 
 
 def _has_route(network: Network) -> bool:
@@ -133,6 +139,26 @@ def _check_origin(options: Options) -> Iterator[Finding]:
             "Whoever looks at this relay sees that it is no web site.", "start it, or correct htx.origin",
             options.htx.origin,
         )  # fmt: skip
+
+
+def _check_visits(path: Path | None, wall: float) -> Finding:
+    """Whether links to this relay can look like visits of its site as it is now."""
+    advice = "vigilnet htx record, and name its file in htx.visits"
+    if path is None:
+        return noted(
+            "network.visits", "No visits of the web server behind this relay were recorded",
+            "Links to it begin with visits that are made up; a classifier tells them at once.", advice,
+        )  # fmt: skip
+    try:
+        age = age_days(load_visits(path), wall)
+    except ConfigurationError as error:
+        return failed("network.visits", "The recorded visits cannot be read", str(error), advice)
+    if age > OLD_AFTER_DAYS:
+        return noted(
+            "network.visits", f"The recorded visits are {age} days old",
+            "The site has probably changed; links that look as it was can be told.", advice,
+        )  # fmt: skip
+    return passed("network.visits", "Visits of the web server behind this relay are recorded")
 
 
 def check_relays(addresses: Sequence[str]) -> Iterator[Finding]:

@@ -14,12 +14,12 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.peer.address import prefix_of
 from vigilnet.traffic.link.framing import MAX_LENGTH, TLS_HEADER
 from vigilnet.traffic.link.handshake import HandshakeResult
-from vigilnet.traffic.link.machine import CloseReason, LinkMachine, LinkState
+from vigilnet.traffic.link.machine import CLOSE_LENGTH, CloseReason, LinkMachine, LinkState
 from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.ports import RunReceiver, RunSource
 from vigilnet.traffic.link.shaped_io import ShapedSender
-from vigilnet.traffic.transport.carrier import Carrier, OpenCarrier, ShapedCarrier
+from vigilnet.traffic.transport.carrier import Carrier, ClosingCarrier, OpenCarrier, ShapedCarrier
 
 READ_SIZE: Final = 256 * 1024
 LEFTOVER_SIZE: Final = TLS_HEADER + MAX_LENGTH
@@ -177,8 +177,11 @@ class Link:
         """Close in good order; safe to call twice."""
         if self._is_over:
             return
-        if self._machine is not None and (parts := self._machine.close(reason, self._now())):
-            self._carrier.write(parts)
+        if self._machine is not None:
+            carrier = self._carrier
+            length = carrier.close_length if isinstance(carrier, ClosingCarrier) else CLOSE_LENGTH
+            if parts := self._machine.close(reason, self._now(), length):
+                carrier.write(parts)
         self._end(LinkClosedError("link: closed by us"))
 
     def fail(self, error: Exception) -> None:

@@ -30,6 +30,7 @@ MAX_PINGS_PER_S: Final = 4
 MAX_GOSSIP_WAITING: Final = 64  # frames; more are dropped, gossip repeats itself
 RESPONDER_PATIENCE: Final = 1.2  # times the silence after which it asks
 PROBE_SPACING_S: Final = 0.5  # keeps us below 4 PING a second
+CLOSE_LENGTH: Final = 18  # of a frame with a reason and no padding: type, reason, tag
 SHAPED_CONTROL: Final = 17  # octets of a small frame's body where records are shaped: 34 behind the header
 MAX_CONTROL_WAITING: Final = 4096  # octets; then gossip waits
 SHAPED_FRAMES: Final = 4  # pulled at once
@@ -420,14 +421,21 @@ class LinkMachine:
 
     # --- closing ---------------------------------------------------------------------------------
 
-    def close(self, reason: CloseReason, now: float) -> list[memoryview | bytes]:
-        """Close in good order; return the last octets to send. Safe to call twice."""
+    def close(self, reason: CloseReason, now: float, length: int = CLOSE_LENGTH) -> list[memoryview | bytes]:
+        """Close in good order; return the last octets to send. Safe to call twice.
+
+        Args:
+            reason: what the neighbour is told.
+            now: monotonic seconds.
+            length: of the record that says so; 0: the carrier just ends.
+        """
         parts: list[memoryview | bytes] = []
-        if self.state is LinkState.OPEN and self._sealer is not None:
+        if length and self.state is LinkState.OPEN and self._sealer is not None:
             while self._cutter.all_waiting:  # a run that was begun must end
                 parts.extend(self.cut_record(MAX_LENGTH, 0, b"", now))
             parts.extend(self.data_to_send(now))
-            parts.extend(self._sealer.seal(FrameType.CLOSE, bytes((reason,)), now))
+            body = bytes((reason,)).ljust(length - CLOSE_LENGTH + 1, b"\0")
+            parts.extend(self._sealer.seal(FrameType.CLOSE, body, now))
         self._closed()
         return parts
 

@@ -165,6 +165,16 @@ class ShapedCarrier(Protocol):
 
 
 @runtime_checkable
+class ClosingCarrier(Protocol):
+    """A carrier on which also the end of a link looks like something else's."""
+
+    @property
+    def close_length(self) -> int:
+        """Length of the record that says the link's CLOSE; 0: none does, and what waits is left unsaid."""
+        ...
+
+
+@runtime_checkable
 class KemCarrier(Protocol):
     """A carrier on which the initiator has shown an ML-KEM-768 key that the binding covers."""
 

@@ -1,4 +1,6 @@
+import json
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.sick import diagnose, found, resolver, situation
 from vigilnet.surface.doctor.network import Network, check_relays
+from vigilnet.traffic.transport.htx.recordings import OLD_AFTER_DAYS
 
 
 def asking(*servers: tuple[str, int], timeout_s: float = 60.0) -> Network:
@@ -48,6 +51,20 @@ def test_network_that_answers_every_name_itself(tmp_path: Path) -> None:
 def test_origin_that_does_not_answer(tmp_path: Path) -> None:
     text = f'[relay]\nenabled = true\nlisten = ["127.0.0.1:0"]\n[htx]\norigin = "127.0.0.1:{free_port()}"\n'
     assert found(diagnose(situation(tmp_path, text)), "network.origin").level == "fail"
+
+
+def test_visits_that_are_missing_old_or_no_visits(tmp_path: Path) -> None:
+    def level(visits: str) -> str:
+        text = f'[relay]\nenabled = true\nlisten_htx = ["127.0.0.1:0"]\n[htx]\n{visits}\n'
+        return found(diagnose(situation(tmp_path, text)), "network.visits").level
+
+    assert level("") == "note"
+    file = tmp_path / "visits"
+    line = {"v": 1, "steps": [[1, 0, 0, 87], [1, 0, 0, 467], [-1, 2, 0, 205], [1, 1, 0, 26]]}
+    today = int(time.time() // 86_400)
+    for day, expected in ((today, "pass"), (today - OLD_AFTER_DAYS - 1, "note"), ("x", "fail")):
+        file.write_text(json.dumps(line | {"day": day}))
+        assert level(f'visits = "{file}"') == expected
 
 
 def test_relays_that_nobody_answers_for() -> None:

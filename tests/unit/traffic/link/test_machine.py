@@ -373,6 +373,18 @@ def test_close_is_told_and_nothing_follows(reason: CloseReason) -> None:
     assert not joined.client.machine.activate(ListSource(make_frame()))
 
 
+def test_close_has_the_length_asked_for_or_is_not_said() -> None:
+    joined = Joined.opened()
+    last = b"".join(joined.relay.machine.close(CloseReason.IDLE, 1.0, 34))
+    assert len(last) == len(b"".join(Joined.opened().relay.machine.close(CloseReason.IDLE, 1.0))) + 16
+    joined.client.take(last, 1.0)
+    assert joined.client.machine.close_reason == CloseReason.IDLE
+    silent = Joined.opened().client.machine
+    silent.activate(ListSource(make_frame(fill=7)))
+    assert silent.close(CloseReason.DONE, 1.0, 0) == []
+    assert silent.is_closed
+
+
 def test_close_during_the_handshake_says_nothing() -> None:
     assert Joined().client.machine.close(CloseReason.DONE, 0.0) == []
 

@@ -19,6 +19,7 @@ from vigilnet.traffic.transport.htx.wire import Record, RecordReader
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 BUFFER_SIZE: Final = 64 * 1024
+GOAWAY_LENGTH: Final = 34  # a server's last word in h2, before its close_notify
 
 
 class OnAnswer(Protocol):
@@ -98,6 +99,7 @@ class HtxCarrier:
             )
         # Where a relay shapes, empty records may follow its last packet.
         self._ends_with_packets = shaper is None or on_foreign is None
+        self._is_client = on_foreign is not None
         self._gets_frames = False
 
     @property
@@ -204,8 +206,16 @@ class HtxCarrier:
         pump.stop()
         return self._shaper
 
+    @property
+    def close_length(self) -> int:
+        """Length of the record that says the link's CLOSE; 0: none does."""
+        return 0 if self._is_client else GOAWAY_LENGTH
+
     def close(self) -> None:
-        """Say goodbye in a record of a close_notify's size, then close; safe to call twice."""
+        """Close as a browser, without a word, or as its server, behind a close_notify; safe to call twice.
+
+        A fault is answered by both with a record of the same length, as an alert of TLS.
+        """
         if self._is_closed:
             return
         self._is_closed = True
@@ -213,7 +223,8 @@ class HtxCarrier:
             self._pump.stop()
         if self._held is not None:
             self.let_go()
-        self._tcp.write([goodbye(self._random_bytes(GOODBYE_SIZE))])
+        if self._is_faulty or not self._is_client:
+            self._tcp.write([goodbye(self._random_bytes(GOODBYE_SIZE))])
         self._tcp.close()
 
     def _step_aside(self) -> None:

@@ -2,9 +2,10 @@
 
 `vigilnet htx record` writes the file, a relay reads it (docs/spec/htx.md section 11). One line a connection:
 
-    {"v": 1, "steps": [[way, need, delay in 0.1 ms, length], ...]}      way 1 the client's, -1 the origin's
+    {"v": 1, "day": days since 1970, "steps": [[way, need, delay in 0.1 ms, length], ...]}
 
-in the order in which they were seen at the client's end, from the first record behind its Finished.
+in the order in which they were seen at the client's end, from the first record behind its Finished; way 1 is
+the client's, -1 the origin's. Older files have no day.
 """
 
 import hashlib
@@ -47,6 +48,10 @@ PAGE_PAUSE_S: Final = 0.3  # a request after such a pause begins another page
 SMALL: Final = 3000
 
 MAX_PAGE: Final = 40  # steps of a page behind the first: then it is looked at what waits
+OLD_AFTER_DAYS: Final = 30  # a site is another by then
+QUICK_STEPS: Final = 140  # about an opening's: a visit without a long pause in them is taken first
+LATEST_DAY: Final = 1 << 20
+_DAY_S: Final = 86_400
 TRIED: Final = 12  # recordings among which the one with the nearest request is taken
 JITTER: Final = 0.12
 REUSED_JITTER: Final = 0.35  # of delays in a recording that was used before
@@ -76,9 +81,11 @@ class Recording:
 
     Args:
         events: its steps.
+        day: when it was recorded, in days since 1970; 0: not known.
     """
 
-    def __init__(self, events: Sequence[Event]) -> None:
+    def __init__(self, events: Sequence[Event], day: int = 0) -> None:
+        self.day: Final = day
         self.packed: Final = b"".join(
             _EVENT.pack(event.way, event.need, round(event.delay / DELAY_UNIT_S), event.length)
             for event in events
@@ -94,6 +101,10 @@ class Recording:
             Event(way, need, delay * DELAY_UNIT_S, length)
             for way, need, delay, length in _EVENT.iter_unpack(self.packed)
         ]
+
+    def longest_pause(self, count: int) -> float:
+        """Return the longest delay among the first `count` steps."""
+        return max(event.delay for event in self.events[:count])
 
     def pages(self) -> list[tuple[Event, ...]]:
         """Return what follows each pause of the visitor; needs count from there."""
@@ -169,10 +180,11 @@ def _own_delay(seen: Seen, before: float, asked: float, rtt: float, paced: float
     return delay
 
 
-def format_recording(recording: Recording) -> str:
-    """Return its line of a file."""
+def format_recording(recording: Recording, wall: float = 0.0) -> str:
+    """Return its line of a file; `wall` is the time of the recording in Unix seconds."""
     steps = [[event.way, event.need, round(event.delay * 10_000), event.length] for event in recording.events]
-    return json.dumps({"v": FORMAT, "steps": steps}, separators=(",", ":"))
+    day = int(wall // _DAY_S) or recording.day
+    return json.dumps({"v": FORMAT, "day": day, "steps": steps}, separators=(",", ":"))
 
 
 def parse_recordings(text: str, name: str) -> list[Recording]:
@@ -213,7 +225,16 @@ def _parse_line(line: str) -> Recording:
         events.append(Event(way, need, delay / 10_000, length))
     if counts[1] < FIXED or len(events) > MAX_KEPT:
         raise ValueError(f"{len(events)} steps")
-    return Recording(events)
+    day = value.get("day", 0)
+    if type(day) is not int or not 0 <= day < LATEST_DAY:
+        raise ValueError(f"day {day}")
+    return Recording(events, day)
+
+
+def age_days(recordings: Sequence[Recording], wall: float) -> int:
+    """Return how old the oldest is that has a day; 0 if none has."""
+    days = [recording.day for recording in recordings if recording.day]
+    return max(0, int(wall // _DAY_S) - min(days)) if days else 0
 
 
 def digest_of(recordings: Sequence[Recording]) -> bytes:
@@ -246,6 +267,7 @@ class Recordings:
             (at, page) for at, found in enumerate(recordings) for page in range(len(found.pages()))
         ]
         self._page_uses = [0] * len(self._pages)
+        self._pauses: Final = [found.longest_pause(QUICK_STEPS) for found in recordings]
         self.tickets: Final = _tickets([found.first_answers[:TICKETS] for found in recordings])
         # what the origin says by itself before it has a request: SETTINGS and nothing else
         self._settings = min(found.first_answers[-1] for found in recordings)
@@ -270,9 +292,9 @@ class Recordings:
             request: length of the first one; 0: it is not here yet.
             flight: records that the origin has sent by itself.
             count: how many records of both sides; 0: the whole of it.
-            think_s: longest pause.
+            think_s: longest pause; visits without a longer one go first.
         """
-        at = self._nearest(dice, request, is_apart=flight > TICKETS or not request)
+        at = self._nearest(dice, request, think_s, is_apart=flight > TICKETS or not request)
         spread = JITTER if not self.uses[at] else REUSED_JITTER
         self.uses[at] += 1
         self._changed()
@@ -285,12 +307,14 @@ class Recordings:
             server = (replace(server[0], need=0), *server[1:])
         return Visit(client, server)
 
-    def _nearest(self, dice: Dice, request: int, *, is_apart: bool) -> int:
+    def _nearest(self, dice: Dice, request: int, think_s: float, *, is_apart: bool) -> int:
         every = range(len(self._recordings))
         apart = [at for at in every if self._recordings[at].first_answers[-1] == self._settings]
         found = apart if is_apart and apart else every
         least = min(self.uses[at] for at in found)
-        drawn = sorted((at for at in found if self.uses[at] == least), key=lambda _: dice.unit())[:TRIED]
+        fresh = [at for at in found if self.uses[at] == least]
+        quick = [at for at in fresh if self._pauses[at] <= think_s]  # what is cut short would show
+        drawn = sorted(quick or fresh, key=lambda _: dice.unit())[:TRIED]
         return min(drawn, key=lambda at: abs(self._recordings[at].request - request))
 
     def _page(self, dice: Dice, *, is_loaded: bool) -> tuple[Event, ...]:

@@ -13,8 +13,12 @@ from typing import Final
 
 from vigilnet.traffic.transport.htx.schedule import MAX_RECORD, MIN_RECORD, Step, Visit
 
-SETTINGS: Final = {"chromium": 87, "edge": 87}  # a client's first record: preface, SETTINGS, WINDOW_UPDATE
-FIRST_REQUEST: Final = {"chromium": 464, "edge": 470}  # its second, HEADERS without a cookie
+# A client's first record: preface, SETTINGS, WINDOW_UPDATE; safari's is not measured.
+SETTINGS: Final = {"chromium": 87, "edge": 87, "firefox": 87, "safari": 87, "curl": 81}
+FIRST_REQUEST: Final = 464  # of Chromium: its second, HEADERS without a cookie
+SHORTER: Final = {"edge": -6, "firefox": 149, "curl": 406}  # so much are others' of the same page
+COOKIELESS: Final = ("curl",)
+MIN_REQUEST: Final = 50
 ACKNOWLEDGEMENT: Final = 26  # of the other end's SETTINGS
 WINDOW_UPDATE: Final = 30
 END_OF_STREAM: Final = 26
@@ -94,8 +98,9 @@ def first_request(browser: str, dice: Dice, plain: int = 0) -> int:
         dice: randomness.
         plain: what a request without cookies takes on this site; 0: it is not known.
     """
-    base = plain or FIRST_REQUEST.get(browser, 464) + dice.whole(0, 1)
-    if dice.chance(NEW_VISITORS):
+    base = (plain or FIRST_REQUEST + dice.whole(0, 1)) - SHORTER.get(browser, 0)
+    base = max(base, MIN_REQUEST)
+    if browser in COOKIELESS or dice.chance(NEW_VISITORS):
         return base
     return int(base + dice.around(620, 0.9, 45, 3600))
 

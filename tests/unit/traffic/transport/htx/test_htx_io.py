@@ -23,7 +23,7 @@ from tests.support.origins import Certificates, make_certificates, nginx, s_serv
 from tests.support.waiting import pause, wait_until
 from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.link.wire import PacketKind, encode_packet
-from vigilnet.traffic.transport.carrier import Carrier, CarrierKind, KemCarrier
+from vigilnet.traffic.transport.carrier import Carrier, CarrierKind, ClosingCarrier, KemCarrier
 from vigilnet.traffic.transport.htx import server_io
 from vigilnet.traffic.transport.htx.fingerprint import ja4, normalised
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
@@ -83,9 +83,46 @@ def test_a_link_s_octets_pass_behind_a_real_handshake(
                 assert len(client.received) == len(FRAME) + 24
                 client.carrier.close()
                 await served.wait(lambda peer=served: peer.is_closed)  # type: ignore[misc]
+                assert not served.received  # a browser says nothing in turn
             assert relay.listener.switched == 2
             assert relay.listener.flight == 3  # two tickets and SETTINGS with its WINDOW_UPDATE
             assert relay.listener.spliced == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_client_closes_as_a_browser_and_a_relay_as_its_server(
+    origin: int, certificates: Certificates
+) -> None:
+    """Chromium ends with a FIN, and nginx has no answer; nginx ends with GOAWAY's 34 octets and 19 more."""
+
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay:
+            ends = []
+            for _ in range(2):
+                transport = HtxTransport(browser(certificates))
+                client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
+                client.carrier.write([HELLO])
+                served = Peer(await relay.accepted.get())
+                served.carrier.write([MESSAGE_2])
+                await client.wait_octets(len(MESSAGE_2))
+                client.carrier.write([MESSAGE_3])
+                await served.wait_octets(len(HELLO) + len(MESSAGE_3))
+                ends += [client, served]
+            (client, served, second, second_served) = ends
+            assert isinstance(client.carrier, ClosingCarrier)
+            assert isinstance(served.carrier, ClosingCarrier)
+            assert [client.carrier.close_length, served.carrier.close_length] == [0, 34]
+            client.carrier.close()
+            await served.wait(lambda: served.is_closed)
+            served.carrier.close()
+            await client.wait(lambda: client.is_closed)
+            assert [len(client.received), len(served.received)] == [0, 0]
+            second_served.carrier.close()
+            await second.wait(lambda: second.is_closed)
+            second.carrier.close()
+            await second_served.wait(lambda: second_served.is_closed)
+            assert [len(second.received), len(second_served.received)] == [5 + 19, 0]
 
     asyncio.run(scenario())
 

@@ -15,6 +15,7 @@ from vigilnet.traffic.transport.htx.recordings import (
     Recording,
     Recordings,
     Seen,
+    age_days,
     digest_of,
     format_recording,
     parse_recordings,
@@ -75,6 +76,45 @@ def test_a_recording_is_written_and_read_again() -> None:
     assert [one.events for one in again] == [one.events for one in found]
     assert [one.first_answers for one in again] == [[266, 266, 205], [266, 266, 57]]
     assert digest_of(again) == digest_of(found) != digest_of(found[:1])
+
+
+def test_a_recording_knows_its_day() -> None:
+    day = 86_400.0
+    lines = [format_recording(recording(), wall) for wall in (20_000 * day, 20_010 * day + 5, 0.0)]
+    found = parse_recordings("\n".join(lines), "file")
+    assert [one.day for one in found] == [20_000, 20_010, 0]
+    assert age_days(found, 20_050 * day) == 50
+    assert age_days(found[1:], 20_050 * day) == 40
+    assert age_days(found, 19_000 * day) == 0  # the clock was wrong
+    assert age_days(found[2:], 20_050 * day) == 0  # a file of before
+    assert parse_recordings(format_recording(found[0]), "file")[0].day == 20_000
+    assert digest_of(found[:1]) == digest_of(found[1:2])
+
+
+@pytest.mark.parametrize("day", [-1, 1 << 20, "20000", True, 1.5])
+def test_a_day_that_is_none_is_named(day: object) -> None:
+    value = json.loads(format_recording(recording())) | {"day": day}
+    with pytest.raises(ConfigurationError, match=r"file, line 1: .*day"):
+        parse_recordings(json.dumps(value), "file")
+
+
+def test_visits_without_a_long_pause_go_first() -> None:
+    slow, quick = (
+        recording(page=5000),
+        read_recording(
+            [found._replace(at=found.at - 1.5 * (found.at > 2)) for found in seen(page=6000)], RTT
+        ),
+    )
+    assert quick is not None
+    assert [one.longest_pause(100) for one in (slow, quick)] == pytest.approx([2.0, 0.5])
+    for seed in range(8):
+        recordings = Recordings([slow, quick, slow])
+        dice = Dice(seeded_random(f"quick {seed}"))
+        pages = [
+            recordings.opening(dice, 467, flight=2, think_s=think_s).server[1].length
+            for think_s in (0.6, 0.6, 0.6)
+        ]
+        assert pages == [6000, 5000, 5000]  # each once all the same
 
 
 @pytest.mark.parametrize(
