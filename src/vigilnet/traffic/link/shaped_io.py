@@ -7,7 +7,7 @@ from typing import Final
 
 from vigilnet.traffic.cell import BULK_CELLS, CELL_SIZE
 from vigilnet.traffic.link.machine import LinkMachine, LinkState
-from vigilnet.traffic.link.parts import EXTRA, FULL_LENGTH, FULL_ROOM, MIN_LENGTH, PLAN_HEAD
+from vigilnet.traffic.link.parts import EXTRA, FULL_ROOM, MIN_LENGTH, PLAN_HEAD
 from vigilnet.traffic.transport.carrier import Carrier, RecordShaper, ShapedCarrier
 
 RECORDS_PER_TURN: Final = 3  # or streams of full ones; then the loop's others get their turn
@@ -94,9 +94,7 @@ class ShapedSender:
     def _stream(machine: LinkMachine, shaper: RecordShaper, now: float) -> list[memoryview]:
         """Return the next records of a stream: what was begun to be cut, then full ones."""
         if left := machine.leftover:
-            length = min(FULL_LENGTH, left + MIN_LENGTH)
-            shaper.streamed(1, length - MIN_LENGTH, now)
-            return machine.cut_record(length, EXTRA, b"", now)
+            return machine.cut_record(shaper.rest(left, now), EXTRA, b"", now)
         records = machine.full_records(STREAMED_RECORDS, now)
         shaper.streamed(len(records), len(records) * STREAMED_OCTETS, now)
         return records

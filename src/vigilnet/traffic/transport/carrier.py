@@ -139,6 +139,10 @@ class RecordShaper(Protocol):
         """So many full records left, and carried so many octets."""
         ...
 
+    def rest(self, octets: int, now: float) -> int:
+        """Return the length of the record that takes these octets, before full ones; it leaves now."""
+        ...
+
     def deadline(self) -> float | None:
         """When to ask again though nothing happens."""
         ...

@@ -49,6 +49,7 @@ class HtxCarrier:
         now: the clock.
         on_answer: hears once whether such a record came, or they closed before it.
         kem: the client's ML-KEM key of its ClientHello, where that has one; the private half at the client.
+        before: goes right before our first record: a client's Finished.
     """
 
     has_tls_records: Final = True
@@ -67,7 +68,9 @@ class HtxCarrier:
         now: Callable[[], float] = float,
         on_answer: OnAnswer = _nothing,
         kem: MLKEM768PrivateKey | MLKEM768PublicKey | None = None,
+        before: bytes = b"",
     ) -> None:
+        self._before = before
         self.kind = kind
         self.binding = binding
         self._kem = kem
@@ -131,16 +134,18 @@ class HtxCarrier:
         """Keep what the link writes until `let_go`: the origin's first flight goes before it."""
         self._held = []
 
-    def let_go(self, flight: int = 0) -> None:
-        """Send what was held, behind the `flight` records that the origin sent."""
+    def let_go(self, flight: int = 0, records: Sequence[bytes] = ()) -> None:
+        """Send what was held, behind the origin's `flight` records; `records` are the last of them."""
         if self._is_let_go:
             return
         held, self._held = self._held or [], None
         self._is_let_go = True
-        for record in held:
+        if self._pump is not None:
+            self._pump.prepare(flight)
+        for record in (*records, *held):
             self._tcp.write([record])
         if self._pump is not None:
-            self._pump.begin(flight)
+            self._pump.begin()
 
     def fail(self) -> None:
         """What came is not of its form: the link is to end as soon as it starts."""
@@ -163,6 +168,7 @@ class HtxCarrier:
         """Send `parts` in order, one record for each until the last link packet."""
         if self._is_closed:
             return True
+        self._say_before()
         if self._pump is not None and not self._sent.is_done:
             return self._write_packets(self._pump, parts)
         out: list[memoryview | bytes] = []
@@ -181,6 +187,11 @@ class HtxCarrier:
             is_room = [self._tcp.write([record]) for record in out][-1]
         self._step_aside()
         return is_room
+
+    def _say_before(self) -> None:
+        if self._before:
+            self._tcp.write([self._before])
+            self._before = b""
 
     def _write_packets(self, pump: PacketPump, parts: Sequence[memoryview | bytes]) -> bool:
         for part in parts:
@@ -223,6 +234,7 @@ class HtxCarrier:
             self._pump.stop()
         if self._held is not None:
             self.let_go()
+        self._say_before()
         if self._is_faulty or not self._is_client:
             self._tcp.write([goodbye(self._random_bytes(GOODBYE_SIZE))])
         self._tcp.close()

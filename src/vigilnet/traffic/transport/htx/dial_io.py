@@ -148,7 +148,9 @@ class Visitor:
         template = draw(list(chosen), browser.random_bytes, browser.weights)
         return encrypt_hello(template, *chosen[template], address.host_name, browser.random_bytes)
 
-    def connection(self, tcp: TcpCarrier, built: BuiltHello, inner: ClientHello | None) -> TlsConnection:
+    def connection(
+        self, tcp: TcpCarrier, built: BuiltHello, inner: ClientHello | None, *, holds_finished: bool = False
+    ) -> TlsConnection:
         """Return a TLS connection that begins with this hello."""
         anchors, wall = self.browser.anchors(), self.browser.clock.wall()
         name = self.address.host_name
@@ -158,7 +160,7 @@ class Visitor:
             check_chain(anchors, chain, asked or name, wall)
 
         tls = TlsClient(built, check, inner)
-        return TlsConnection(tcp, tls)
+        return TlsConnection(tcp, tls, holds_finished=holds_finished)
 
     def page(self, connection: TlsConnection, built: BuiltHello) -> PageFetch:
         """Return a visit of the site over an open connection."""
@@ -240,7 +242,7 @@ async def open_carrier(tcp: TcpCarrier, visitor: Visitor) -> HtxCarrier:
         built, inner = offer.sealed(
             seal_session_id(shared, built.hello.random, built.hello.encode(), stamp.encode(), browser.network)
         )
-        connection = visitor.connection(tcp, built, inner)
+        connection = visitor.connection(tcp, built, inner, holds_finished=True)
         await connection.wait_handshake()
         return _switched(connection, visitor, built, shared)
     except InterceptedError as error:
@@ -299,6 +301,7 @@ def _switched(connection: TlsConnection, visitor: Visitor, built: BuiltHello, sh
         kem=built.keys.hybrid[0] if built.keys.hybrid is not None else None,
         shaper=_shaper(browser, built.template.name, address.request),
         now=browser.clock.now,
+        before=connection.take_held(),
     )
     carrier.begin(b"", (), tls.leftover + bytes(connection.late))
     return carrier

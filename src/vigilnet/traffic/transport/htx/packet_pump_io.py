@@ -54,9 +54,12 @@ class PacketPump:
         """Whether no octets of packets wait."""
         return not self._packets
 
-    def begin(self, flight: int) -> None:
-        """The origin sent `flight` records by itself (a relay): ours follow."""
+    def prepare(self, flight: int) -> None:
+        """Plan what follows the origin's first `flight` records (a relay); it takes a moment."""
         self.shaper.begin(flight, self._now())
+
+    def begin(self) -> None:
+        """They have left: ours follow."""
         self._is_held = False
         self.run()
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -26,7 +26,7 @@ from vigilnet.traffic.transport.htx.schedule import (
     Step,
     Visit,
 )
-from vigilnet.traffic.transport.htx.visits import Dice
+from vigilnet.traffic.transport.htx.visits import WINDOW_UPDATE, Dice
 
 FORMAT: Final = 1
 MIN_STEPS: Final = 12
@@ -46,6 +46,8 @@ AT_ONCE_S: Final = 0.003  # less is no delay of the program's
 PACED_S: Final = 0.06  # between records of one answer: TCP's doing
 PAGE_PAUSE_S: Final = 0.3  # a request after such a pause begins another page
 SMALL: Final = 3000
+MAX_SMALL: Final = 400  # of headers, or a short answer
+MAX_LEARNT: Final = 200
 
 MAX_PAGE: Final = 40  # steps of a page behind the first: then it is looked at what waits
 OLD_AFTER_DAYS: Final = 30  # a site is another by then
@@ -101,6 +103,10 @@ class Recording:
             Event(way, need, delay * DELAY_UNIT_S, length)
             for way, need, delay, length in _EVENT.iter_unpack(self.packed)
         ]
+
+    def pairs(self) -> Iterable[tuple[int, int]]:
+        """Return the lengths of neighbouring records of the origin, behind its first ones."""
+        return pairwise([event.length for event in self.events if event.way < 0][TICKETS:])
 
     def longest_pause(self, count: int) -> float:
         """Return the longest delay among the first `count` steps."""
@@ -268,6 +274,9 @@ class Recordings:
         ]
         self._page_uses = [0] * len(self._pages)
         self._pauses: Final = [found.longest_pause(QUICK_STEPS) for found in recordings]
+        pairs = [pair for found in recordings for pair in found.pairs()]
+        self.heads: Final = _some(first for first, second in pairs if second == MAX_RECORD)
+        self.answers: Final = _some(second for first, second in pairs if first == WINDOW_UPDATE)
         self.tickets: Final = _tickets([found.first_answers[:TICKETS] for found in recordings])
         # what the origin says by itself before it has a request: SETTINGS and nothing else
         self._settings = min(found.first_answers[-1] for found in recordings)
@@ -350,6 +359,12 @@ def _tickets(firsts: Sequence[Sequence[int]]) -> int:
             break
         count += 1
     return count
+
+
+def _some(lengths: Iterable[int]) -> tuple[int, ...]:
+    """Return the lengths of small records, as often as they came; not all of them."""
+    small = [length for length in lengths if MAX_ACKNOWLEDGEMENT < length <= MAX_SMALL]
+    return tuple(small[:: max(1, len(small) // MAX_LEARNT)])
 
 
 def _behind(events: Sequence[Event], page: Sequence[Event]) -> list[Event]:

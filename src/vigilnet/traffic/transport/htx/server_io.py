@@ -208,6 +208,7 @@ class _Connection:
         self._carrier: HtxCarrier | None = None
         self._tcp: TcpCarrier | None = None
         self._flight = 0
+        self._tickets: list[bytes] = []  # of the origin, not passed on yet
         self._wanted: int | None = None
         self._flight_timer: asyncio.TimerHandle | None = None
         self._lingering: asyncio.TimerHandle | None = None
@@ -432,8 +433,13 @@ class _Connection:
         at = 0
         while at < len(waiting) and (wanted is None or self._flight < wanted):
             end = at + RECORD_HEAD + int.from_bytes(waiting[at + 3 : at + RECORD_HEAD], "big")
-            if self._tcp is not None:  # each by itself, as the origin sent it
-                self._tcp.write([bytes(waiting[at:end])])
+            record = bytes(waiting[at:end])
+            if wanted is not None:
+                self._tickets.append(
+                    record
+                )  # they leave right before our first record, as before the origin's
+            elif self._tcp is not None:  # each by itself, as the origin sent it
+                self._tcp.write([record])
             at = end
             self._flight += 1
         waiting.clear()
@@ -458,7 +464,7 @@ class _Connection:
     def _let_go(self, carrier: HtxCarrier) -> None:
         """Begin, once the request had a moment to come: what is answered depends on it."""
         wait = REQUEST_WAIT_S if carrier.wants_request else 0.0
-        self._loop.call_later(wait, carrier.let_go, self._flight)
+        self._loop.call_later(wait, carrier.let_go, self._flight, self._tickets)
 
     def _leave_origin(self) -> None:
         if self._back is not None:

@@ -48,10 +48,10 @@ from vigilnet.traffic.transport.htx.visits import (
 ROOM_COST: Final = 20  # of a record's length: tag, type, flags, length of what it carries
 
 # Our choice.
-OPENING_RECORDS: Final = (44, 64)  # of both sides, least and most: all is a visit's until then
-OPENING_S: Final = 4.0  # how long what waits may be held back for that, once a connection
+OPENING_RECORDS: Final = (104, 140)  # of both sides, least and most: all is a visit's until then
+OPENING_S: Final = 5.0  # how long what waits may be held back for that, once a connection
 MADE_UP_OPENING_S: Final = 0.5  # where no visit was recorded: it would be told all the same
-OPENING_THINK_S: Final = 0.5  # longest pause in it
+OPENING_THINK_S: Final = 0.7  # longest pause in it
 REPLAY_THINK_S: Final = 1.5
 PLAN_STUCK_S: Final = 0.4
 PLAN_PIECE: Final = 10  # steps: the client can begin with them
@@ -68,6 +68,9 @@ SLOW_PAUSE_S: Final = 1.0  # before a page, times what a relay is over its budge
 MAX_BURST: Final = 4  # constant records that make up for a late timer
 MAX_ARRIVALS: Final = 4 * MAX_STEPS
 FULL_ROOM: Final = MAX_RECORD - ROOM_COST
+PADDING: Final = (150.0, 0.9, 9.0, 900.0)  # median, spread, least, most: of a record that is not full
+HEADS: Final = (53, 53, 53, 89, 129, 202, 204)  # before full records: nginx's, where no visit was recorded
+ANSWERS: Final = tuple(range(125, 132))  # to an upload
 
 
 class Profile(IntEnum):
@@ -164,6 +167,8 @@ class Shaper:
         self._message_at = -math.inf
         self._is_streaming = False  # full records of it left
         self._recordings = recordings
+        self._heads = (recordings.heads if recordings is not None else ()) or HEADS
+        self._answers = (recordings.answers if recordings is not None else ()) or ANSWERS
         # a record that says how long a request is is one of a relay with recordings
         self._opening_s = OPENING_S if recordings is not None or request else MADE_UP_OPENING_S
         self._began = now
@@ -328,7 +333,7 @@ class Shaper:
         self._replies.append((now + dice.between(0.0002, 0.001), WINDOW_UPDATE))
         if length == MAX_RECORD:
             return  # more of it comes
-        self._replies.append((now + dice.around(0.015, 0.8, 0.003, 0.08), dice.whole(125, 131)))
+        self._replies.append((now + dice.around(0.015, 0.8, 0.003, 0.08), dice.one_of(self._answers)))
 
     # --- what leaves ----------------------------------------------------------------------------
 
@@ -348,6 +353,24 @@ class Shaper:
         self.octets_sent += records * (MAX_RECORD + 5)
         self.octets_carried += carried
         self._waits_since = math.inf
+
+    def rest(self, octets: int, now: float) -> int:
+        """Return the length of a record with so many octets, what a stream begins or ends with; count it."""
+        carried = min(octets, FULL_ROOM)
+        length = self._padded(carried)
+        self._message_left -= carried
+        self._message_at = now
+        self._is_streaming = True
+        self.octets_sent += length + 5
+        self.octets_carried += carried
+        self._waits_since = math.inf
+        return length
+
+    def _padded(self, carried: int) -> int:
+        """Return the length of a record: no multiple of a cell's, which would be no visitor's."""
+        if carried >= FULL_ROOM:
+            return MAX_RECORD
+        return min(MAX_RECORD, carried + ROOM_COST + int(self._dice.around(*PADDING)))
 
     def next_record(self, now: float, waiting: int) -> int:
         """Return the length of the record to send now; 0: none yet, see `deadline`.
@@ -436,16 +459,14 @@ class Shaper:
         if is_going_on:
             length = min(waiting, FULL_ROOM)
             self._message_left -= length
-            if self._is_streaming or length == FULL_ROOM:
-                return length + ROOM_COST
-            return min(MAX_RECORD, length + ROOM_COST + int(dice.around(40, 1.0, 9, 380)))
+            return self._padded(length)
         self._is_streaming = False
         if self._is_client:
             self._message_left = dice.around(600_000, 1.0, 40_000, 8e6)
             return dice.one_of((61, 62, 62, 62, 63, 74, 75, 79, 84, 86)) + self._cookies
         if waiting >= FULL_ROOM:
             self._message_left = dice.around(450_000, 1.0, 60_000, 8e6)
-            return dice.one_of((53, 53, 53, 89, 129, 202, 204))
+            return dice.one_of(self._heads)
         self._message_left = 0.0
         if dice.chance(0.15):
             self._replies.appendleft((now, 26))

@@ -11,9 +11,17 @@ BUFFER_SIZE = 64 * 1024
 
 
 class TlsConnection:
-    """Runs a `TlsClient` over a TCP carrier that nobody has started yet; serves `CarrierUser`."""
+    """Runs a `TlsClient` over a TCP carrier that nobody has started yet; serves `CarrierUser`.
 
-    def __init__(self, tcp: TcpCarrier, tls: TlsClient) -> None:
+    Args:
+        tcp: the connection.
+        tls: the handshake.
+        holds_finished: whether our last flight waits for who takes it: a browser speaks right behind it.
+    """
+
+    def __init__(self, tcp: TcpCarrier, tls: TlsClient, *, holds_finished: bool = False) -> None:
+        self._holds_finished = holds_finished
+        self._held = b""
         self.tcp = tcp
         self.tls = tls
         self.late = bytearray()  # what came behind the handshake, before anybody looked at it
@@ -63,8 +71,13 @@ class TlsConnection:
         self._send()
         self.tcp.close()
 
+    def take_held(self) -> bytes:
+        """Return our last flight, where it was held, once."""
+        held, self._held = self._held, b""
+        return held
+
     def _send(self) -> None:
-        data = self.tls.data_to_send()
+        data = self.take_held() + self.tls.data_to_send()
         if data:
             self.tcp.write([data])
 
@@ -81,7 +94,10 @@ class TlsConnection:
             if not self._done.done():
                 self._done.set_exception(error)
             return
-        self._send()
+        if self._holds_finished and self.tls.state is TlsState.OPEN and self._page is None:
+            self._held += self.tls.data_to_send()
+        else:
+            self._send()
         is_over = self.tls.handshake is not None if self._page is None else self._page.is_done
         if (is_over or self.tls.state is TlsState.CLOSED) and not self._done.done():
             self._done.set_result(None)

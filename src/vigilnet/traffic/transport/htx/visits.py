@@ -120,7 +120,7 @@ def beginning(dice: Dice, settings: int, request: int) -> tuple[Step, Step, Step
     return (
         Step(0, delay, settings),
         Step(0, dice.around(0.0012, 1.0, 0.0006, 0.02) if dice.chance(SLOW_REQUEST) else 0.0, request),
-        Step(USUAL_FLIGHT, dice.around(0.0003, 1.7, 0.0001, 0.1), ACKNOWLEDGEMENT),
+        Step(USUAL_FLIGHT, dice.around(0.0004, 2.0, 0.0001, 0.15), ACKNOWLEDGEMENT),
     )
 
 

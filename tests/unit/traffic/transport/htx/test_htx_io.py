@@ -25,6 +25,7 @@ from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.link.wire import PacketKind, encode_packet
 from vigilnet.traffic.transport.carrier import Carrier, CarrierKind, ClosingCarrier, KemCarrier
 from vigilnet.traffic.transport.htx import server_io
+from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.fingerprint import ja4, normalised
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.templates_io import bundled_templates
@@ -87,6 +88,32 @@ def test_a_link_s_octets_pass_behind_a_real_handshake(
             assert relay.listener.switched == 2
             assert relay.listener.flight == 3  # two tickets and SETTINGS with its WINDOW_UPDATE
             assert relay.listener.spliced == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_finished_leaves_right_before_the_first_record(origin: int, certificates: Certificates) -> None:
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay:
+            for says_something in (True, False):
+                carrier = await HtxTransport(browser(certificates)).dial("127.0.0.1", relay.port, PARAMS)
+                assert isinstance(carrier, HtxCarrier)
+                written: list[bytes] = []
+                write = carrier._tcp.write
+                carrier._tcp.write = lambda parts, to=written, real=write: to.extend(parts) or real(parts)  # type: ignore[misc,method-assign]
+                client = Peer(carrier)
+                assert not written
+                if says_something:
+                    carrier.write([HELLO])
+                    assert [len(part) for part in written][1:] == [5 + 16 + 3 + len(HELLO)]
+                    served = Peer(await relay.accepted.get())
+                    served.carrier.close()
+                else:
+                    carrier.close()
+                assert written[0][:6] == b"\x14\3\3\0\1\1"  # change cipher spec, then Finished
+                assert written[0][6:9] == b"\x17\3\3"
+                await client.wait(lambda peer=client: peer.is_closed)  # type: ignore[misc]
+                carrier.close()
 
     asyncio.run(scenario())
 

@@ -8,11 +8,13 @@ import pytest
 
 from tests.support.shaper_pair import ShaperPair
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.transport.htx.schedule import Step, encode_plan
+from vigilnet.traffic.transport.htx.recordings import Recordings, Seen, read_recording
+from vigilnet.traffic.transport.htx.schedule import MAX_RECORD, Step, encode_plan
 from vigilnet.traffic.transport.htx.shaping import (
     CONSTANT_LENGTH,
     MADE_UP_OPENING_S,
     PROFILES,
+    ROOM_COST,
     Budget,
     Profile,
     Shaper,
@@ -92,6 +94,41 @@ def test_what_is_uploaded_is_answered() -> None:
     lengths = [length for _, length in pair.sent[1][before:]]
     assert lengths[0] == 30
     assert 125 <= lengths[1] <= 131
+
+
+def test_no_length_says_how_long_a_cell_is() -> None:
+    pair = ShaperPair(Profile.LIGHT)
+    pair.begin()
+    pair.run(8.0)
+    before = [len(sent) for sent in pair.sent]
+    for _ in range(60):
+        pair.waiting[0] += 2048
+        pair.run(0.1)
+        pair.waiting[1] += 4096
+        pair.run(0.1)
+    for side in (0, 1):
+        rests = [length % 2048 for _, length in pair.sent[side][before[side] :] if 2000 < length < 16_401]
+        assert len(rests) >= 40
+        assert len(set(rests)) > len(rests) // 2
+    shaper = Shaper(Profile.LIGHT, os.urandom, 0.0, is_client=False)
+    lengths = [shaper.rest(2048, 1.0) for _ in range(50)]
+    assert 2048 + ROOM_COST + 9 <= min(lengths) < max(lengths) <= 2048 + ROOM_COST + 900
+    assert len(set(lengths)) > 25
+    assert shaper.rest(50_000, 1.0) == MAX_RECORD
+    assert shaper.octets_carried == 50 * 2048 + MAX_RECORD - ROOM_COST
+
+
+def test_what_the_origin_says_before_large_answers_and_behind_uploads_is_learnt() -> None:
+    told = [(1, 87), (1, 467), (-1, 266), (-1, 266), (-1, 205), (1, 26), (1, 60), (-1, 77), (-1, MAX_RECORD)]
+    told += [(-1, 500), (1, 60), (1, 2000), (-1, 30), (-1, 114), (-1, 300), (-1, MAX_RECORD)]
+    visit = read_recording([Seen(at * 0.03, way, size) for at, (way, size) in enumerate(told)], 0.01)
+    assert visit is not None
+    learnt = Recordings([visit])
+    assert learnt.heads == (77, 300)
+    assert learnt.answers == (114,)
+    relay = Shaper(Profile.LIGHT, os.urandom, 0.0, is_client=False, recordings=learnt)
+    relay.extra_received(2000, 1.0)
+    assert [relay.next_record(2.0, 0) for _ in range(2)] == [30, 114]
 
 
 def test_replay_goes_on_page_after_page_and_all_is_planned() -> None:
