@@ -143,20 +143,27 @@ def _check_origin(options: Options) -> Iterator[Finding]:
 
 def _check_visits(path: Path | None, wall: float) -> Finding:
     """Whether links to this relay can look like visits of its site as it is now."""
-    advice = "vigilnet htx record, and name its file in htx.visits"
     if path is None:
         return noted(
             "network.visits", "No visits of the web server behind this relay were recorded",
-            "Links to it begin with visits that are made up; a classifier tells them at once.", advice,
+            "Links to it begin with visits that are made up; a classifier tells them at once. Name a "
+            "file of recorded ones in htx.visits.",
+            "vigilnet htx record",
         )  # fmt: skip
     try:
         age = age_days(load_visits(path), wall)
     except ConfigurationError as error:
-        return failed("network.visits", "The recorded visits cannot be read", str(error), advice)
+        return failed(
+            "network.visits",
+            "The recorded visits cannot be read",
+            "The relay does not start with them.",
+            "vigilnet htx record",
+            str(error),
+        )
     if age > OLD_AFTER_DAYS:
         return noted(
             "network.visits", f"The recorded visits are {age} days old",
-            "The site has probably changed; links that look as it was can be told.", advice,
+            "The site has probably changed; links that look as it was can be told.", "vigilnet htx record",
         )  # fmt: skip
     return passed("network.visits", "Visits of the web server behind this relay are recorded")
 
