@@ -267,6 +267,8 @@ class Link:
         end = len(self._leftover) + count
         try:
             used = machine.receive(self._buffer, end, self._now())
+            if self._shaped is not None:
+                self._shaped.received(machine)
         except RemoteProtocolError as error:
             _log.debug("link broken by the neighbour", error=error)
             self._end(error)
@@ -279,8 +281,6 @@ class Link:
         if machine.is_closed:
             self._end(LinkClosedError(f"link: closed by the neighbour, reason {machine.close_reason}"))
             return
-        if self._shaped is not None:
-            self._shaped.received(machine)
         if not self._flush_waits and self._is_writable and machine.has_data_to_send:
             self._flush_waits = True
             self._loop.call_soon(self._flush)
@@ -334,6 +334,10 @@ class Link:
         """Send what the carrier's shaper wants sent now."""
         try:
             self._is_writable = shaped.flush(machine)
+        except RemoteProtocolError as error:  # of what came before the shaper was ours
+            _log.debug("link broken by the neighbour", error=error)
+            self._end(error)
+            return
         except Exception as error:  # noqa: BLE001 as above
             _log.failure("link failed while sealing, this is a bug: please report it", error)
             self.fail(error)

@@ -43,6 +43,9 @@ FULL_LENGTH: Final = 16_401
 FULL_ROOM: Final = FULL_LENGTH - MIN_LENGTH
 
 # Our choice.
+MAX_PLAN: Final = (
+    1 << 16
+)  # octets of plans that nobody took yet; no shaper takes them on a link without cover
 RUN_ROOM: Final = CELL_SIZE * BULK_CELLS + TAG_ROOM
 CELL_SHIFT: Final = CELL_SIZE.bit_length() - 1
 
@@ -245,6 +248,8 @@ class PartJoiner:
             size = int.from_bytes(rest[:PLAN_HEAD], "big")
             if len(rest) < PLAN_HEAD + size:
                 raise RemoteProtocolError("link frame: a plan cut short")
+            if len(self.plan) + size > MAX_PLAN:
+                raise RemoteProtocolError(f"link frame: more than {MAX_PLAN} octets of plans")
             self.plan += bytes(rest[PLAN_HEAD : PLAN_HEAD + size])
             rest = rest[PLAN_HEAD + size :]
         if flags & CONTROL:

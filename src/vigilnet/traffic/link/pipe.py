@@ -17,12 +17,12 @@ from typing import Final
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.link.framing import FrameOpener, FrameSealer, FrameType, KeyLimits
 from vigilnet.traffic.link.handshake import Initiator, Responder
+from vigilnet.traffic.link.parts import MAX_PLAN
 from vigilnet.traffic.link.wire import decode_packet
 
 NETWORK: Final = "/pipe"
 WINDOW: Final = 1 << 20  # octets that an end may send before it hears of credit
 MAX_DATA: Final = 16_000  # in one frame
-MAX_PLAN: Final = 1 << 16  # octets of plans that wait for the shaper to be there
 EXTRA, PLAN, CREDIT, MORE, DATA = 1, 2, 4, 8, 16
 PART_COST: Final = 18  # of a record's length: type, flags and tag
 DATA_COST: Final = 2
@@ -180,7 +180,7 @@ class Pipe:
             rest = rest[CREDIT_COST:]
         if flags & PLAN:
             size = int.from_bytes(rest[:PLAN_COST])
-            if not 0 < size <= len(rest) - PLAN_COST or len(arrived.plan) > MAX_PLAN:
+            if not 0 < size <= len(rest) - PLAN_COST or len(arrived.plan) + size > MAX_PLAN:
                 raise RemoteProtocolError(f"pipe part: a plan of {size} octets")
             arrived.plan += rest[PLAN_COST : PLAN_COST + size]
             rest = rest[PLAN_COST + size :]
@@ -191,6 +191,11 @@ class Pipe:
             arrived.extra = PART_COST - 1 + len(body)
         else:
             arrived.planned += 1
+
+    @property
+    def room(self) -> int:
+        """Octets that `send` should be given now: never more than a window waits here, whatever credit."""
+        return min(self.credit, WINDOW - len(self._waiting))
 
     @property
     def waiting(self) -> int:

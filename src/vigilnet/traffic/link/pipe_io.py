@@ -53,10 +53,10 @@ class PipeEnd:
         try:
             self._received += self._pipe.receive(self._buffer[:count], self._now())
             self._tell_shaper()
+            self._flush()  # it may take the shaper over, and tell it what came before
         except RemoteProtocolError:
             self._leave()
             self._is_closed = True
-        self._flush()
         self._news.set()
 
     def carrier_writable(self) -> None:
@@ -198,10 +198,10 @@ class PipeEnd:
     async def _carry_up(self, reader: asyncio.StreamReader) -> None:
         pipe = self._pipe
         while not self._is_closed:
-            if not (pipe.credit and self._is_writable):
-                await self._changed(lambda: bool(pipe.credit) and self._is_writable)
+            if not (pipe.room > 0 and self._is_writable):
+                await self._changed(lambda: pipe.room > 0 and self._is_writable)
                 continue
-            data = await reader.read(min(CHUNK, pipe.credit))
+            data = await reader.read(min(CHUNK, pipe.room))
             if not data:
                 return
             pipe.send(data, self._now())

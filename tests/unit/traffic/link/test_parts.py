@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.support.links import Gatherer, make_frame
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.cell import FRAME_HEADER_ROOM, RUN_AT, TAG_ROOM
-from vigilnet.traffic.link.parts import EXTRA, MIN_LENGTH, PartCutter, PartJoiner, fill_records
+from vigilnet.traffic.link.parts import EXTRA, MAX_PLAN, MIN_LENGTH, PartCutter, PartJoiner, fill_records
 
 AREA = slice(RUN_AT, -TAG_ROOM)
 
@@ -62,6 +62,17 @@ def test_a_plan_comes_with_the_runs() -> None:
         joiner.part_received(frame, RUN_AT, len(frame) - TAG_ROOM, receiver)
     assert joiner.plan == b"onetwo"
     assert len(receiver.runs) == 1
+
+
+def test_plans_that_nobody_takes_are_bounded() -> None:
+    cutter, joiner, receiver = PartCutter(), PartJoiner(), Gatherer()
+    frame = cutter.cut(16_401, 0, bytes(16_378))
+    pieces = MAX_PLAN // 16_378
+    for _ in range(pieces):
+        joiner.part_received(frame, RUN_AT, len(frame) - TAG_ROOM, receiver)
+    assert len(joiner.plan) == pieces * 16_378
+    with pytest.raises(RemoteProtocolError, match="of plans"):
+        joiner.part_received(frame, RUN_AT, len(frame) - TAG_ROOM, receiver)
 
 
 def bad(body: str) -> tuple[memoryview, int]:

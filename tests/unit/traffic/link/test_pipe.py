@@ -144,6 +144,18 @@ def test_credit_travels_in_records_too() -> None:
     assert theirs.waiting == 0
 
 
+def test_credit_beyond_the_window_fills_no_memory_here() -> None:
+    ours, theirs = joined()
+    ours.is_shaped = True
+    ours.receive(sealed(theirs, FrameType.PIPE_CREDIT, (1 << 30).to_bytes(4)), NOW)
+    assert ours.credit > 1 << 30
+    assert ours.room == WINDOW
+    ours.send(bytes(ours.room), NOW)
+    assert ours.room == 0
+    ours.cut(16_401, b"", NOW, is_extra=False)
+    assert 0 < ours.room < 16_401
+
+
 @pytest.mark.parametrize(
     "body",
     [

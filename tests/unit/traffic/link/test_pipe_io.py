@@ -14,6 +14,7 @@ from tests.support.needs import needs_programs
 from tests.support.origins import make_certificates, nginx
 from tests.support.pipes import pipes
 from vigilnet.base.clock import SystemClock
+from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.link import pipe_io
 from vigilnet.traffic.link.handshake import Channel
 from vigilnet.traffic.link.pipe import NETWORK
@@ -133,6 +134,56 @@ def test_an_end_that_talks_nonsense_is_closed() -> None:
             await PipeEnd(there, answering, SystemClock().now).opened()
         here.close()
         await asyncio.sleep(0.05)
+
+    asyncio.run(scenario())
+
+
+class PlannedCarrier:
+    """A carrier whose shaper is there once the handshake is done, and refuses plans as a server's does."""
+
+    kind, binding, has_tls_records, remote_host = CarrierKind.PLAIN, bytes(32), False, "192.0.2.1"
+
+    def __init__(self) -> None:
+        self.out = b""
+        self.is_closed = self.other_waits = False
+
+    def ease_reads(self) -> None:
+        pass
+
+    def is_shaped(self) -> bool:
+        return True
+
+    def take_shaper(self) -> "PlannedCarrier":
+        return self
+
+    def plan_received(self, octets: bytes) -> None:
+        raise RemoteProtocolError("plan: from a client")
+
+    def start(self, user: object) -> None:
+        pass
+
+    def write(self, parts: list[bytes]) -> bool:
+        self.out += b"".join(parts)
+        return True
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_plan_that_comes_with_the_last_packet_of_the_handshake_is_judged() -> None:
+    async def scenario() -> None:
+        carrier, (dialling, answering) = PlannedCarrier(), pipes()
+        end = PipeEnd(carrier, answering, SystemClock().now)  # type: ignore[arg-type]
+
+        def give(octets: bytes) -> None:
+            end.receive_buffer()[: len(octets)] = octets
+            end.octets_received(len(octets))
+
+        give(b"".join(dialling.data_to_send()))
+        dialling.receive(carrier.out, 0.0)
+        last = b"".join(dialling.data_to_send())
+        give(last + b"".join(dialling.cut(100, b"a plan", 0.0, is_extra=False)))
+        assert carrier.is_closed
 
     asyncio.run(scenario())
 

@@ -1,6 +1,7 @@
 """Links over shaped records, with a real nginx behind the relay."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterator
 
@@ -68,6 +69,21 @@ def test_records_that_come_before_the_link_takes_over_are_counted(
             await settled(lambda: isinstance(client._shaper, Shaper) and client._shaper._planned > 5)
 
     asyncio.run(scenario())
+
+
+def test_a_plan_from_a_client_ends_the_link_and_is_no_bug_of_ours(
+    origin: int, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with shaped_pair(origin, certificates, Profile.LIGHT) as pair:
+            link, receiver = pair.link, pair.relay_receivers[-1]
+            assert link._machine is not None
+            for record in link._machine.cut_record(400, 0, b"who plans here", link._now()):
+                link._carrier.write((record,))
+            await settled(lambda: receiver.is_closed)
+
+    asyncio.run(scenario())
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_a_client_s_own_records_pass_in_bulk(origin: int, certificates: Certificates) -> None:
