@@ -4,10 +4,10 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.peer.special_addresses import special_purpose
 from vigilnet.traffic.exit.policy import ExitPolicy, parse_rules
 from vigilnet.traffic.exit.prelude import PreludeError, PreludeReader, answer
 from vigilnet.traffic.exit.resolver_io import hosts_addresses
-from vigilnet.traffic.exit.special_addresses import special_purpose
 from vigilnet.traffic.exit.targets import TargetRefusedError, is_local_name, parse_host
 
 EVERYTHING = ExitPolicy(parse_rules(["accept *:*"]))

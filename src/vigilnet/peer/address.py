@@ -19,6 +19,7 @@ from typing import Final
 from vigilnet.base.codec import Value
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.peer.identity import PEER_ID_HEAD, PUBLIC_SIZE
+from vigilnet.peer.special_addresses import is_public
 
 MAX_MULTIADDR_SIZE: Final = 256
 MAX_NAME_LENGTH: Final = 253
@@ -140,10 +141,7 @@ class PeerAddress:
     @property
     def is_global(self) -> bool:
         """Whether the host is an IP address that the whole Internet can reach; False for names."""
-        try:
-            return ipaddress.ip_address(self.host).is_global
-        except ValueError:
-            return False
+        return bool(is_public(self.host))
 
 
 def prefix_of(host: str) -> str:

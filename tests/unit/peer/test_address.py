@@ -191,3 +191,5 @@ def test_which_addresses_the_internet_reaches() -> None:
     assert PeerAddress.tcp("1.1.1.1", 1).is_global
     assert not PeerAddress.tcp("10.0.0.1", 1).is_global
     assert not PeerAddress.tcp("a.example", 1).is_global
+    for multicast_or_inside in ("224.0.0.251", "ff02::fb", "64:ff9b::a00:1"):
+        assert not PeerAddress.tcp(multicast_or_inside, 1).is_global

@@ -336,6 +336,8 @@ class IntroductionService:
             self._give_up(neighbour, self._clock.now())
             self._changed()
             return
+        if neighbour in self._held_by:
+            return  # not asked: each other address would be another record of ours for all to pass on
         self._held_by.add(neighbour)
         if frame.endpoint.host and frame.endpoint.host != self.chosen[neighbour]:
             self.chosen[neighbour] = frame.endpoint.host

@@ -10,6 +10,8 @@ from enum import Enum
 from ipaddress import ip_address, ip_network
 from typing import Final
 
+from vigilnet.peer import special_addresses
+
 UNDIALLED_S: Final = 1800.0  # a relay with neighbours hears of somebody within this, if it can be dialled
 PATIENCE_S: Final = 60.0
 _SHARED: Final = ip_network("100.64.0.0/10")  # of providers that put many customers behind one address
@@ -85,10 +87,8 @@ class ReachFinding:
 
 def is_public(host: str) -> bool:
     """Whether an address can be dialled from the open Internet; names are believed."""
-    try:
-        return ip_address(host.partition("%")[0]).is_global
-    except ValueError:
-        return bool(host)
+    found = special_addresses.is_public(host)
+    return bool(host) if found is None else found
 
 
 def judge(facts: ReachFacts) -> list[ReachFinding]:

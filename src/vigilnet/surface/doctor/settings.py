@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
 
 from vigilnet.node.acme import ACME_FOLDER, CERTIFICATE
 from vigilnet.node.options import Options
+from vigilnet.peer.special_addresses import is_public
 from vigilnet.surface.control.models import Finding
 from vigilnet.surface.doctor.finding import Situation, failed, noted, passed
 
@@ -125,7 +125,5 @@ def _check_certificate(options: Options, folder: Path) -> Iterator[Finding]:
 
 def _is_private(text: str) -> bool:
     host = text.rpartition(":")[0].removeprefix("[").removesuffix("]")
-    try:
-        return not ip_address(host).is_global
-    except ValueError:
-        return host in ("", "localhost")
+    found = is_public(host)
+    return host in ("", "localhost") if found is None else not found

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Final
 
 from vigilnet.base.clock import Clock
+from vigilnet.peer.special_addresses import IpAddress
 from vigilnet.traffic.exit.datagrams_io import BUFFER_OCTETS, TokenBucket
 from vigilnet.traffic.exit.segments_io import join_what_comes, lost_before, receive, send_all
-from vigilnet.traffic.exit.special_addresses import IpAddress
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import Echo
 from vigilnet.traffic.stream.wire import EndReason

@@ -12,7 +12,7 @@ from functools import cache
 from ipaddress import ip_address
 from typing import Final
 
-from vigilnet.traffic.exit.special_addresses import IpAddress
+from vigilnet.peer.special_addresses import IpAddress
 from vigilnet.traffic.stream.messages import BeginFlag
 from vigilnet.traffic.stream.wire import EndReason
 

@@ -18,7 +18,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final, NamedTuple
 
 from vigilnet.base.errors import ConfigurationError
-from vigilnet.traffic.exit.special_addresses import (
+from vigilnet.peer.special_addresses import (
     NEVER_UNICAST,
     IpAddress,
     embedded_ipv4,

@@ -23,7 +23,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.exit.special_addresses import IpAddress
+from vigilnet.peer.special_addresses import IpAddress
 from vigilnet.traffic.stream.messages import Resolved, ResourceRecord
 
 # From the specification.

@@ -20,6 +20,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.peer.special_addresses import IpAddress, special_purpose
 from vigilnet.traffic.exit.bound_flow_io import BoundDatagrams, BoundEchoes, BoundFlow
 from vigilnet.traffic.exit.datagrams_io import ExitFlow
 from vigilnet.traffic.exit.dial_io import Dial, in_dialling_order, is_own_address
@@ -29,7 +30,6 @@ from vigilnet.traffic.exit.prelude import HOST as PRELUDE_HOST
 from vigilnet.traffic.exit.prelude import Prelude
 from vigilnet.traffic.exit.prelude_io import PreludeStream
 from vigilnet.traffic.exit.resolver_io import REFUSED, SERVFAIL, Resolver
-from vigilnet.traffic.exit.special_addresses import IpAddress, special_purpose
 from vigilnet.traffic.exit.targets import TargetRefusedError, is_local_name, parse_host, parse_name
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, ResourceRecord, Target

@@ -9,7 +9,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import Final
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
-from vigilnet.traffic.exit.special_addresses import IpAddress
+from vigilnet.peer.special_addresses import IpAddress
 from vigilnet.traffic.stream.names import check_name
 from vigilnet.traffic.stream.wire import EndReason
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ErrorKind, VigilnetError
+from vigilnet.peer.special_addresses import is_public
 from vigilnet.traffic.link import nat64
 from vigilnet.traffic.link.neighbours import DialAddress
 from vigilnet.traffic.transport.carrier import Carrier, Transport
@@ -80,10 +81,7 @@ Starter = Callable[[str, Coroutine[Any, Any, Carrier]], "asyncio.Task[Carrier]"]
 
 def is_private(host: str) -> bool:
     """Whether `host` is an address that is not of the open Internet; names are not known here."""
-    try:
-        return not ipaddress.ip_address(host.partition("%")[0]).is_global
-    except ValueError:
-        return False
+    return is_public(host) is False
 
 
 def dial_order(

@@ -439,6 +439,9 @@ def test_an_introducer_that_is_full_is_left_and_one_that_is_silent_asked_again()
         service.frame_received(link, encode_frame(Held(HeldStatus.HELD, Endpoint("5.3.0.2"))))
         assert service.addresses() == [PeerAddress.via(MIDDLE, "5.3.0.2")]
         assert stage.world.changes == 2
+        service.frame_received(link, encode_frame(Held(HeldStatus.HELD, Endpoint("5.9.0.2"))))
+        assert stage.world.changes == 2, "it was not asked, and may not have our record change"
+        assert service.addresses() == [PeerAddress.via(MIDDLE, "5.3.0.2")]
         service.frame_received(link, encode_frame(Held(HeldStatus.FULL)))
         assert service.addresses() == []
         assert stage.world.kept == set()

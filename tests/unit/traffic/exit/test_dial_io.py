@@ -10,6 +10,7 @@ import uvloop
 
 from tests.support.edge_servers import dead_port
 from tests.support.ports import free_port
+from vigilnet.peer.special_addresses import IpAddress
 from vigilnet.traffic.exit import dial_io
 from vigilnet.traffic.exit.dial_io import (
     MAX_CANDIDATES,
@@ -19,7 +20,6 @@ from vigilnet.traffic.exit.dial_io import (
     is_own_address,
     reason_for,
 )
-from vigilnet.traffic.exit.special_addresses import IpAddress
 from vigilnet.traffic.stream.messages import ANY_FAMILY, BeginFlag
 from vigilnet.traffic.stream.wire import EndReason
 

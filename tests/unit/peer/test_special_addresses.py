@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vigilnet.traffic.exit.special_addresses import embedded_ipv4, special_purpose
+from vigilnet.peer.special_addresses import embedded_ipv4, is_public, special_purpose
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,13 @@ def test_what_the_standard_library_calls_private_is_special(address: IPv4Address
 def test_only_nat64_embeds() -> None:
     assert embedded_ipv4(ip_address("1.2.3.4")) is None
     assert embedded_ipv4(ip_address("2606:4700::1")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("1.1.1.1", True), ("2606:4700::1111", True), ("::ffff:1.1.1.1", True), ("::ffff:10.0.0.1", False),
+     ("64:ff9b::101:101", True), ("64:ff9b::a00:1", False), ("224.0.0.251", False), ("ff02::fb%eth0", False),
+     ("fe80::1%eth0", False), ("a.example", None), ("", None)],
+)  # fmt: skip
+def test_a_text_is_public_private_or_a_name(text: str, found: bool | None) -> None:
+    assert is_public(text) is found

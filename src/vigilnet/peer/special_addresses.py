@@ -1,4 +1,6 @@
-"""Addresses that an exit never dials for others (docs/spec/exit.md section 3).
+"""Addresses that are not of the public Internet (docs/spec/exit.md section 3).
+
+An exit never dials them for others, nor does a node dial a peer there, but for its LAN and test networks.
 
 The tables are the IANA special-purpose registries with what is deprecated or carries an IPv4
 address inside. In IPv6 only 2000::/3 is global unicast, so everything else is special; that also
@@ -15,7 +17,8 @@ used: it changed between Python's patch releases and calls 6to4 and mapped addre
 True
 """
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 IpAddress = IPv4Address | IPv6Address
@@ -90,3 +93,18 @@ def special_purpose(address: IpAddress) -> str | None:
     if address in _IPV6_GLOBAL:
         return next((name for network, name in _IPV6 if address in network), None)
     return next((name for network, name in _IPV6_NAMED if address in network), "not global unicast")
+
+
+@lru_cache(4096)
+def is_public(host: str) -> bool | None:
+    """Whether a text is an address of the public Internet; None for a name.
+
+    >>> [is_public(host) for host in ("1.1.1.1", "224.0.0.251", "64:ff9b::a00:1", "a.example")]
+    [True, False, False, None]
+    """
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return special_purpose(mapped or address) is None
