@@ -107,7 +107,8 @@ def api_routes(steering: Steering, events: EventFeed, sessions: Sessions, clock:
             events.check(topics)
         except ControlError as error:
             return _response_to(error)
-        return Response(200, _stream(events, topics, role(request)), EVENT_STREAM)
+        stream = _stream(events, topics, lambda: role_of(request, sessions, clock.now()))
+        return Response(200, stream, EVENT_STREAM)
 
     routes.add("GET", f"{BASE}/events", watch, guard=reading)
     return routes
@@ -159,11 +160,16 @@ def _parsed(kind: object, name: str, text: str) -> object:
     return text
 
 
-async def _stream(events: EventFeed, topics: tuple[str, ...], role: Role) -> AsyncIterator[bytes]:
-    """Give server-sent events until the caller leaves."""
-    with events.subscribe(topics, role) as subscription:
+async def _stream(
+    events: EventFeed, topics: tuple[str, ...], role: Callable[[], Role | None]
+) -> AsyncIterator[bytes]:
+    """Give server-sent events until the caller leaves, or his token is good no more."""
+    with events.subscribe(topics, role() or Role.READ_ONLY) as subscription:
         while True:
-            for topic, data in await _next(subscription):
+            told = await _next(subscription)
+            if role() is None:
+                return
+            for topic, data in told:
                 text = json.dumps(data, separators=(",", ":"))
                 yield f"event: {topic}\ndata: {text}\n\n".encode()
             yield b": so that both ends know of each other\n\n"

@@ -15,7 +15,7 @@ from vigilnet.surface.control.http_api import api_routes
 from vigilnet.surface.control.openapi import BASE
 from vigilnet.surface.control.operations import OPERATIONS, Role
 from vigilnet.surface.control.schema import MAX_REQUEST
-from vigilnet.surface.control.sessions import LIFE_S
+from vigilnet.surface.control.sessions import LIFE_S, MAX_SESSIONS
 from vigilnet.surface.control.steering import Steering
 
 CHANGES = [name for name, one in OPERATIONS.items() if one.is_change and not one.is_socket_only]
@@ -217,6 +217,22 @@ def test_events_are_streamed_until_the_page_is_closed(tmp_path: Path) -> None:
         writer.close()
         while api.events._watchers:  # noqa: ASYNC110 nothing tells of it
             await asyncio.sleep(0.01)  # the server learns of it on its own
+
+    play(tmp_path, work)
+
+
+@pytest.mark.slow
+def test_events_end_with_the_token(tmp_path: Path) -> None:
+    async def work(api: Api) -> None:
+        api.events.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        head = f"Host: localhost:{api.port}\r\nAuthorization: Bearer {api.token}\r\n"
+        writer.write(f"GET {BASE}/events?topics=traffic HTTP/1.1\r\n{head}\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(MAX_SESSIONS):  # the oldest makes room
+            api.host.sessions.open(Role.FULL, api.host.clock.now())
+        assert b"event: " not in await reader.read()
+        writer.close()
 
     play(tmp_path, work)
 
