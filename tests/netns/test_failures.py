@@ -80,15 +80,15 @@ def test_an_application_that_breaks_off_leaves_no_stream_behind(lab: Lab, tmp_pa
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["guard", "middle"])
-def test_a_relay_that_hangs_costs_a_request_less_than_25_s(lab: Lab, tmp_path: Path, place: int) -> None:
-    """Its kernel still acknowledges everything; only its silence tells."""
+def test_a_relay_that_hangs_costs_a_request_some_20_s(lab: Lab, tmp_path: Path, place: int) -> None:
+    """Its kernel still acknowledges everything; only its silence tells: after 15 s, and a path is built."""
     network = start_network(lab, tmp_path, relays=3, exits=1)
     with network.dial("DRIP") as connection:
         read_some(connection, 1)
         victim = network.path_of_stream()[place]
         os.kill(victim.pid, signal.SIGSTOP)
         try:
-            assert network.fetch(25) == "found\n"
+            assert network.fetch(60) == "found\n"  # 18 to 21 s where nothing else runs
         finally:
             os.kill(victim.pid, signal.SIGCONT)
 
