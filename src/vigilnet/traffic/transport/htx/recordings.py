@@ -10,6 +10,7 @@ the client's, -1 the origin's. Older files have no day.
 
 import hashlib
 import json
+import math
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
@@ -51,7 +52,7 @@ MAX_LEARNT: Final = 200
 
 MAX_PAGE: Final = 40  # steps of a page behind the first: then it is looked at what waits
 OLD_AFTER_DAYS: Final = 30  # a site is another by then
-QUICK_STEPS: Final = 140  # about an opening's: a visit without a long pause in them is taken first
+QUICK_STEPS: Final = 120  # about an opening's: a visit without long pauses in them is taken first
 LATEST_DAY: Final = 1 << 20
 _DAY_S: Final = 86_400
 TRIED: Final = 12  # recordings among which the one with the nearest request is taken
@@ -108,9 +109,9 @@ class Recording:
         """Return the lengths of neighbouring records of the origin, behind its first ones."""
         return pairwise([event.length for event in self.events if event.way < 0][TICKETS:])
 
-    def longest_pause(self, count: int) -> float:
-        """Return the longest delay among the first `count` steps."""
-        return max(event.delay for event in self.events[:count])
+    def pauses(self, count: int) -> float:
+        """Return how long the delays among the first `count` steps are in all."""
+        return sum(event.delay for event in self.events[:count])
 
     def pages(self) -> list[tuple[Event, ...]]:
         """Return what follows each pause of the visitor; needs count from there."""
@@ -273,7 +274,7 @@ class Recordings:
             (at, page) for at, found in enumerate(recordings) for page in range(len(found.pages()))
         ]
         self._page_uses = [0] * len(self._pages)
-        self._pauses: Final = [found.longest_pause(QUICK_STEPS) for found in recordings]
+        self._pauses: Final = [found.pauses(QUICK_STEPS) for found in recordings]
         pairs = [pair for found in recordings for pair in found.pairs()]
         self.heads: Final = _some(first for first, second in pairs if second == MAX_RECORD)
         self.answers: Final = _some(second for first, second in pairs if first == WINDOW_UPDATE)
@@ -292,7 +293,14 @@ class Recordings:
         return self.uses.count(0)
 
     def opening(
-        self, dice: Dice, request: int, *, flight: int, count: int = 0, think_s: float = 10.0
+        self,
+        dice: Dice,
+        request: int,
+        *,
+        flight: int,
+        count: int = 0,
+        think_s: float = 10.0,
+        pauses_s: float = math.inf,
     ) -> Visit:
         """Return a visit for a connection whose client has sent its request.
 
@@ -301,28 +309,33 @@ class Recordings:
             request: length of the first one; 0: it is not here yet.
             flight: records that the origin has sent by itself.
             count: how many records of both sides; 0: the whole of it.
-            think_s: longest pause; visits without a longer one go first.
+            think_s: longest pause.
+            pauses_s: of all pauses together; visits with no more go first, others are sped up.
         """
-        at = self._nearest(dice, request, think_s, is_apart=flight > TICKETS or not request)
+        at = self._nearest(dice, request, pauses_s, is_apart=flight > TICKETS or not request)
         spread = JITTER if not self.uses[at] else REUSED_JITTER
         self.uses[at] += 1
         self._changed()
         events = self._recordings[at].events
         while len(events) < count and self._pages:
             events += _behind(events, self._page(dice, is_loaded=False))
-        visit = _sides(events[:count] if count else events, dice, spread, think_s)
+        events = events[:count] if count else events
+        total = sum(min(event.delay, think_s) for event in events if event.delay > AT_ONCE_S)
+        if total > pauses_s:
+            events = [event._replace(delay=min(event.delay, think_s) * pauses_s / total) for event in events]
+        visit = _sides(events, dice, spread, think_s)
         client, server = visit.client[FIXED:], visit.server[flight:]
         if not request and server:  # SETTINGS do not wait for it
             server = (replace(server[0], need=0), *server[1:])
         return Visit(client, server)
 
-    def _nearest(self, dice: Dice, request: int, think_s: float, *, is_apart: bool) -> int:
+    def _nearest(self, dice: Dice, request: int, pauses_s: float, *, is_apart: bool) -> int:
         every = range(len(self._recordings))
         apart = [at for at in every if self._recordings[at].first_answers[-1] == self._settings]
         found = apart if is_apart and apart else every
         least = min(self.uses[at] for at in found)
         fresh = [at for at in found if self.uses[at] == least]
-        quick = [at for at in fresh if self._pauses[at] <= think_s]  # what is cut short would show
+        quick = [at for at in fresh if self._pauses[at] <= pauses_s]  # what is cut short would show
         drawn = sorted(quick or fresh, key=lambda _: dice.unit())[:TRIED]
         return min(drawn, key=lambda at: abs(self._recordings[at].request - request))
 

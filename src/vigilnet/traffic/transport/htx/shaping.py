@@ -49,9 +49,10 @@ ROOM_COST: Final = 20  # of a record's length: tag, type, flags, length of what 
 
 # Our choice.
 OPENING_RECORDS: Final = (104, 140)  # of both sides, least and most: all is a visit's until then
-OPENING_S: Final = 5.0  # how long what waits may be held back for that, once a connection
+OPENING_S: Final = 4.5  # how long what waits may be held back for that, once a connection
 MADE_UP_OPENING_S: Final = 0.5  # where no visit was recorded: it would be told all the same
 OPENING_THINK_S: Final = 0.7  # longest pause in it
+OPENING_PAUSES_S: Final = 1.5  # of all pauses in it
 REPLAY_THINK_S: Final = 1.5
 PLAN_STUCK_S: Final = 0.4
 PLAN_PIECE: Final = 10  # steps: the client can begin with them
@@ -218,7 +219,12 @@ class Shaper:
             return opening_visit(self._dice, LIGHT if is_light else FULL, flight, self._cookies)
         count = self._dice.whole(*OPENING_RECORDS)
         return self._recordings.opening(
-            self._dice, self._request, flight=flight, count=count, think_s=OPENING_THINK_S
+            self._dice,
+            self._request,
+            flight=flight,
+            count=count,
+            think_s=OPENING_THINK_S,
+            pauses_s=OPENING_PAUSES_S,
         )
 
     @property

@@ -98,23 +98,22 @@ def test_a_day_that_is_none_is_named(day: object) -> None:
         parse_recordings(json.dumps(value), "file")
 
 
-def test_visits_without_a_long_pause_go_first() -> None:
-    slow, quick = (
-        recording(page=5000),
-        read_recording(
-            [found._replace(at=found.at - 1.5 * (found.at > 2)) for found in seen(page=6000)], RTT
-        ),
+def test_visits_without_long_pauses_go_first_and_others_are_sped_up() -> None:
+    slow = recording(page=5000)
+    quick = read_recording(
+        [found._replace(at=found.at - 1.5 * (found.at > 2)) for found in seen(page=6000)], RTT
     )
     assert quick is not None
-    assert [one.longest_pause(100) for one in (slow, quick)] == pytest.approx([2.0, 0.5])
+    assert slow.pauses(100) - quick.pauses(100) == pytest.approx(1.5)
+    assert quick.pauses(100) < 0.8 < slow.pauses(100)
     for seed in range(8):
         recordings = Recordings([slow, quick, slow])
         dice = Dice(seeded_random(f"quick {seed}"))
-        pages = [
-            recordings.opening(dice, 467, flight=2, think_s=think_s).server[1].length
-            for think_s in (0.6, 0.6, 0.6)
-        ]
-        assert pages == [6000, 5000, 5000]  # each once all the same
+        visits = [recordings.opening(dice, 467, flight=2, think_s=1.5, pauses_s=0.8) for _ in range(3)]
+        assert [visit.server[1].length for visit in visits] == [6000, 5000, 5000]  # each once all the same
+        for visit in visits:
+            assert sum(step.delay for step in (*visit.client, *visit.server)) < 1.2
+            assert max(step.delay for step in visit.client) > 0.2
 
 
 @pytest.mark.parametrize(
