@@ -160,6 +160,7 @@ class PeerStatus:
     bad_tags: int = 0  # how many of them died of a changed record, by whomever
     padding_octets: int = 0  # of the octets out, those sent for the link's shape
     held_ms: float = 0.0  # the longest that something waited for it
+    shape: str = ""  # name of the profile
     introducers: tuple[str, ...] = ()  # short ids of neighbours through which it is asked to dial
 
 

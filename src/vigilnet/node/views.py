@@ -168,6 +168,7 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
         linked_s=round(link.age_s, 1) if link is not None else None,
         padding_octets=link.padding_octets if link is not None else 0,
         held_ms=round(link.held_s * 1000, 1) if link is not None else 0.0,
+        shape=link.shape if link is not None else "",
         bandwidth_kbps=_bandwidth(record),
         ports=ports_text(record.exit_summary),
         software=record.software,

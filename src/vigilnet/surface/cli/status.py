@@ -104,13 +104,16 @@ def _fields(status: Status, paths: tuple[Path, ...], peers: tuple[Peer, ...]) ->
 def _shaping(peers: tuple[Peer, ...]) -> str:
     """Say what the shape of our links costs, as far as it costs anything."""
     shaped = [peer for peer in peers if peer.padding_octets or peer.held_ms]
-    if not shaped:
-        return ""
-    padding, out = (
-        sum(values) for values in zip(*[(p.padding_octets, p.out_octets) for p in shaped], strict=True)
-    )
-    held = max(peer.held_ms for peer in shaped)
-    return f"{octets(padding)} of {octets(out)} sent; {held:.0f} ms is the longest that something waited"
+    texts = []
+    for shape in sorted({peer.shape for peer in shaped}):
+        own = [peer for peer in shaped if peer.shape == shape]
+        padding, out = sum(peer.padding_octets for peer in own), sum(peer.out_octets for peer in own)
+        held = max(peer.held_ms for peer in own)
+        texts.append(
+            f"{shape} {octets(padding)} of {octets(out)} sent; "
+            f"{held:.0f} ms is the longest that something waited"
+        )
+    return ", ".join(texts)
 
 
 def _steps(shown: Protection | None) -> list[tuple[str, object]]:

@@ -253,6 +253,7 @@ class Peer:
     bad_tags: Annotated[int, "how many of them died of a changed record; by whom, nobody knows"] = 0
     padding_octets: Annotated[int, "of the octets out, those sent for the link's shape"] = 0
     held_ms: Annotated[float, "the longest that something waited for the link's shape"] = 0.0
+    shape: Annotated[str, "profile of the link's shape: light, replay or constant; none if empty"] = ""
     introducers: Annotated[tuple[str, ...], "short ids of neighbours that ask it to dial"] = ()
 
 

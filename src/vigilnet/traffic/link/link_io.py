@@ -157,6 +157,11 @@ class Link:
         return self._shaped.cost if self._shaped is not None else (0, 0.0)
 
     @property
+    def shape(self) -> str:
+        """Name of the profile that shapes it; empty: none does."""
+        return self._shaped.name if self._shaped is not None else ""
+
+    @property
     def is_open(self) -> bool:
         """Whether the handshake is through and nothing ended the link yet."""
         return self._machine is not None and self._machine.state is LinkState.OPEN and not self._is_over

@@ -120,6 +120,7 @@ class LinkStatus:
     dialled: DialAddress | None = None  # None: the neighbour dialled us
     padding_octets: int = 0  # sent for the carrier's shape
     held_s: float = 0.0  # the longest that something waited for it
+    shape: str = ""  # the profile's name
 
 
 @dataclass

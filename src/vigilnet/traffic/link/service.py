@@ -245,6 +245,7 @@ class LinkService:
                 link.retired_at is not None,
                 link.dialled,
                 *link.shaping_cost,
+                link.shape,
             )
             for link in self._all_links()
         )

@@ -42,6 +42,11 @@ class ShapedSender:
         self.octets_sent = 0
 
     @property
+    def name(self) -> str:
+        """The profile's; empty before the handshake is through."""
+        return self._shaper.name if self._shaper is not None else ""
+
+    @property
     def cost(self) -> tuple[int, float]:
         """Octets that carried nothing, and the longest that something waited."""
         return self._shaper.cost if self._shaper is not None else (0, 0.0)

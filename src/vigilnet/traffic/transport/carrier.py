@@ -97,6 +97,11 @@ class RecordShaper(Protocol):
     """Whether the record last asked for is beside the plan that the other end counts."""
 
     @property
+    def name(self) -> str:
+        """The profile's."""
+        ...
+
+    @property
     def cost(self) -> tuple[int, float]:
         """Octets sent that carried nothing, and the longest that something waited, in seconds."""
         ...

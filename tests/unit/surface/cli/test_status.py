@@ -80,8 +80,12 @@ def test_status_says_what_the_shape_of_links_costs(
     host: FakeHost, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard, stranger = host.node.peers()
-    shaped = replace(guard, out_octets=4000, padding_octets=1000, held_ms=350.4)
-    monkeypatch.setattr(host.node, "peers", lambda: [shaped, stranger])
+    shaped = replace(guard, out_octets=4000, padding_octets=1000, held_ms=350.4, shape="light")
+    other = replace(guard, out_octets=8000, padding_octets=7000, held_ms=2000.0, shape="replay")
+    monkeypatch.setattr(host.node, "peers", lambda: [shaped, other, stranger])
     main(["status", "--state-folder", str(tmp_path)])
-    shown = "Shaping    1.0 kB of 4.0 kB sent; 350 ms is the longest that something waited"
+    shown = (
+        "Shaping    light 1.0 kB of 4.0 kB sent; 350 ms is the longest that something waited, "
+        "replay 7.0 kB of 8.0 kB sent; 2000 ms is the longest that something waited"
+    )
     assert shown in capsys.readouterr().out

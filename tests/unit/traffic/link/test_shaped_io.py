@@ -52,6 +52,8 @@ def test_runs_pass_both_ways_in_order(origin: int, certificates: Certificates, p
             padding, held = pair.link.shaping_cost
             assert (padding > 0, held > 0) == (profile is not Profile.OFF, profile is not Profile.OFF)
             assert pair.client.snapshot()[0].padding_octets >= padding
+            name = "" if profile is Profile.OFF else profile.name.lower()
+            assert pair.client.snapshot()[0].shape == name
 
     asyncio.run(scenario())
 

@@ -189,6 +189,11 @@ class Shaper:
             self._add(beginning(self._dice, SETTINGS.get(browser, 87), length))
 
     @property
+    def name(self) -> str:
+        """The profile's."""
+        return self.profile.name.lower()
+
+    @property
     def cost(self) -> tuple[int, float]:
         """Octets sent that carried nothing, and the longest that something waited."""
         return self.octets_sent - self.octets_carried, self.delay_max_s
