@@ -7,6 +7,8 @@ Each probe is first shown to be seen by the sniffer when the device is not prote
 """
 
 import contextlib
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,19 +16,23 @@ from pathlib import Path
 import pytest
 
 from tests.support.device import ProtectedDevice, run_probes, start_device
-from tests.support.leak_probes import PROBES
+from tests.support.leak_probes import FAR4, PROBES
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, ip
 from tests.support.nodes import Network
 from tests.support.waiting import pause, wait_until
+from vigilnet.traffic.device.backend import Capture
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft")]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "tc")]
 
+QUICK = [name for name in PROBES if "TCP" not in name]  # those that wait for nobody
 SETTLE_S = 0.3  # for the last packets to reach the sniffer
 
 
-@pytest.fixture(scope="module")
-def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
+@pytest.fixture(scope="module", params=list(Capture))
+def device(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProtectedDevice]:
     with Lab() as lab, contextlib.ExitStack() as ends:
 
         def name_server(network: Network) -> None:
@@ -38,6 +44,7 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice
             file.write_text(f"nameserver {network.target.v4}\n")
 
         made = start_device(lab, tmp_path_factory.mktemp("device"), before_nodes=name_server)
+        made.capture = request.param
         client, target = made.host, made.network.target
         ip("-n", client.name, "route", "add", "default", "via", target.v4)
         ip("-n", client.name, "-6", "route", "add", "default", "via", target.v6)
@@ -69,11 +76,23 @@ def assert_quiet(device: ProtectedDevice) -> None:
     assert not sniffer.leaks
 
 
-@pytest.mark.parametrize("mode", ["local", "overlay"])
+@pytest.mark.parametrize("mode", ["local", "overlay", "custom"])
 def test_nothing_leaks_while_up(device: ProtectedDevice, mode: str) -> None:
     device.ask("up")
-    device.ask("change", fields={"dns": mode})
+    device.ask("change", fields={"dns": mode, "dns_server": device.network.target.v4})
     assert_quiet(device)
+    device.ask("change", fields={"dns": "local"})
+
+
+@needs_programs("dig")
+def test_a_server_of_ones_own_is_asked_through_the_network(device: ProtectedDevice) -> None:
+    device.ask("change", fields={"dns": "custom", "dns_server": device.network.target.v4})
+    with device.sniff() as sniffer:
+        for options in ((), ("+tcp",)):
+            said = device.host.run("dig", "+short", "+time=9", *options, "@192.0.2.53", "site.test").stdout
+            assert said.strip() == device.network.target.v4
+        pause(SETTLE_S)
+    assert not sniffer.leaks
     device.ask("change", fields={"dns": "local"})
 
 
@@ -89,8 +108,16 @@ def test_local_names_are_asked_of_the_one_server_that_the_system_had(device: Pro
     assert set(sniffer.leaks) == {f"protocol {number} {where}" for number in (6, 17)}
 
 
+LEASED = """#!/bin/sh
+echo "$1" >> {said}
+[ "$1" != bound ] || ip addr add "$ip/24" dev "$interface"
+"""
+
+
 @needs_programs("udhcpc", "udhcpd")
-def test_a_lease_is_had_by_dhcp_and_nothing_else_leaves(device: ProtectedDevice, tmp_path: Path) -> None:
+def test_a_lease_is_had_and_renewed_by_dhcp_and_nothing_else_leaves(
+    device: ProtectedDevice, tmp_path: Path
+) -> None:
     host, target = device.host, device.network.target
     network, config = host.v4.rpartition(".")[0], tmp_path / "udhcpd.conf"
     config.write_text(
@@ -99,14 +126,39 @@ def test_a_lease_is_had_by_dhcp_and_nothing_else_leaves(device: ProtectedDevice,
     )
     (tmp_path / "leases").touch()
     target.start("udhcpd", "-f", config)
-    ask = ("udhcpc", "-i", host.interfaces[0], "-q", "-n", "-f", "-t", "10", "-T", "1", "-s", "/bin/true")
+    script, said = tmp_path / "script", tmp_path / "said"
+    script.write_text(LEASED.format(said=said))
+    script.chmod(0o755)
+    said.touch()
     with device.sniff() as sniffer:
-        for _ in range(2):
-            run_probes(device)
-            done = host.run(*ask)
-            assert f"lease of {network}.2" in done.stdout + done.stderr
+        run_probes(device)
+        asker = host.start("udhcpc", "-i", host.interfaces[0], "-f", "-t", "10", "-T", "1", "-s", script)
+        wait_until(lambda: "bound" in said.read_text(), "a lease")
+        run_probes(device)
         pause(SETTLE_S)
     assert {leak.rpartition(" ")[2] for leak in sniffer.leaks} == {"255.255.255.255:67"}
+    leased = host.run("sh", "-c", f"ip -4 -br addr | grep -o '{network}.2[01][0-9]'").stdout.strip()
+    with device.sniff() as sniffer:
+        asker.send_signal(signal.SIGUSR1)  # the state RENEWING: by unicast, to the server that gave the lease
+        wait_until(lambda: "renew" in said.read_text(), "it is renewed")
+        run_probes(device)
+        pause(SETTLE_S)
+    assert set(sniffer.leaks) == {f"protocol 17 {leased} > {target.v4}:67"}
+    asker.kill()
+    asker.wait()
+    with device.sniff() as sniffer, host.entered():  # some clients do not bind themselves to the interface
+        for port, where in (
+            (68, (target.v4, 67)),
+            (68, (FAR4, 67)),
+            (68, (target.v4, 68)),
+            (6868, (target.v4, 67)),
+        ):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+                sock.bind((leased, port))
+                sock.sendto(bytes(240), where)
+        pause(SETTLE_S)
+    assert set(sniffer.leaks) == {f"protocol 17 {leased} > {target.v4}:67"}
+    ip("-n", host.name, "addr", "del", f"{leased}/24", "dev", host.interfaces[0])
 
 
 def test_nothing_leaks_while_settings_change(device: ProtectedDevice) -> None:
@@ -132,13 +184,21 @@ def test_nothing_leaks_while_the_network_is_unreachable_or_flaps(device: Protect
             run_probes(device)
         pause(SETTLE_S)
     assert not sniffer.leaks
-    for node in relays:
-        node.start()
     ip("-n", device.host.name, "addr", "replace", f"{device.host.v6}/64", "dev", interface, "nodad")
     ip("-n", device.host.name, "route", "replace", "default", "via", device.network.target.v4)
     ip("-n", device.host.name, "-6", "route", "replace", "default", "via", device.network.target.v6)
-    wait_until(lambda: device.network.user.status() is not None, "the client answers")
     assert f"default via {device.network.target.v4} dev {interface}" in device.host.run("ip", "route").stdout
+    with device.sniff() as sniffer:  # and while it finds its relays again
+        for node in relays:
+            node.start()
+            run_probes(device, QUICK)
+        url = f"http://{device.network.target.v4}/page.txt"
+        wait_until(
+            lambda: device.host.run("curl", "-sS", "-m2", url, check=False).stdout == "found\n",
+            "the page again", timeout=60,
+        )  # fmt: skip
+        pause(SETTLE_S)
+    assert not sniffer.leaks
 
 
 def test_nothing_leaks_after_the_daemon_was_killed(device: ProtectedDevice) -> None:

@@ -95,6 +95,8 @@ def rules_up(
         if capture is Capture.INTERFACE:
             lines += _without_firewall(add, version, settings)
         if settings.scope is Scope.ALL:
+            if version == 4:  # a lease is renewed by unicast, which some clients do not bind to the interface
+                lines.append(f"{add} pref {PREFERENCE + 1} ipproto udp sport 68 dport 67 lookup main")
             # Users and networks by rules, too, so that sockets get the right source address at once.
             lines += _to_main(add, version, settings)
             lines.append(

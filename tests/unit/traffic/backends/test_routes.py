@@ -8,6 +8,7 @@ from vigilnet.traffic.device.settings import DeviceSettings, FirewallRule, Scope
 def test_everything_unmarked_goes_to_our_table() -> None:
     assert routes.rules_up(DeviceSettings(1, 1)) == [
         "-4 rule add pref 5624 iif vigilnet0 lookup main",
+        "-4 rule add pref 5621 ipproto udp sport 68 dport 67 lookup main",
         "-4 rule add pref 5625 not fwmark 0x56000000/0xfe000000 lookup 22089",
         "-6 rule add pref 5624 iif vigilnet0 lookup main",
         "-6 rule add pref 5625 not fwmark 0x56000000/0xfe000000 lookup 22089",
@@ -20,6 +21,7 @@ def test_exclusions_go_to_the_systems_own_table_so_that_sources_are_right_from_t
     )
     assert routes.rules_up(settings, has_ipv6=False) == [
         "-4 rule add pref 5624 iif vigilnet0 lookup main",
+        "-4 rule add pref 5621 ipproto udp sport 68 dport 67 lookup main",
         "-4 rule add pref 5620 uidrange 1000-1000 lookup main",
         "-4 rule add pref 5621 to 192.0.2.0/24 lookup main",
         "-4 rule add pref 5622 lookup main suppress_prefixlength 0",
@@ -79,6 +81,7 @@ def test_without_a_firewall_rules_do_what_marks_and_redirects_would() -> None:
         "-4 rule add pref 5622 fwmark 0x59000000/0xff000000 goto 5624",
         "-4 rule add pref 5622 ipproto udp dport 53 lookup 22089",
         "-4 rule add pref 5622 ipproto tcp dport 53 lookup 22089",
+        "-4 rule add pref 5621 ipproto udp sport 68 dport 67 lookup main",
         "-4 rule add pref 5622 lookup main suppress_prefixlength 0",
         "-4 rule add pref 5625 not fwmark 0x56000000/0xfe000000 lookup 22089",
     ]
