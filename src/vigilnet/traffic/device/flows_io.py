@@ -201,11 +201,9 @@ class UdpFlow(_DeviceFlow[DatagramFlow, tuple[int, list[bytes]]]):
             if (host, target_port) not in self._makers and not self._port.is_carried(packet.target):
                 self._port.refuse(packet, packets.PROHIBITED)
                 return
-        send = flow.send
-        for at, payload in enumerate(payloads):
-            if not send(host, target_port, payload) and flow.closed is None:
-                self._port.hold(self, packet, (target_port, payloads[at:]))
-                return
+        sent = flow.send_all(host, target_port, payloads)
+        if sent < len(payloads) and flow.closed is None:
+            self._port.hold(self, packet, (target_port, payloads[sent:]))
 
     def datagram_received(self, host: str, port: int, payload: bytes) -> None:
         """A datagram came back: gather what comes in this turn."""

@@ -4,7 +4,7 @@ Datagrams are dropped, not delayed for long, when the circuit is full; one that 
 parts. docs/spec/circuit.md section 6.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from vigilnet.base.errors import RemoteProtocolError
@@ -50,6 +50,10 @@ class FlowOwner(Protocol):
 
     def send_datagram(self, flow: "Flow", body: bytes) -> bool:
         """Queue one message of the flow's kind; False when it was dropped."""
+        ...
+
+    def send_datagrams(self, flow: "Flow", prefix: bytes, payloads: Sequence[bytes]) -> int:
+        """Queue datagrams of one address; return how many of them, the first, found room."""
         ...
 
     def has_room(self) -> bool:
@@ -191,15 +195,24 @@ class DatagramFlow(Flow):
         Returns:
             Whether it was queued; False means dropped, as UDP may.
         """
+        return self._send(self._prefix(host, port) + payload)
+
+    def send_all(self, host: str, port: int, payloads: Sequence[bytes]) -> int:
+        """Send datagrams of one end, none longer than UDP allows; return how many, the first, were queued."""
+        if self.closed is not None:
+            return 0
+        return self._owner.send_datagrams(self, self._prefix(host, port), payloads)
+
+    def _prefix(self, host: str, port: int) -> bytes:
         if self.is_bound:
-            return self._send(payload)
+            return b""
         prefix = self._prefixes.get((host, port))
         if prefix is None:
             prefix = Datagram(host, port, b"").encode()
             if len(self._prefixes) >= MAX_KEPT_ENDS:
                 self._prefixes.clear()
             self._prefixes[host, port] = prefix
-        return self._send(prefix + payload)
+        return prefix
 
     def on_message(self, body: memoryview) -> None:
         """DATAGRAM came."""

@@ -4,7 +4,7 @@ What is sent is the outbox's; what comes is handed to streams, datagram flows an
 whatever the rules do not allow closes the circuit. docs/spec/circuit.md section 6.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Protocol
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
@@ -276,6 +276,10 @@ class StreamMux:
         """Queue a datagram or echo; False (and dropped) when too many wait."""
         return flow.identifier in self.flows and self.outbox.queue_datagram(flow.identifier, body, flow.kind)
 
+    def send_datagrams(self, flow: Flow, prefix: bytes, payloads: Sequence[bytes]) -> int:
+        """Queue datagrams of one address; return how many of them, the first, found room."""
+        return self.outbox.queue_datagrams(flow.identifier, prefix, payloads)
+
     def has_room(self) -> bool:
         """Whether what one read of a socket gives may be sent without being dropped."""
         return self.outbox.has_room
@@ -514,7 +518,12 @@ class StreamMux:
             answer(resolved)
 
     def _on_datagram(self, identifier: int, body: memoryview) -> None:
-        self._on_flow_message(identifier, body, MessageType.DATAGRAM)
+        flow = self.flows.get(identifier)
+        if flow is None or self._parts_of or flow.kind is not MessageType.DATAGRAM:
+            self._on_flow_message(identifier, body, MessageType.DATAGRAM)
+            return
+        self.outbox.counters.received += len(body)
+        flow.on_message(body)
 
     def _on_echo(self, identifier: int, body: memoryview) -> None:
         self._on_flow_message(identifier, body, MessageType.ECHO)

@@ -8,7 +8,7 @@ for SENDME. docs/spec/circuit.md section 6.
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -158,14 +158,24 @@ class Outbox:
 
     def queue_datagram(self, stream: int, body: bytes, kind: MessageType = MessageType.DATAGRAM) -> bool:
         """Queue a datagram or an echo; False (and dropped) when too many wait."""
-        waiting = self._datagrams
-        if len(waiting) >= MAX_QUEUED_DATAGRAMS or self._datagram_octets > MAX_QUEUED_DATAGRAM_OCTETS:
-            return False
-        message = encode_message(kind, stream, body, MAX_PARTS)
-        waiting.append(message)
-        self._datagram_octets += len(message)
-        self._carriage.wake()
-        return True
+        return self.queue_datagrams(stream, b"", (body,), kind) == 1
+
+    def queue_datagrams(
+        self, stream: int, prefix: bytes, payloads: Sequence[bytes], kind: MessageType = MessageType.DATAGRAM
+    ) -> int:
+        """Queue datagrams of one address, `prefix`; return how many of them, the first, found room."""
+        waiting, octets, count = self._datagrams, self._datagram_octets, 0
+        for payload in payloads:
+            if len(waiting) >= MAX_QUEUED_DATAGRAMS or octets > MAX_QUEUED_DATAGRAM_OCTETS:
+                break
+            message = encode_message(kind, stream, prefix + payload, MAX_PARTS)
+            waiting.append(message)
+            octets += len(message)
+            count += 1
+        self._datagram_octets = octets
+        if count:
+            self._carriage.wake()
+        return count
 
     @property
     def has_room(self) -> bool:

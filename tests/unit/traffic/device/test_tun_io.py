@@ -249,22 +249,22 @@ def test_datagrams_wait_a_moment_for_a_circuit_that_takes_no_more() -> None:
             kernel.udp("127.0.0.1", (5000, far), b"first")
             await kernel.get()
             outbox = network.circuits[""][0].client.outbox
-            room: Any = outbox.queue_datagram
+            room: Any = outbox.queue_datagrams
 
-            full: Any = lambda *_: False  # noqa: E731
-            outbox.queue_datagram = full  # type: ignore[method-assign]
+            full: Any = lambda *_: 0  # noqa: E731
+            outbox.queue_datagrams = full  # type: ignore[method-assign]
             payloads = [bytes([number]) * 500 for number in range(8)]
             kernel.udp("127.0.0.1", (5000, far), *payloads)
             await until(lambda: port._is_paused)
-            outbox.queue_datagram = room  # type: ignore[method-assign]
+            outbox.queue_datagrams = room  # type: ignore[method-assign]
             got: list[bytes] = []
             while len(got) < len(payloads):
                 got += packets.datagrams_of(await kernel.get())[2]
             assert (got, port.dropped) == (payloads, 0)
-            outbox.queue_datagram = full  # type: ignore[method-assign]
+            outbox.queue_datagrams = full  # type: ignore[method-assign]
             kernel.udp("127.0.0.1", (5000, far), *payloads)
             await until(lambda: port.dropped == len(payloads))  # but not for ever
-            outbox.queue_datagram = room  # type: ignore[method-assign]
+            outbox.queue_datagrams = room  # type: ignore[method-assign]
             kernel.udp("127.0.0.1", (5000, far), b"last")
             assert packets.datagrams_of(await kernel.get())[2] == [b"last"]
 

@@ -1,13 +1,13 @@
 """One flow of datagrams by itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from tests.support.targets import FlowReader
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.traffic.stream.datagrams import DatagramFlow, Flow
-from vigilnet.traffic.stream.messages import Datagram, Target
+from vigilnet.traffic.stream.messages import BeginFlag, Datagram, Target
 from vigilnet.traffic.stream.wire import EndReason
 
 
@@ -17,6 +17,7 @@ class Owner:
     def __init__(self) -> None:
         self.flow = DatagramFlow(self, 3, Target("", 0, 17))
         self.takes = True
+        self.most = 2  # at once
         self.sent: list[bytes] = []
         self.told: list[object] = []
 
@@ -24,6 +25,11 @@ class Owner:
         if self.takes:
             self.sent.append(body)
         return self.takes
+
+    def send_datagrams(self, flow: Flow, prefix: bytes, payloads: Sequence[bytes]) -> int:
+        taken = list(payloads)[: self.most]
+        self.sent += [prefix + payload for payload in taken]
+        return len(taken)
 
     def has_room(self) -> bool:
         return self.takes
@@ -106,3 +112,18 @@ def test_who_waits_for_room_is_handed_on_unless_the_flow_is_closed() -> None:
     owner.flow.on_closed(EndReason.DONE)
     owner.flow.call_at_room(told)
     assert owner.told == [told]
+
+
+def test_datagrams_of_one_end_go_together_as_far_as_there_is_room() -> None:
+    owner = Owner()
+    assert owner.flow.send_all("192.0.2.1", 53, [b"a", b"b", b"c"]) == 2
+    datagrams = [Datagram.decode(body) for body in owner.sent]
+    assert [(one.host, one.port, one.payload) for one in datagrams] == [
+        ("192.0.2.1", 53, b"a"),
+        ("192.0.2.1", 53, b"b"),
+    ]
+    bound = DatagramFlow(owner, 5, Target("192.0.2.1", 53, 17, BeginFlag.CONNECTED_UDP))
+    assert bound.send_all("", 0, [b"plain"]) == 1
+    assert owner.sent[-1] == b"plain", "both ends know the address"
+    owner.flow.on_closed(EndReason.DONE)
+    assert owner.flow.send_all("192.0.2.1", 53, [b"late"]) == 0
