@@ -302,8 +302,21 @@ def set_split(arguments: argparse.Namespace) -> ExitCode:
     if arguments.verb != "set" or name is None:
         known = ", ".join(" ".join(pair) for pair in _LISTS)
         raise EnvironmentRefusedError(f"split: expected `scope all|included` or `set` and one of {known}")
-    values = [int(word) if word.isdecimal() else word for word in words[2:]]
+    take = _user if words[1] == "user" else str
+    values = [take(word) for word in words[2:]]
     return _show(arguments, _change(arguments, {name: values}))
+
+
+def _user(word: str) -> int:
+    """Return the number of a user of this system."""
+    if word.isdecimal():
+        return int(word)
+    try:
+        import pwd
+
+        return pwd.getpwnam(word).pw_uid
+    except (ImportError, KeyError):
+        raise EnvironmentRefusedError(f"split: {word}: no such user here") from None
 
 
 def change_programs(arguments: argparse.Namespace) -> ExitCode:

@@ -41,7 +41,7 @@ def test_up_and_down(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
         ("lan", "on"),
         ("split", "scope", "included"),
         ("split", "set", "outside", "network", "192.0.2.0/24"),
-        ("split", "set", "inside", "user", "1000"),
+        ("split", "set", "inside", "user", "1000", "root"),
         ("firewall", "list"),
         ("firewall", "add", "out", "tcp", "192.0.2.0/24", "25"),
     ],
@@ -76,6 +76,7 @@ def test_portal(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     "words",
     [
         ("split", "set", "outside", "planet", "earth"),
+        ("split", "set", "outside", "user", "nobody-of-this-name"),
         ("split", "scope"),
         ("firewall", "remove", "out", "any", "::/0"),
         ("exec", "--outside"),
