@@ -1,7 +1,10 @@
-"""The whole device beside the SOCKS proxy: `python -m tests.bench.bench_device [HOPS ...] [--quick]` (root).
+"""The whole device beside the SOCKS proxy (root):
 
-In namespaces on this machine; one network for all figures of a path length. Writes device.md and device.json
-of docs/benchmarks (with --quick it only prints), keeping what an earlier run wrote of other path lengths:
+    python -m tests.bench.bench_device [HOPS ...] [--interface] [--quick]
+
+In namespaces on this machine; one network for all figures of a path length; --interface: as where there is
+no nftables. Writes device.md and device.json of docs/benchmarks (with --quick it only prints), keeping what
+earlier runs wrote of other path lengths and of the other capture:
 
     tcp       CPU-s/GB of all our processes and of the client alone, by iperf3, over SOCKS and over capture by
               turns; the difference of neighbours is what capture costs
@@ -164,11 +167,12 @@ def echoes(device: ProtectedDevice, count: int) -> Figures:
     return {"ping_ms": round(ping, 2), "socks_echo_ms": round(echo, 2), "added_ms": round(ping - echo, 2)}
 
 
-def measure(hops: int, *, quick: bool) -> Figures:
+def measure(hops: int, capture: str, *, quick: bool) -> Figures:
     """All figures of one path length."""
     octets, seconds, count, rounds = (40 * MB, 1.0, 20, 1) if quick else (200 * MB, 2.0, 300, 3)
     with tempfile.TemporaryDirectory() as folder, Lab() as lab:
         device = start_device(lab, Path(folder), tables={"client": {"circuits": {"hops": hops}}})
+        device.capture = capture
         device.start_helper()
         start = time.monotonic()
         device.ask("up")
@@ -181,10 +185,16 @@ def measure(hops: int, *, quick: bool) -> Figures:
     return figures
 
 
+def _title(key: str) -> str:
+    """The name of a column: `3` or `3 interface`."""
+    hops, _, capture = key.partition(" ")
+    return f"{hops} hop{'s' * (hops != '1')}{', without nftables' if capture else ''}"
+
+
 def page(result: Figures) -> str:
     """The figures as Markdown, with the bars beside them."""
     lengths: dict[str, Figures] = result["hops"]
-    names = [f"{hops} hop{'s' * (hops != '1')}" for hops in lengths]
+    names = [_title(key) for key in lengths]
     about = (
         f"Written by `{result['command']}` on {result['machine']}. Five processes of ours, sender and "
         "receiver share the machine; CPU-s/GB is user and system seconds of our processes per 10^9 octets. "
@@ -227,6 +237,7 @@ def main() -> None:
     """Measure, write and print."""
     parser = argparse.ArgumentParser(description="measure the whole device on this machine")
     parser.add_argument("hops", nargs="*", type=int, default=[1, 3])
+    parser.add_argument("--interface", action="store_true", help="as where there is no nftables")
     parser.add_argument("--quick", action="store_true", help="a minute; prints, not for quoting")
     options = parser.parse_args()
     kept = PAGES / "device.json"
@@ -234,11 +245,12 @@ def main() -> None:
     if kept.exists() and not options.quick:
         found = json.loads(kept.read_text())["hops"]
     for hops in options.hops:
-        found[str(hops)] = measure(hops, quick=options.quick)
+        key = f"{hops} interface" if options.interface else str(hops)
+        found[key] = measure(hops, "interface" if options.interface else "", quick=options.quick)
     result = {
         "command": "python -m tests.bench.bench_device",
         "machine": machine(),
-        "hops": dict(sorted(found.items(), key=lambda item: int(item[0]))),
+        "hops": dict(sorted(found.items(), key=lambda item: (" " in item[0], int(item[0].split()[0])))),
     }
     if not options.quick:
         kept.write_text(json.dumps(result, indent=1) + "\n")

@@ -41,6 +41,7 @@ class Node:
     name: str
     tables: Tables
     process: "subprocess.Popen[bytes] | None" = None
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> Path:
@@ -62,7 +63,8 @@ class Node:
         """Start it, with the settings that `tables` has now; its log goes on."""
         with (self.folder / f"{self.name}.log").open("ab") as log:
             config = write_config(self.folder, self.name, self.tables)
-            self.process = self.host.start(VIGILNETD, "--config", config, stdout=log)
+            words = (VIGILNETD, "--config", config)
+            self.process = self.host.start(*words, stdout=log, **self.environment)
 
     def kill(self) -> None:
         """End it without giving it a chance to say anything."""

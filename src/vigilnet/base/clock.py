@@ -1,7 +1,15 @@
 """The only module that reads clocks. Machines take `now`; services ask a `Clock`."""
 
 import time
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+# Linux stops CLOCK_MONOTONIC, and with it the event loop's timers, while it sleeps. What was told before a
+# night is old in the morning: ages and deadlines are taken from the clock that goes on. Timers may fire late.
+_now: Final[Callable[[], float]] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 
 
 class Clock(Protocol):
@@ -20,8 +28,8 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> float:
-        """Monotonic seconds (the event loop's clock)."""
-        return time.monotonic()
+        """Monotonic seconds, sleep included where the system tells; not the event loop's clock."""
+        return _now()
 
     def wall(self) -> float:
         """Seconds since 1970, UTC."""
