@@ -65,6 +65,7 @@ class RelaySession:
         self._client_hello = b""
         self._keys: tuple[SwitchKey, SwitchKey] | None = None
         self._tries = 0
+        self._unjudged = bytearray()
         self.state = SessionState.UNDECIDED
         self.binding = b""
         self.first = Opened(0, b"", b"")  # what was in the record that switched
@@ -99,7 +100,7 @@ class RelaySession:
         except (RemoteProtocolError, ValueError):
             return None
 
-    def client_data(self, data: bytes, wall: float, now: float) -> None:
+    def client_data(self, data: bytes) -> None:
         """Take octets of the client."""
         self.is_new = False
         if self.state is SessionState.WATCHING:
@@ -107,6 +108,12 @@ class RelaySession:
             return
         self.to_origin += data
         if self.state is SessionState.UNDECIDED:
+            self._unjudged += data
+
+    def judge(self, wall: float, now: float) -> None:
+        """Decide about what came, once it is on its way: what that takes shows to nobody then."""
+        data, self._unjudged = bytes(self._unjudged), bytearray()
+        if data:
             self._look_for_hello(data, wall, now)
 
     def origin_data(self, data: bytes) -> int:
@@ -161,14 +168,14 @@ class RelaySession:
                 self._hello_reader.feed(record.fragment)
                 message = self._hello_reader.next()
                 if message is not None:
-                    self._judge(message, wall, now)
+                    self._authenticate(message, wall, now)
         except RemoteProtocolError:
             self.state = SessionState.PLAIN
         # what is left went to the origin already: a switch must not fall inside it
         if self._client_records.leftover and self.state is SessionState.WATCHING:
             self.state = SessionState.PLAIN
 
-    def _judge(self, message: bytes, wall: float, now: float) -> None:
+    def _authenticate(self, message: bytes, wall: float, now: float) -> None:
         shared = None
         if self._hello_reader.is_between_messages:
             shared = self._authenticator.judge(message, wall, now)

@@ -39,7 +39,6 @@ class End:
         self._sock = sock
         self._fd = sock.fileno()
         self._loop = loop
-        self._resets = reset_watch(loop)
         self._on_data = on_data
         self._on_eof = on_eof
         self._on_reset = on_reset
@@ -50,7 +49,11 @@ class End:
         self.has_ended = False  # it sends no more
         self.is_shut = False  # we send no more
         self.is_closed = False
-        self._resets.watch(self._fd, self._in_error)
+
+    def watch(self) -> None:
+        """Hear of resets from now on; what is urgent comes before."""
+        if not self.is_closed:
+            reset_watch(self._loop).watch(self._fd, self._in_error)
 
     @property
     def is_full(self) -> bool:
@@ -64,12 +67,14 @@ class End:
             return
         self._is_reading = is_wanted
         if is_wanted:
-            self._loop.add_reader(self._fd, self._on_readable)
+            self._loop.add_reader(self._fd, self.receive)
         else:
             self._loop.remove_reader(self._fd)
 
-    def _on_readable(self) -> None:
-        self._receive()
+    def receive(self) -> None:
+        """Take what has come by now, and a FIN right behind it: a turn of the loop shows to a prober."""
+        if not self.is_closed and self._receive() and self._is_reading:
+            self._receive()
 
     def _receive(self) -> bool:
         """Read once; return whether octets came."""
@@ -175,6 +180,6 @@ class End:
     def _detach(self) -> None:
         self.is_closed = True
         self._is_reading = False
-        self._resets.forget(self._fd)
+        reset_watch(self._loop).forget(self._fd)
         self._loop.remove_reader(self._fd)
         self._loop.remove_writer(self._fd)

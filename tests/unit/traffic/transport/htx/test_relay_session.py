@@ -36,11 +36,17 @@ def session() -> RelaySession:
     return RelaySession(Authenticator(lambda: (RELAY,)))
 
 
+def say(one: RelaySession, data: bytes) -> None:
+    """Give octets of the client, as the listener does."""
+    one.client_data(data)
+    one.judge(WALL, 0.0)
+
+
 def watched() -> tuple[RelaySession, SwitchKey]:
     """A session whose hellos have passed, and the client's key."""
     built, shared = client()
     hello, one = built.hello.encode(), session()
-    one.client_data(encode_record(22, hello), WALL, 0.0)
+    say(one, encode_record(22, hello))
     assert one.state is SessionState.WATCHING
     one.origin_data(encode_record(22, SERVER_HELLO))
     one.to_origin.clear()
@@ -50,11 +56,11 @@ def watched() -> tuple[RelaySession, SwitchKey]:
 
 def test_a_client_of_ours_switches_at_its_first_record_that_opens() -> None:
     one, key = watched()
-    one.client_data(encode_record(20, b"\1") + ALIEN, WALL, 0.0)
+    say(one, encode_record(20, b"\1") + ALIEN)
     assert bytes(one.to_origin) == encode_record(20, b"\1") + ALIEN
     first, rest = key.seal(b"packet"), ALIEN + b"\x17\3"
-    one.client_data(first[:7], WALL, 0.0)
-    one.client_data(first[7:] + rest, WALL, 0.0)
+    say(one, first[:7])
+    say(one, first[7:] + rest)
     assert one.is_switched
     assert one.first.octets == b"packet"
     assert [record.header + record.fragment for record in one.rest] == [ALIEN]
@@ -67,7 +73,7 @@ def test_a_hello_in_many_records_is_one_all_the_same() -> None:
     hello, one = built.hello.encode(), session()
     stream = b"".join(encode_record(22, hello[at : at + 300]) for at in range(0, len(hello), 300))
     for at in range(0, len(stream), 77):
-        one.client_data(stream[at : at + 77], WALL, 0.0)
+        say(one, stream[at : at + 77])
     assert one.state is SessionState.WATCHING
     assert bytes(one.to_origin) == stream
 
@@ -76,7 +82,7 @@ def test_a_hello_in_many_records_is_one_all_the_same() -> None:
 def test_what_is_no_hello_of_ours_goes_on_octet_for_octet(pieces: list[bytes]) -> None:
     one = session()
     for piece in pieces:
-        one.client_data(piece, WALL, 0.0)
+        say(one, piece)
         one.origin_data(piece)
     assert bytes(one.to_origin) == b"".join(pieces) == bytes(one.to_client)
 
@@ -88,7 +94,7 @@ def test_a_watched_connection_that_does_not_switch_loses_nothing(steps: list[int
     stream = ALIEN * records + encode_record(20, b"\1") + ALIEN * 3 + b"\x16\3\3\0\5abc"
     at = 0
     for step in [*steps, len(stream)]:
-        one.client_data(stream[at : at + step], WALL, 0.0)
+        say(one, stream[at : at + step])
         one.origin_data(stream[at : at + step])
         at += step
     one.client_ended()
@@ -98,11 +104,11 @@ def test_a_watched_connection_that_does_not_switch_loses_nothing(steps: list[int
 
 def test_only_so_many_records_are_tried() -> None:
     one, key = watched()
-    one.client_data(ALIEN * (MAX_TRIES - 1), WALL, 0.0)
-    one.client_data(key.seal(b"in time"), WALL, 0.0)
+    say(one, ALIEN * (MAX_TRIES - 1))
+    say(one, key.seal(b"in time"))
     assert one.is_switched
     one, key = watched()
-    one.client_data(ALIEN * MAX_TRIES + key.seal(b"too late"), WALL, 0.0)
+    say(one, ALIEN * MAX_TRIES + key.seal(b"too late"))
     assert one.state is SessionState.PLAIN
 
 
@@ -121,11 +127,11 @@ def test_only_so_many_records_are_tried() -> None:
 def test_any_other_answer_of_the_origin_makes_it_a_splice_for_ever(answer: bytes) -> None:
     built, _ = client()
     one = session()
-    one.client_data(encode_record(22, built.hello.encode()), WALL, 0.0)
+    say(one, encode_record(22, built.hello.encode()))
     one.origin_data(answer + b"more")
     assert one.state is SessionState.PLAIN
     assert bytes(one.to_client) == answer + b"more"
-    one.client_data(b"any octets", WALL, 0.0)
+    say(one, b"any octets")
     assert bytes(one.to_origin).endswith(b"any octets")
 
 
@@ -133,21 +139,21 @@ def test_octets_behind_the_hello_that_are_no_record_yet_spoil_it() -> None:
     """They went to the origin already: a switch could fall inside that record."""
     built, _ = client()
     one = session()
-    one.client_data(encode_record(22, built.hello.encode()) + b"\x14\3", WALL, 0.0)
+    say(one, encode_record(22, built.hello.encode()) + b"\x14\3")
     assert one.state is SessionState.PLAIN
 
 
 def test_a_record_of_ours_that_is_malformed_switches_to_say_no() -> None:
     one, key = watched()
     header = b"\x17\3\3\0\x13"
-    one.client_data(header + key._aead.encrypt(bytes(12), b"\4\0\0", header), WALL, 0.0)
+    say(one, header + key._aead.encrypt(bytes(12), b"\4\0\0", header))
     assert one.is_switched
     assert one.is_faulty
 
 
 def test_the_origin_s_records_are_counted_behind_the_switch() -> None:
     one, key = watched()
-    one.client_data(key.seal(b""), WALL, 0.0)
+    say(one, key.seal(b""))
     assert one.origin_data(ALIEN * 2 + ALIEN[:9]) == 2
     assert bytes(one.to_client) == ALIEN * 2
     assert one.origin_data(ALIEN[9:]) == 1
@@ -157,7 +163,7 @@ def test_what_the_origin_sends_between_finished_and_the_switch_is_counted_too() 
     """Else a relay learns that the origin sends nothing, and cuts it off the next time."""
     one, key = watched()
     assert one.origin_data(ALIEN) == 0
-    one.client_data(ALIEN, WALL, 0.0)  # Finished
+    say(one, ALIEN)  # Finished
     assert one.origin_data(ALIEN * 3) == 3
-    one.client_data(key.seal(b""), WALL, 0.0)
+    say(one, key.seal(b""))
     assert one.is_switched
