@@ -58,9 +58,12 @@ class EchOrigin:
 
 
 @contextlib.contextmanager
-def ech_origin(program: Path, folder: Path, public_name: str) -> Iterator[EchOrigin]:
-    """Run the server; the folder has chain.pem and key.pem."""
+def ech_origin(
+    program: Path, folder: Path, public_name: str, *, retries: bool = False
+) -> Iterator[EchOrigin]:
+    """Run the server; the folder has chain.pem and key.pem. It may ask for another hello each time."""
     command = [str(program), str(folder / "chain.pem"), str(folder / "key.pem"), public_name]
+    command += ["retry"] if retries else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None

@@ -1,4 +1,4 @@
-"""HPKE's sender in base mode (RFC 9180), for one message with associated data.
+"""HPKE's sender in base mode (RFC 9180), for messages with associated data.
 
 pyca/cryptography has HPKE for messages without associated data alone, which encrypted client hellos need;
 its X25519, HKDF and AEADs are what this is put together from, and the tests hold both to each other.
@@ -30,20 +30,21 @@ AEADS: Final[dict[int, tuple[int, Callable[[bytes], AESGCM | ChaCha20Poly1305]]]
 
 @dataclass(frozen=True)
 class Sender:
-    """What seals one message to a key.
+    """What seals messages to a key.
 
     Attributes:
-        encapsulated: 32 octets that go with the message.
-        seal: takes the message and the associated data; to be called once.
+        encapsulated: 32 octets that go with the first message.
+        seal: takes a message, its associated data and its number; once for each number.
     """
 
     encapsulated: bytes
     _encrypt: _Seal
     _nonce: bytes
 
-    def seal(self, message: bytes, associated_data: bytes) -> bytes:
-        """Return `message` sealed, 16 octets longer."""
-        return self._encrypt(self._nonce, message, associated_data)
+    def seal(self, message: bytes, associated_data: bytes, number: int = 0) -> bytes:
+        """Return message `number` sealed, 16 octets longer."""
+        nonce = int.from_bytes(self._nonce) ^ number
+        return self._encrypt(nonce.to_bytes(_NONCE_SIZE), message, associated_data)
 
 
 def _extract(suite: bytes, salt: bytes, label: bytes, secret: bytes) -> bytes:
@@ -61,7 +62,7 @@ def new_sender(public_key: bytes, aead: int, info: bytes, ephemeral: X25519Priva
         public_key: the receiver's, 32 octets.
         aead: its number, one of `AEADS`.
         info: what both ends know.
-        ephemeral: used for this message alone.
+        ephemeral: used for this sender alone.
 
     Raises:
         RemoteProtocolError: the receiver's key is none, or of small order.

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.support.ech import NAME, fixed_offer
+from tests.support.ech import NAME, fixed_keys, fixed_offer
 from tests.support.origins import make_certificates
 from vigilnet.traffic.transport.htx.ech import decode_configs
 from vigilnet.traffic.transport.htx.tls13 import TlsClient, TlsState
@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 PUBLIC_NAME = "public.example.test"
 
 
-def handshake(template: str, port: int, configs: bytes) -> dict[str, Any]:
+def handshake(template: str, port: int, configs: bytes, kind: str = "") -> dict[str, Any]:
     """Run one handshake, and keep it."""
     (config,) = decode_configs(configs)
     outer, inner = fixed_offer(template, config)
@@ -35,6 +35,7 @@ def handshake(template: str, port: int, configs: bytes) -> dict[str, Any]:
                 raise ConnectionResetError(f"{template}: the server closed")
             said += data
             client.receive(data)
+            sock.sendall(client.data_to_send())
         client.send(b"GET / HTTP/1.1\r\n\r\n")
         sock.sendall(client.data_to_send())
         page = b""
@@ -47,27 +48,35 @@ def handshake(template: str, port: int, configs: bytes) -> dict[str, Any]:
         sock.sendall(client.data_to_send())
     return {
         "template": template,
+        "kind": kind,
         "configs": configs.hex(),
         "outer": outer.hello.encode().hex(),
         "server": said.hex(),
     }
 
 
+def handshakes(folder: str, *kind: str) -> list[dict[str, Any]]:
+    """Run one handshake with each template."""
+    files = [str(Path(folder) / name) for name in ("chain.pem", "key.pem")]
+    command = [os.environ.get("GO", "go"), "run", str(HERE / "server.go"), *files, PUBLIC_NAME, *kind]
+    vectors = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        facts = json.loads(server.stdout.readline())
+        for template in ("chromium", "firefox"):
+            with fixed_keys():
+                vectors.append(handshake(template, facts["port"], bytes.fromhex(facts["configs"]), *kind))
+            heard = json.loads(server.stdout.readline())
+            assert heard == {"name": NAME, "accepted": True, "error": ""}, heard
+        assert server.stdin is not None
+        server.stdin.close()
+    return vectors
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_certificates(Path(folder), NAME, days=36_500)
-        files = [str(Path(folder) / name) for name in ("chain.pem", "key.pem")]
-        command = [os.environ.get("GO", "go"), "run", str(HERE / "server.go"), *files, PUBLIC_NAME]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            facts = json.loads(server.stdout.readline())
-            vectors = []
-            for template in ("chromium", "firefox"):
-                vectors.append(handshake(template, facts["port"], bytes.fromhex(facts["configs"])))
-                heard = json.loads(server.stdout.readline())
-                assert heard == {"name": NAME, "accepted": True, "error": ""}, heard
-            assert server.stdin is not None
-            server.stdin.close()
+        vectors = [*handshakes(folder), *handshakes(folder, "retry")]
     json.dump({"vectors": vectors}, sys.stdout, indent=1)
     sys.stdout.write("\n")
 

@@ -1,5 +1,6 @@
 // A TLS 1.3 server with an encrypted client hello, for generate.py: Go's own crypto/tls.
-// usage: go run server.go CHAIN.pem KEY.pem PUBLIC-NAME
+// usage: go run server.go CHAIN.pem KEY.pem PUBLIC-NAME [retry]
+// retry: it wants P-384, for which no browser sends a share at once: each hello is answered by a HelloRetryRequest.
 // Prints one line of JSON with its port and config, then one for each handshake; ends with its standard input.
 package main
 
@@ -40,6 +41,9 @@ func main() {
 		EncryptedClientHelloKeys: []tls.EncryptedClientHelloKey{
 			{Config: one, PrivateKey: key.Bytes(), SendAsRetry: true},
 		},
+	}
+	if len(os.Args) > 4 {
+		settings.CurvePreferences = []tls.CurveID{tls.CurveP384}
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

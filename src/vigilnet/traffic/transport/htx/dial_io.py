@@ -22,8 +22,14 @@ from vigilnet.traffic.transport.htx.authenticator import (
 )
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.certificates import TrustAnchors, check_chain, issuer_digest
-from vigilnet.traffic.transport.htx.client_hello import ClientHello
-from vigilnet.traffic.transport.htx.ech import EchConfig, Offer, choose, decode_configs, encrypt_hello
+from vigilnet.traffic.transport.htx.ech import (
+    EchConfig,
+    InnerHello,
+    Offer,
+    choose,
+    decode_configs,
+    encrypt_hello,
+)
 from vigilnet.traffic.transport.htx.hello import BuiltHello, build
 from vigilnet.traffic.transport.htx.page import PageFetch
 from vigilnet.traffic.transport.htx.relays_met import Place, RelaysMet
@@ -149,7 +155,7 @@ class Visitor:
         return encrypt_hello(template, *chosen[template], address.host_name, browser.random_bytes)
 
     def connection(
-        self, tcp: TcpCarrier, built: BuiltHello, inner: ClientHello | None, *, holds_finished: bool = False
+        self, tcp: TcpCarrier, built: BuiltHello, inner: InnerHello | None, *, holds_finished: bool = False
     ) -> TlsConnection:
         """Return a TLS connection that begins with this hello."""
         anchors, wall = self.browser.anchors(), self.browser.clock.wall()

@@ -18,12 +18,13 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.crypto.hpke import AEADS, KDF_SHA256, KEM_X25519, TAG_SIZE, new_sender
+from vigilnet.crypto.hpke import AEADS, KDF_SHA256, KEM_X25519, TAG_SIZE, Sender, new_sender
+from vigilnet.crypto.kdf import is_equal
 from vigilnet.traffic.transport.htx.client_hello import ClientHello, is_grease
 from vigilnet.traffic.transport.htx.hello import BuiltHello, build, with_ech
 from vigilnet.traffic.transport.htx.key_schedule import TlsSuite, expand_label
 from vigilnet.traffic.transport.htx.templates import Template
-from vigilnet.traffic.transport.htx.wire import MESSAGE_HEAD, RANDOM_SIZE, ExtensionType, Reader
+from vigilnet.traffic.transport.htx.wire import MESSAGE_HEAD, RANDOM_SIZE, ExtensionType, Reader, ServerHello
 
 VERSION: Final = 0xFE0D
 OUTER_EXTENSIONS: Final = 0xFD00
@@ -106,24 +107,67 @@ def choose(configs: Sequence[EchConfig], template: Template) -> tuple[EchConfig,
 
 
 @dataclass(frozen=True)
+class InnerHello:
+    """What is inside a hello, and what seals it: once, and once more where the origin asks for another hello.
+
+    Attributes:
+        hello: as the origin puts it together again.
+    """
+
+    hello: ClientHello
+    _own: tuple[tuple[int, bytes], ...]  # extensions of its own; all others are the outer hello's
+    _config: EchConfig
+    _aead: int
+    _sender: Sender
+
+    def zeroed(self, outer: BuiltHello, number: int = 0) -> tuple[BuiltHello, bytes]:
+        """Return `outer` with a payload of zeros as long as what is inside then, and that."""
+        shared = _shared(outer.hello)
+        names = b"".join(kind.to_bytes(2) for kind, _ in shared)
+        named = (*self._own, (OUTER_EXTENSIONS, bytes((len(names),)) + names))
+        encoded = replace(self.hello, session_id=b"", extensions=named).encode()[MESSAGE_HEAD:]
+        name = self.hello.server_name or ""
+        encoded += bytes(_padding(len(encoded), len(name), self._config.longest_name))
+        size = len(encoded) + TAG_SIZE
+        return with_ech(outer, self._head(number) + size.to_bytes(2) + bytes(size)), encoded
+
+    def _head(self, number: int) -> bytes:
+        key = self._sender.encapsulated if number == 0 else b""  # a second hello goes on with the first's
+        return b"".join((
+            b"\0", KDF_SHA256.to_bytes(2), self._aead.to_bytes(2), bytes((self._config.config_id,)),
+            len(key).to_bytes(2), key,
+        ))  # fmt: skip
+
+    def inside(self, outer: BuiltHello, number: int = 0) -> tuple[BuiltHello, "InnerHello"]:
+        """Return `outer`, session id included, with this inside, and what is inside then.
+
+        Args:
+            outer: what both hellos share is taken from it.
+            number: 0 for the first hello, 1 for the second (RFC 9849 section 6.1.5); each at most once.
+        """
+        first, encoded = self.zeroed(outer, number)
+        payload = self._sender.seal(encoded, first.hello.encode()[MESSAGE_HEAD:], number)
+        data = self._head(number) + len(payload).to_bytes(2) + payload
+        inner = replace(
+            self.hello,
+            session_id=outer.hello.session_id,
+            extensions=(*self._own, *_shared(outer.hello)),
+        )
+        hello = first.hello.with_extension(ExtensionType.ECH, data)
+        return replace(first, hello=hello), replace(self, hello=inner)
+
+
+@dataclass(frozen=True)
 class Offer:
     """A hello whose session id is still zero; with a real ECH its payload as well, and what is inside."""
 
     outer: BuiltHello
-    inner: ClientHello | None = None
-    _encoded: bytes = b""
-    _head: bytes = b""
-    _seal: Callable[[bytes, bytes], bytes] | None = None
+    _inner: InnerHello | None = None
 
-    def sealed(self, session_id: bytes) -> tuple[BuiltHello, ClientHello | None]:
+    def sealed(self, session_id: bytes) -> tuple[BuiltHello, InnerHello | None]:
         """Return the hello to send, and the one inside it where there is one."""
         outer = self.outer.with_session_id(session_id)
-        if self._seal is None or self.inner is None:
-            return outer, None
-        payload = self._seal(self._encoded, outer.hello.encode()[MESSAGE_HEAD:])
-        data = self._head + len(payload).to_bytes(2) + payload
-        hello = outer.hello.with_extension(ExtensionType.ECH, data)
-        return replace(outer, hello=hello), replace(self.inner, session_id=session_id)
+        return (outer, None) if self._inner is None else self._inner.inside(outer)
 
 
 def encrypt_hello(
@@ -133,28 +177,21 @@ def encrypt_hello(
     ephemeral = X25519PrivateKey.from_private_bytes(random_bytes(32))
     sender = new_sender(config.public_key, aead, _INFO + config.raw, ephemeral)
     first = build(template, config.public_name, random_bytes)
-    shared = [
-        (kind, data) for kind, data in first.hello.extensions if kind not in _OWN and not is_grease(kind)
-    ]
     name = server_name.encode("ascii")
     sni = (len(name) + 3).to_bytes(2) + b"\0" + len(name).to_bytes(2) + name
-    own = [
+    own = (
         (int(ExtensionType.SERVER_NAME), sni),
         (int(ExtensionType.SUPPORTED_VERSIONS), _TLS_1_3_ALONE),
         (int(ExtensionType.ECH), _INNER),
-    ]
-    inner = replace(first.hello, random=random_bytes(RANDOM_SIZE), session_id=b"", extensions=(*own, *shared))
-    names = b"".join(kind.to_bytes(2) for kind, _ in shared)
-    compressed = replace(inner, extensions=(*own, (OUTER_EXTENSIONS, bytes((len(names),)) + names)))
-    encoded = compressed.encode()[MESSAGE_HEAD:]
-    encoded += bytes(_padding(len(encoded), len(name), config.longest_name))
-    head = b"".join((
-        b"\0", KDF_SHA256.to_bytes(2), aead.to_bytes(2), bytes((config.config_id,)),
-        len(sender.encapsulated).to_bytes(2), sender.encapsulated,
-    ))  # fmt: skip
-    size = len(encoded) + TAG_SIZE
-    outer = with_ech(first, head + size.to_bytes(2) + bytes(size))
-    return Offer(outer, inner, encoded, head, sender.seal)
+    )
+    hello = replace(first.hello, random=random_bytes(RANDOM_SIZE), session_id=b"", extensions=own)
+    inner = InnerHello(hello, own, config, aead, sender)
+    return Offer(inner.zeroed(first)[0], inner)
+
+
+def _shared(outer: ClientHello) -> list[tuple[int, bytes]]:
+    """Return what an inner hello has of its outer one, in its order."""
+    return [(kind, data) for kind, data in outer.extensions if kind not in _OWN and not is_grease(kind)]
 
 
 def _padding(size: int, name: int, longest_name: int) -> int:
@@ -163,10 +200,51 @@ def _padding(size: int, name: int, longest_name: int) -> int:
     return to_longest + -(size + to_longest) % _PADDED_TO
 
 
-def confirmation(suite: TlsSuite, inner: ClientHello, server_hello: bytes) -> bytes:
-    """Return the last 8 octets of the server's random if it took the inner hello (RFC 9849 section 7.2)."""
+def is_taken(suite: TlsSuite, inner: ClientHello, said_before: bytes, server_hello: bytes) -> bool:
+    """Whether a server hello's random says that the inner hello was taken (RFC 9849 section 7.2).
+
+    Args:
+        suite: the one that it chose.
+        inner: the first inner hello; a second one has its random.
+        said_before: the transcript before it, with inner hellos.
+        server_hello: the message.
+    """
     end = MESSAGE_HEAD + 2 + RANDOM_SIZE
-    zeroed = server_hello[: end - CONFIRMATION_SIZE] + bytes(CONFIRMATION_SIZE) + server_hello[end:]
-    digest = hashlib.new(suite.hash_name, inner.encode() + zeroed).digest()
+    return _confirms(
+        suite, inner, b"ech accept confirmation", said_before, server_hello, end - CONFIRMATION_SIZE
+    )
+
+
+def is_taken_in_retry(
+    suite: TlsSuite, inner: ClientHello, first: bytes, retry: ServerHello, raw: bytes
+) -> bool:
+    """Whether a HelloRetryRequest says that the inner hello was taken (RFC 9849 section 7.2.1).
+
+    Args:
+        suite: the one that it chose.
+        inner: the first inner hello.
+        first: that hello as the transcript has it now, a message_hash.
+        retry: the request.
+        raw: its message.
+
+    Raises:
+        RemoteProtocolError: what it says is not of its form.
+    """
+    said = retry.extensions.get(ExtensionType.ECH)
+    if said is None:
+        return False
+    if len(said) != CONFIRMATION_SIZE:
+        raise RemoteProtocolError(f"hello retry: ech of {len(said)} octets, {CONFIRMATION_SIZE} expected")
+    entry = VERSION.to_bytes(2) + CONFIRMATION_SIZE.to_bytes(2) + said
+    return _confirms(suite, inner, b"hrr ech accept confirmation", first, raw, raw.rindex(entry) + 4)
+
+
+def _confirms(
+    suite: TlsSuite, inner: ClientHello, label: bytes, before: bytes, message: bytes, at: int
+) -> bool:
+    """Compare the 8 octets at `at` with what the transcript gives where they are zero."""
+    end = at + CONFIRMATION_SIZE
+    zeroed = message[:at] + bytes(CONFIRMATION_SIZE) + message[end:]
+    digest = hashlib.new(suite.hash_name, before + zeroed).digest()
     secret = hmac.digest(bytes(suite.hash_size), inner.random, suite.hash_name)
-    return expand_label(suite, secret, b"ech accept confirmation", digest, CONFIRMATION_SIZE)
+    return is_equal(message[at:end], expand_label(suite, secret, label, digest, CONFIRMATION_SIZE))

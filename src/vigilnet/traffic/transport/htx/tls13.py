@@ -15,11 +15,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.crypto.kdf import is_equal
 from vigilnet.traffic.transport.htx.alerts import CLOSE_NOTIFY, Fault, TlsFaultError, alert_for
 from vigilnet.traffic.transport.htx.certificates import UntrustedCertificateError, check_signature, decompress
-from vigilnet.traffic.transport.htx.client_hello import X25519, X25519MLKEM768, ClientHello
-from vigilnet.traffic.transport.htx.ech import CONFIRMATION_SIZE, EchConfig, confirmation, decode_configs
+from vigilnet.traffic.transport.htx.client_hello import X25519, X25519MLKEM768
+from vigilnet.traffic.transport.htx.ech import (
+    EchConfig,
+    InnerHello,
+    decode_configs,
+    is_taken,
+    is_taken_in_retry,
+)
 from vigilnet.traffic.transport.htx.hello import BuiltHello, ShareKeys, build_retry
 from vigilnet.traffic.transport.htx.key_schedule import (
     SUITES,
@@ -32,7 +37,6 @@ from vigilnet.traffic.transport.htx.key_schedule import (
 from vigilnet.traffic.transport.htx.wire import (
     MAX_FRAGMENT,
     MESSAGE_HEAD,
-    RANDOM_SIZE,
     TLS_1_3,
     ExtensionType,
     MessageReader,
@@ -114,7 +118,7 @@ class TlsClient:
         inner: the hello inside ours, if it has a real ECH: the handshake ends open with it or not at all.
     """
 
-    def __init__(self, built: BuiltHello, check_chain: CheckChain, inner: ClientHello | None = None) -> None:
+    def __init__(self, built: BuiltHello, check_chain: CheckChain, inner: InnerHello | None = None) -> None:
         self._built = built
         self._inner = inner
         self._check_chain = check_chain
@@ -280,25 +284,32 @@ class TlsClient:
     def _check_ech(self, message: bytes, suite: TlsSuite) -> None:
         """Go on with the inner hello where the origin took it, else with the outer one, to an end."""
         inner = self._inner
-        if inner is None:
+        if inner is None or self.has_refused_ech:
             return
-        end = MESSAGE_HEAD + 2 + RANDOM_SIZE
-        if not is_equal(message[end - CONFIRMATION_SIZE : end], confirmation(suite, inner, message)):
+        if self._was_retried:  # the transcript is the inner hellos' since then
+            if not is_taken(suite, inner.hello, b"".join(self._transcript), message):
+                raise TlsFaultError("server hello: takes no ech, though the retry did", Fault.ILLEGAL)
+        elif is_taken(suite, inner.hello, inner.hello.encode(), message):
+            self._transcript[0] = inner.hello.encode()
+        else:
             self.has_refused_ech = True
-            return
-        self._transcript[0] = inner.encode()
 
     def _retry(self, message: bytes, hello: ServerHello) -> None:
-        if self._inner is not None:
-            raise RemoteProtocolError("server hello: asks for another hello, which is not done with ech")
         if self._was_retried:
             raise RemoteProtocolError("server hello: asks twice for another hello")
         self._was_retried = True
-        built = self._built = build_retry(self._built, hello.share_group, hello.cookie)
-        first = hashlib.new(SUITES[hello.suite].hash_name, self._transcript[0]).digest()
-        second = built.hello.encode()
-        self._transcript = [encode_message(254, first), message, second]
-        self._outbox += _CHANGE_CIPHER_SPEC + encode_record(RecordType.HANDSHAKE, second)
+        built = build_retry(self._built, hello.share_group, hello.cookie)
+        suite, first, second = SUITES[hello.suite], self._transcript[0], built.hello
+        if self._inner is not None:
+            inside = self._inner.hello
+            hashed = _message_hash(suite, inside.encode())
+            self.has_refused_ech = not is_taken_in_retry(suite, inside, hashed, hello, message)
+            if not self.has_refused_ech:
+                built, self._inner = self._inner.inside(built, 1)
+                first, second = inside.encode(), self._inner.hello
+        self._built = built
+        self._transcript = [_message_hash(suite, first), message, second.encode()]
+        self._outbox += _CHANGE_CIPHER_SPEC + encode_record(RecordType.HANDSHAKE, built.hello.encode())
 
     def _take_extensions(self, message: bytes, extensions: dict[int, bytes]) -> None:
         offered = {kind for kind, _ in self._built.hello.extensions}
@@ -406,6 +417,11 @@ class TlsClient:
             else:
                 self._outbox += self._writer.seal(RecordType.ALERT, alert)
         self.state = TlsState.CLOSED
+
+
+def _message_hash(suite: TlsSuite, hello: bytes) -> bytes:
+    """Return what stands for a first hello in the transcript of two (RFC 8446 section 4.4.1)."""
+    return encode_message(254, hashlib.new(suite.hash_name, hello).digest())
 
 
 def shared_secret(keys: ShareKeys, hello: ServerHello) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.ech import fixed_offer
+from tests.support.ech import fixed_keys, fixed_offer
 from tests.support.go_tls import EchOrigin, build, ech_origin, needs_go
 from tests.support.hellos import NAMES, template_of
 from tests.support.htx import PARAMS, SECRET, HtxRelay, Peer, browser, htx_relay
@@ -27,16 +27,16 @@ from vigilnet.traffic.transport.htx.ech import (
     MAX_CONFIGS,
     EchConfig,
     choose,
-    confirmation,
     decode_configs,
     encrypt_hello,
+    is_taken,
 )
 from vigilnet.traffic.transport.htx.hello import build as build_hello
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.key_schedule import SUITES
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.tls13 import TlsClient, TlsState
-from vigilnet.traffic.transport.htx.wire import RETRY_RANDOM, encode_message, encode_record
+from vigilnet.traffic.transport.htx.wire import encode_record
 
 PUBLIC_NAME = "public.example.test"
 FOLDER = Path(__file__).parents[4] / "vectors" / "ech"
@@ -101,8 +101,8 @@ def test_the_real_name_is_in_no_octet_and_the_rest_is_a_browsers() -> None:
         assert HOST.encode() not in message
         assert built.hello.server_name == PUBLIC_NAME
         assert inner is not None
-        assert inner.server_name == HOST
-        assert inner.session_id == built.hello.session_id
+        assert inner.hello.server_name == HOST
+        assert inner.hello.session_id == built.hello.session_id
         assert decode_client_hello(message) == built.hello
         pretended = build_hello(template, PUBLIC_NAME, os.urandom).hello
         assert {kind for kind, _ in built.hello.extensions if kind & 0x0F0F != 0x0A0A} >= {
@@ -135,32 +135,102 @@ def test_the_relay_knows_its_client_though_the_payload_came_later() -> None:
     assert without_ech_payload(built.hello.with_extension(0xFE0D, b"\1" + bytes(50))) is None
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["template"])
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["template"] + vector["kind"])
 def test_a_server_of_gos_took_our_hello(vector: dict[str, str]) -> None:
     (config,) = decode_configs(bytes.fromhex(vector["configs"]))
     outer, inner = fixed_offer(vector["template"], config)
     assert outer.hello.encode().hex() == vector["outer"]
     said = bytes.fromhex(vector["server"])
-    client = TlsClient(outer, lambda _: None, inner)
-    client.receive(said)
+    with fixed_keys():
+        client = TlsClient(outer, lambda _: None, inner)
+        client.receive(said)
     assert client.state is TlsState.OPEN
     assert client.data_received().endswith(b"hello")
     assert client.handshake is not None
-    assert client.handshake.client_hello == outer.hello.encode()  # what the relay saw
-    with pytest.raises(RemoteProtocolError):  # the outer hello alone does not get there
-        TlsClient(outer, lambda _: None).receive(said)
+    assert client.handshake.was_retried == bool(vector["kind"])
+    if not client.handshake.was_retried:
+        assert client.handshake.client_hello == outer.hello.encode()  # what the relay saw
     assert inner is not None
-    with pytest.raises(RemoteProtocolError, match="record"):  # sealed under the inner hello's transcript
-        TlsClient(outer, lambda _: None, replace(inner, random=bytes(32))).receive(said)
+    other = replace(inner, hello=replace(inner.hello, random=bytes(32)))
+    for inside in (None, other):  # sealed under the inner hello's transcript
+        with fixed_keys(), pytest.raises(RemoteProtocolError):
+            TlsClient(outer, lambda _: None, inside).receive(said)
 
 
-def test_another_hello_is_not_said_with_ech() -> None:
-    (config,) = decode_configs(listed())
-    outer, inner = encrypt_hello(template_of("firefox"), config, 1, HOST, os.urandom).sealed(bytes(32))
+RETRIES = [vector for vector in VECTORS if vector["kind"]]
+
+
+def retried(vector: dict[str, str]) -> tuple[TlsClient, bytes, bytes]:
+    """Return a client that has said hello, the request for another one, and the server's answer to that."""
+    (config,) = decode_configs(bytes.fromhex(vector["configs"]))
+    outer, inner = fixed_offer(vector["template"], config)
     client = TlsClient(outer, lambda _: None, inner)
-    retry = b"\3\3" + RETRY_RANDOM + b"\x20" + bytes(32) + b"\x13\1\0\0\x0c\0\x2b\0\2\3\4\0\x33\0\2\0\x18"
-    with pytest.raises(RemoteProtocolError, match="not done with ech"):
-        client.receive(encode_record(22, encode_message(2, retry)))
+    client.data_to_send()
+    said = bytes.fromhex(vector["server"])
+    end = 5 + int.from_bytes(said[3:5])
+    return client, said[:end], said[end:]
+
+
+@pytest.mark.parametrize("vector", RETRIES, ids=lambda vector: vector["template"])
+def test_a_second_hello_has_the_same_inside_under_the_same_key(vector: dict[str, str]) -> None:
+    client, retry, _ = retried(vector)
+    first = decode_client_hello(bytes.fromhex(vector["outer"]))
+    with fixed_keys():
+        client.receive(retry)
+    assert not client.has_refused_ech
+    flight = client.data_to_send()
+    assert flight[:6] == b"\x14\3\3\0\1\1"
+    second = decode_client_hello(flight[11:])
+    assert list(second.key_shares) == [24]
+    assert (second.random, second.session_id, second.suites) == (first.random, first.session_id, first.suites)
+    before, now = first.extension(0xFE0D), second.extension(0xFE0D)
+    assert before is not None
+    assert now is not None
+    assert now[:6] == before[:6]  # outer, suite, config
+    assert now[6:8] == b"\0\0"  # the key was said
+    assert [kind for kind, _ in second.extensions] == [kind for kind, _ in first.extensions]
+
+
+@pytest.mark.parametrize("vector", RETRIES, ids=lambda vector: vector["template"])
+def test_a_retry_that_does_not_confirm_goes_on_with_the_outer_hello(vector: dict[str, str]) -> None:
+    client, retry, _ = retried(vector)
+    first = decode_client_hello(bytes.fromhex(vector["outer"]))
+    at = retry.rindex(b"\xfe\x0d\0\x08") + 4
+    with fixed_keys():
+        client.receive(retry[:at] + bytes(8) + retry[at + 8 :])
+    assert client.has_refused_ech
+    second = decode_client_hello(client.data_to_send()[11:])
+    assert second.extension(0xFE0D) == first.extension(0xFE0D)
+    assert second.server_name == PUBLIC_NAME
+
+
+@pytest.mark.parametrize("vector", RETRIES, ids=lambda vector: vector["template"])
+def test_what_the_retry_took_the_server_hello_cannot_leave(vector: dict[str, str]) -> None:
+    client, retry, rest = retried(vector)
+    at = rest.index(b"\x16\3\3") + 9 + 2 + 24
+    with fixed_keys():
+        client.receive(retry)
+        with pytest.raises(RemoteProtocolError, match="though the retry did"):
+            client.receive(rest[:at] + bytes(8) + rest[at + 8 :])
+    assert client.data_to_send()[-2:] == b"\2\x2f"  # illegal_parameter
+
+
+def test_a_retrys_confirmation_has_eight_octets() -> None:
+    client, retry, _ = retried(RETRIES[0])
+    at = retry.rindex(b"\xfe\x0d\0\x08")
+    message = bytearray(retry[5:at] + b"\xfe\x0d\0\x07" + retry[at + 4 : at + 11])
+    message[3] -= 1
+    extensions = 4 + 2 + 32 + 33 + 3
+    message[extensions : extensions + 2] = (len(message) - extensions - 2).to_bytes(2)
+    with pytest.raises(RemoteProtocolError, match="ech of 7 octets"):
+        client.receive(encode_record(22, bytes(message)))
+
+
+def test_nobody_asks_twice_for_another_hello_with_ech() -> None:
+    client, retry, _ = retried(RETRIES[0])
+    client.receive(retry)
+    with pytest.raises(RemoteProtocolError, match="asks twice"):
+        client.receive(retry)
 
 
 def test_a_dial_whose_browsers_have_no_ech_fails_rather_than_say_the_name(tmp_path: Path) -> None:
@@ -210,6 +280,25 @@ def test_a_link_over_htx_hides_the_origins_name(tmp_path: Path, go_server: Path,
     with ech_origin(go_server, certificates.folder, PUBLIC_NAME) as origin:
         asyncio.run(scenario(origin))
         assert origin.handshake() == {"name": HOST, "accepted": True, "error": ""}
+
+
+@pytest.mark.slow
+@needs_go
+@pytest.mark.parametrize("template", ["chromium", "firefox"])
+def test_another_hello_is_said_with_ech_as_well(tmp_path: Path, go_server: Path, template: str) -> None:
+    """A link cannot be had there: the dial says so behind a whole handshake with the inner name."""
+    certificates = make_certificates(tmp_path)
+
+    async def scenario(origin: EchOrigin) -> None:
+        async with htx_relay(origin.port) as relay:
+            transport = HtxTransport(browser(certificates, template))
+            with pytest.raises(ConnectionAbortedError, match="cannot follow"):
+                await transport.dial("127.0.0.1", relay.port, {**PARAMS, 4: origin.configs})
+            said = await asyncio.to_thread(origin.handshake)
+            assert said == {"name": HOST, "accepted": True, "error": ""}
+
+    with ech_origin(go_server, certificates.folder, PUBLIC_NAME, retries=True) as origin:
+        asyncio.run(scenario(origin))
 
 
 @pytest.mark.slow
@@ -267,15 +356,18 @@ def test_an_origin_without_ech_is_given_up_rather_than_told_the_name(tmp_path: P
 
 
 def test_a_confirmation_is_bound_to_both_hellos() -> None:
-    (config,) = decode_configs(listed())
-    _, inner = encrypt_hello(template_of("firefox"), config, 1, HOST, os.urandom).sealed(bytes(32))
+    vector = VECTORS[0]
+    (config,) = decode_configs(bytes.fromhex(vector["configs"]))
+    _, inner = fixed_offer(vector["template"], config)
     assert inner is not None
-    server_hello = os.urandom(90)
-    said = confirmation(SUITES[0x1301], inner, server_hello)
-    assert len(said) == 8
-    assert confirmation(SUITES[0x1301], inner, server_hello[:30] + os.urandom(8) + server_hello[38:]) == said
-    assert confirmation(SUITES[0x1301], inner, os.urandom(90)) != said
-    assert confirmation(SUITES[0x1302], inner, server_hello) != said
+    hello, said = inner.hello, bytes.fromhex(vector["server"])
+    answer = said[5 : 5 + int.from_bytes(said[3:5])]
+    suite = SUITES[int.from_bytes(answer[71:73])]
+    assert is_taken(suite, hello, hello.encode(), answer)
+    for other in (answer[:29] + bytes(1) + answer[30:], answer[:37] + bytes(1) + answer[38:], answer + b"x"):
+        assert not is_taken(suite, hello, hello.encode(), other)
+    assert not is_taken(suite, replace(hello, random=bytes(32)), hello.encode(), answer)
+    assert not is_taken(suite, hello, b"", answer)
 
 
 def test_a_relays_setting_is_its_origins_list() -> None:
