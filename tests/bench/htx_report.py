@@ -1,11 +1,13 @@
 """The bars of HTX, measured again: `python -m tests.bench.htx_report [SECTION...]`.
 
 Sections: capture, probes, entropy, dial, cost, fuzz. Each one that is run replaces its figures in
-docs/benchmarks/htx.json; docs/benchmarks/htx.md is written from that file. Needs root, nginx and tshark.
+docs/benchmarks/htx.json; docs/benchmarks/htx.md is written from that file. Needs root, nginx and tshark,
+and for the control of the probes libnginx-mod-stream.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -20,7 +22,16 @@ from typing import Any
 
 from tests.support.entropy_rule import is_blocked
 from tests.support.hellos import NAMES, template_of
-from tests.support.origins import HOST, Certificates, make_certificates, nginx
+from tests.support.htx import relay_process
+from tests.support.origins import (
+    HOST,
+    STREAM_MODULE,
+    Certificates,
+    make_certificates,
+    nginx,
+    stream_proxy,
+)
+from tests.support.probes import HASTE, RAW, hello_record, probe, probe_all
 from tests.support.shaped_links import shaped_pair
 from vigilnet.traffic.transport.htx.certificates import TrustAnchors, check_chain
 from vigilnet.traffic.transport.htx.hello import build
@@ -34,9 +45,9 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "benchmarks"
 TESTS = "tests/unit/traffic/transport/htx"
 DIALS = 100
+REPEATS = 40
 FUZZ_S = int(os.environ.get("VIGILNET_BENCH_FUZZ_S", "600"))  # for each, all at once
 FUZZED = ("htx.hello", "htx.records", "htx.authenticator", "exit.prelude")
-_PROBE = re.compile(r"(.{30}) nginx ([\d.]+) ([\d.]+) ([\d.]+) ms, relay ([\d.]+) ms")
 
 Figures = dict[str, Any]
 
@@ -58,16 +69,39 @@ def capture() -> Figures:
     return {"connections": 300, "templates": json.loads(found[1].replace("'", '"')) if found else {}}
 
 
+async def _probes(ports: dict[str, int]) -> Figures:
+    """Send every kind of probe to all ports by turns."""
+    kinds: Figures = {}
+
+    async def kind(name: str, pieces: list[list[bytes]], *, fin: bool) -> None:
+        seen = dict(zip(ports, await probe_all(list(ports.values()), pieces, fin=fin), strict=True))
+        found: Figures = {"is_equal": seen["relay"].outcomes == seen["nginx"].outcomes}
+        for who, one in seen.items():
+            times = sorted(1000 * took for took in one.times)
+            found[who] = {"least": times[0], "median": statistics.median(times), "most": times[-1]}
+        kinds[name] = found
+
+    for name, (make, fin) in RAW.items():
+        await kind(name, [make() for _ in range(REPEATS + 1)], fin=fin)
+    used = [hello_record(authentic=True) for _ in range(REPEATS + 1)]
+    for record in used:
+        await probe(ports["relay"], [record], fin=True)
+    tail = encode_record(23, os.urandom(80))
+    await kind("replay", [[record] for record in used], fin=False)
+    await kind("replay, then garbage", [[record, tail] for record in used], fin=False)
+    return kinds
+
+
 def probes() -> Figures:
-    """Every kind of probe, forty times at nginx and forty at the relay before it."""
-    said = run(
-        "-m", "pytest", "-q", "-s", f"{TESTS}/test_server_io.py", "-k", "meet_nginx_itself or meets_nginx"
-    )
-    kinds = {}
-    for name, *times in _PROBE.findall(said):
-        least, median, most, relay = map(float, times)
-        kinds[name.strip(" .")] = {"least": least, "median": median, "most": most, "relay": relay}
-    return {"repeats": 40, "kinds": kinds}
+    """Every kind of probe: at nginx, at the relay before it, at nginx as a plain proxy before it."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        certificates = make_certificates(folder, is_rsa=True)  # signatures of one length
+        origin = stack.enter_context(nginx(certificates.folder, HASTE))
+        ports = {"nginx": origin, "relay": stack.enter_context(relay_process(origin))}
+        if STREAM_MODULE.exists():
+            ports["proxy"] = stack.enter_context(stream_proxy(folder / "stream", origin))
+        return {"repeats": REPEATS, "kinds": asyncio.run(_probes(ports))}
 
 
 def entropy() -> Figures:
@@ -178,6 +212,38 @@ SECTIONS: dict[str, Callable[[], Figures]] = {
 }
 
 
+def _probe_lines(found: Figures) -> list[str]:
+    kinds = found["kinds"]
+    equal = sum(one["is_equal"] for one in kinds.values())
+    lines = [
+        "## Probes",
+        "",
+        f"{len(kinds)} kinds, {found['repeats']} times each, by turns at nginx and at the relay before it:",
+        f"the same records, lengths and ends, as often, for {equal} of {len(kinds)}. Beside them nginx's",
+        "own TCP proxy (`stream`) in the relay's place: what any program there costs. Times in ms:",
+        "",
+        "| probe | nginx least | median | most | relay least | median | most | proxy least | median | most |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in kinds.items():
+        cells = " | ".join(
+            f"{one[who][key]:.2f}" if who in one else "-"
+            for who in ("nginx", "relay", "proxy")
+            for key in ("least", "median", "most")
+        )
+        lines.append(f"| {name} | {cells} |")
+
+    def outside(who: str) -> list[str]:
+        return [n for n, one in kinds.items() if who in one and one[who]["median"] > one["nginx"]["most"]]
+
+    def said(who: str) -> str:
+        names = outside(who)
+        return f"{len(kinds) - len(names)} of {len(kinds)}" + (f" (not: {', '.join(names)})" if names else "")
+
+    lines += ["", f"The median lies within nginx's own spread for {said('relay')} kinds at the relay,"]
+    return [*lines, f"for {said('proxy')} at nginx's proxy. Bar: all.", ""]
+
+
 def report(figures: dict[str, Figures]) -> str:
     """Return the page."""
     lines = [
@@ -193,28 +259,7 @@ def report(figures: dict[str, Figures]) -> str:
         lines += ["Every hello equal to its program's by each field and by JA4; TLS 1.3 by tshark, which"]
         lines += ["doubted no packet; no name of ours. Bar: all of that.", ""]
     if found := figures.get("probes"):
-        lines += [
-            "## Probes",
-            "",
-            f"{len(found['kinds'])} kinds, {found['repeats']} times each, by turns at nginx",
-        ]
-        lines += [
-            "and at the relay before it: the same records, lengths and ends, as often. Times in ms:",
-            "",
-        ]
-        lines += ["| probe | nginx least | median | most | relay median |", "|---|---|---|---|---|"]
-        for name, times in found["kinds"].items():
-            cells = " | ".join(f"{times[key]:.2f}" for key in ("least", "median", "most", "relay"))
-            lines.append(f"| {name} | {cells} |")
-        within = sum(times["relay"] <= times["most"] for times in found["kinds"].values())
-        lines += [
-            "",
-            f"The relay's median lies within nginx's own spread for {within} of {len(found['kinds'])}",
-        ]
-        lines += [
-            "kinds. Bar: all. The relay costs 0.2 to 1 ms, which loopback shows and a network hides.",
-            "",
-        ]
+        lines += _probe_lines(found)
     if found := figures.get("entropy"):
         lines += [
             "## First packets",
@@ -247,9 +292,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="the bars of HTX")
     parser.add_argument("sections", nargs="*", choices=[*SECTIONS, []], default=list(SECTIONS))
     file = FOLDER / "htx.json"
-    figures: dict[str, Figures] = json.loads(file.read_text()) if file.exists() else {}
     for name in parser.parse_args().sections:
-        figures[name] = SECTIONS[name]()
+        found = SECTIONS[name]()
+        figures: dict[str, Figures] = json.loads(file.read_text()) if file.exists() else {}
+        figures[name] = found
         print(name, json.dumps(figures[name])[:300], flush=True)
         file.write_text(json.dumps(figures, indent=1) + "\n")
         (FOLDER / "htx.md").write_text(report(figures))

@@ -153,6 +153,26 @@ def nginx(folder: Path, more: str = "") -> Iterator[int]:
         yield port
 
 
+STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")  # Debian's libnginx-mod-stream
+STREAM = """
+load_module {module}; daemon off; worker_processes 1; user root;
+pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{origin}; }} }}
+"""
+
+
+@contextlib.contextmanager
+def stream_proxy(folder: Path, origin: int) -> Iterator[int]:
+    """Run nginx as a plain TCP proxy before the origin at this port; give its port."""
+    port = free_port()
+    folder.mkdir()
+    config = folder / "nginx.conf"
+    config.write_text(STREAM.format(module=STREAM_MODULE, folder=folder, port=port, origin=origin))
+    with running([nginx_program() or "nginx", "-c", str(config), "-p", str(folder)], port, folder):
+        yield port
+
+
 @contextlib.contextmanager
 def s_server(folder: Path, *options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run `openssl s_server`; give its port and process, whose standard input takes one-letter commands."""

@@ -36,6 +36,8 @@ from vigilnet.traffic.transport.htx.wire import (
 # From the specification.
 MAX_TRIES: Final = 4  # application records of the client; its Finished is one
 
+_HANDSHAKE: Final = bytes((RecordType.HANDSHAKE,))
+
 
 class SessionState(Enum):
     """What became of a connection so far."""
@@ -102,18 +104,20 @@ class RelaySession:
 
     def client_data(self, data: bytes) -> None:
         """Take octets of the client."""
-        self.is_new = False
         if self.state is SessionState.WATCHING:
             self._watch_client(data)
             return
+        if self.is_new and data[:1] != _HANDSHAKE:  # no need to read further
+            self.state = SessionState.PLAIN
+        self.is_new = False
         self.to_origin += data
         if self.state is SessionState.UNDECIDED:
             self._unjudged += data
 
     def judge(self, wall: float, now: float) -> None:
         """Decide about what came, once it is on its way: what that takes shows to nobody then."""
-        data, self._unjudged = bytes(self._unjudged), bytearray()
-        if data:
+        if self._unjudged:
+            data, self._unjudged = bytes(self._unjudged), bytearray()
             self._look_for_hello(data, wall, now)
 
     def origin_data(self, data: bytes) -> int:

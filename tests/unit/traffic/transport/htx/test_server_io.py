@@ -1,34 +1,27 @@
 """Probes: the relay's port answers as the web server behind it does, octet for octet and in the same time."""
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
 import statistics
 import struct
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.hellos import captured, template_of
-from tests.support.htx import SECRET, htx_relay, relay_process
+from tests.support.htx import htx_relay, relay_process
 from tests.support.needs import needs_programs
 from tests.support.origins import HOST, Certificates, make_certificates, nginx
+from tests.support.probes import HASTE, PATIENCE_S, RAW, Seen, hello_record, probe, probe_all
 from tests.support.tracing import is_traced
-from vigilnet.traffic.transport.htx.authenticator import Stamp, seal_session_id
-from vigilnet.traffic.transport.htx.hello import build
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.wire import encode_record
 
 pytestmark = needs_programs("nginx")
 REPEATS = 40
 TRIES = 3  # of a kind whose times miss: another program may have had the processor
-PATIENCE_S = 15  # nginx here gives a client 1 s
 GET = b"GET / HTTP/1.1\r\nHost: www.example.test\r\nConnection: close\r\n\r\n"
 
 
@@ -39,152 +32,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="module")
 def origin(certificates: Certificates) -> Iterator[int]:
-    with nginx(certificates.folder, "client_header_timeout 1s; keepalive_timeout 1s;") as port:
+    with nginx(certificates.folder, HASTE) as port:
         yield port
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a prober can tell apart, but for the time."""
-
-    records: tuple[
-        tuple[int, int], ...
-    ]  # type and length of each TLS record, or (0, octets) of anything else
-    end: str
-
-
-def shape(data: bytes) -> tuple[tuple[int, int], ...]:
-    found: list[tuple[int, int]] = []
-    while len(data) >= 5 and data[0] in range(20, 24) and data[1] == 3:
-        length = int.from_bytes(data[3:5], "big")
-        found.append((data[0], length))
-        data = data[5 + length :]
-    return (*found, *([(0, len(data))] if data else []))
-
-
-def hello_record(*, authentic: bool = False, late: float = 0.0, name: str = "chromium") -> bytes:
-    built = build(template_of(name), HOST, os.urandom, None if authentic else os.urandom(32))
-    if authentic:
-        shared = built.keys.authenticating.exchange(SECRET.public_key())
-        stamp = Stamp(int(time.time() - late), bytes(8)).encode()
-        sealed = seal_session_id(shared, built.hello.random, built.hello.encode(), stamp)
-        built = built.with_session_id(sealed)
-    return encode_record(22, built.hello.encode(), 0x0301)
-
-
-def tampered() -> bytes:
-    record = bytearray(hello_record(authentic=True))
-    record[5 + 39 + 3] ^= 1
-    return bytes(record)
-
-
-def without_name() -> bytes:
-    _, hello = captured("firefox")[0]
-    bare = replace(hello, extensions=tuple(e for e in hello.extensions if e[0] != 0))
-    return encode_record(22, bare.encode(), 0x0301)
-
-
-def halves(record: bytes) -> list[bytes]:
-    body = record[5:]
-    return [encode_record(22, body[:700], 0x0301), encode_record(22, body[700:], 0x0301)]
-
-
-RAW: dict[str, tuple[Callable[[], list[bytes]], bool]] = {  # pieces, and whether FIN follows
-    "random 8": (lambda: [b"\xc8" + os.urandom(7)], False),
-    "random 300": (lambda: [b"\xf3" + os.urandom(300)], False),
-    "plain http": (lambda: [b"GET / HTTP/1.0\r\n\r\n"], False),
-    "half a hello, fin": (lambda: [hello_record()[:200]], True),
-    "one octet at a time": (lambda: [hello_record(name="curl")[at : at + 1] for at in range(40)], False),
-    "hello, then silence": (lambda: [hello_record()], False),
-    "hello and garbage": (lambda: [hello_record() + os.urandom(300)], False),
-    "silence": (list, False),
-    "fin at once": (list, True),
-    "bad record length": (lambda: [b"\x16\3\1\xff\xff" + os.urandom(50)], False),
-    "sslv2": (lambda: [b"\x80\x2e\1\0\2" + os.urandom(40)], False),
-    "tampered authenticator": (lambda: [tampered()], False),
-    "authentic, then garbage": (
-        lambda: [hello_record(authentic=True), encode_record(23, os.urandom(99))],
-        False,
-    ),
-    "authentic, then fin": (lambda: [hello_record(authentic=True)], True),
-    "authentic, then five records": (
-        lambda: [
-            hello_record(authentic=True),
-            encode_record(20, b"\1") + encode_record(23, os.urandom(64)) * 5,
-        ],
-        False,
-    ),
-    "stale": (lambda: [hello_record(authentic=True, late=100)], False),
-    "oversize record": (lambda: [hello_record(), b"\x17\3\3\x48\1" + bytes(0x4801)], False),
-    "alert": (lambda: [encode_record(21, b"\1\0")], False),
-    "hello in two records": (lambda: halves(hello_record()), False),
-    "no server name": (lambda: [without_name()], False),
-    "application data first": (lambda: [encode_record(23, os.urandom(100))], False),
-}
-
-
-async def probe(port: int, pieces: list[bytes], *, fin: bool) -> tuple[Outcome, float]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    started = time.perf_counter()
-    data, end = b"", "open"
-    with contextlib.suppress(ConnectionError):
-        for at, piece in enumerate(pieces):
-            if at:
-                await asyncio.sleep(0.004)
-            writer.write(piece)
-        if fin:
-            writer.write_eof()
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                got = await reader.read(65_536)
-                if not got:
-                    end = "fin"
-                    break
-                data += got
-    except TimeoutError:
-        pass
-    except ConnectionResetError:
-        end = "rst"
-    took = time.perf_counter() - started
-    writer.transport.abort()
-    return Outcome(shape(data), end), took
-
-
-@dataclass
-class Seen:
-    """All outcomes of one kind of probe at one port."""
-
-    outcomes: Counter[Outcome]
-    times: list[float]
-
-
-async def probe_both(ports: tuple[int, int], probes: list[list[bytes]], *, fin: bool) -> tuple[Seen, Seen]:
-    """Send the same probes to both ports by turns; many at once only where the server waits long."""
-    seen = Seen(Counter(), []), Seen(Counter(), [])
-    _, took = await probe(ports[0], probes[0], fin=fin)
-    gate = asyncio.Semaphore(40 if took > 0.5 else 1)
-
-    async def one(which: int, pieces: list[bytes]) -> None:
-        async with gate:
-            outcome, took = await probe(ports[which], pieces, fin=fin)
-        seen[which].outcomes[outcome] += 1
-        seen[which].times.append(took)
-
-    await asyncio.gather(*(one(which, pieces) for pieces in probes[1:] for which in range(2)))
-    return seen
-
-
-def is_alike_in_time(kind: str, nginx_saw: Seen, relay_saw: Seen) -> bool:
+def is_alike_in_time(nginx_saw: Seen, relay_saw: Seen) -> bool:
     """Compare: the median is to be within nginx's own spread, a millisecond, and what nginx itself takes.
 
-    The relay's own part is about 0.2 ms (printed by -s): a network hides it, this loopback does not.
+    What the relay adds on loopback is measured by `python -m tests.bench.htx_report probes`.
     """
     median = 1000 * statistics.median(relay_saw.times)
     low, middle, high = (1000 * value(nginx_saw.times) for value in (min, statistics.median, max))
-    print(  # noqa: T201 the figures, with pytest -s
-        f"{kind:30} nginx {low:.2f} {middle:.2f} {high:.2f} ms, relay {median:.2f} ms"
-    )
     # nginx counts its time-outs from a clock that it reads now and then; a slow machine is slow at both
     slack = max(1, 0.02 * middle, min(middle, 5))
     return low - slack <= median <= high + slack
@@ -194,9 +52,9 @@ async def check(kind: str, ports: tuple[int, int], make: Callable[[int], list[by
     """Send the probes of `make(number)` to nginx and relay: alike in every try, in time in one of three."""
     for _ in range(TRIES):
         probes = [make(number) for number in range(REPEATS + 1)]
-        nginx_saw, relay_saw = await probe_both(ports, probes, fin=fin)
+        nginx_saw, relay_saw = await probe_all(ports, probes, fin=fin)
         assert relay_saw.outcomes == nginx_saw.outcomes, kind
-        if is_traced() or is_alike_in_time(kind, nginx_saw, relay_saw):
+        if is_traced() or is_alike_in_time(nginx_saw, relay_saw):
             return
     pytest.fail(f"{kind}: the relay answers in another time than nginx, {TRIES} times")
 
