@@ -13,6 +13,9 @@ from vigilnet.node.options import Options
 from vigilnet.peer.address import PeerAddress, TransportKind
 from vigilnet.peer.wire import read_array, read_text
 from vigilnet.traffic.link.service import LinkService
+from vigilnet.traffic.transport.carrier import CarrierKind
+from vigilnet.traffic.transport.pluggable.proxy import read_proxy
+from vigilnet.traffic.transport.pluggable.proxy_io import ProxiedTcp
 from vigilnet.traffic.transport.shadowsocks.methods import new_password, secret_from
 from vigilnet.traffic.transport.shadowsocks.shadowsocks_io import (
     METHOD,
@@ -49,7 +52,9 @@ class NodeShadowsocks:
             raise ConfigurationError(
                 "shadowsocks.behind: needs method, password and advertise of the other server, and no listen"
             )
-        self.transport: Final = ShadowsocksTransport(clock, random_bytes, server)
+        self.transport: Final = ShadowsocksTransport(
+            clock, random_bytes, server, dict(map(_client, settings.clients))
+        )
         self.listening: list[str] = []
 
     async def listen(self, links: LinkService) -> list[PeerAddress]:
@@ -74,6 +79,19 @@ class NodeShadowsocks:
             for host, port in reached
             if not is_unspecified(host)
         ]
+
+
+def _client(text: str) -> tuple[tuple[str, int], ProxiedTcp]:
+    """Read one of `shadowsocks.clients`: the server that it has, and how it is reached."""
+    place, _, proxy = text.partition("=")
+    try:
+        return host_and_port(place.strip(), "shadowsocks.clients"), ProxiedTcp(
+            read_proxy(proxy.strip()), CarrierKind.SHADOWSOCKS
+        )
+    except RemoteProtocolError as error:
+        raise ConfigurationError(
+            f"shadowsocks.clients: got {text!r}, SERVER=PROXY expected ({error})"
+        ) from error
 
 
 def _kept_password(store: Store, method: str, random_bytes: Callable[[int], bytes]) -> str:

@@ -106,6 +106,9 @@ def test_behind_another_server_the_record_names_the_target(store: Store) -> None
             "listen": ("127.0.0.1:0",),
         },
         {"listen": ("127.0.0.1:0",), "password": "no base64"},
+        {"clients": ("192.0.2.1:8388",)},
+        {"clients": ("192.0.2.1=socks5://127.0.0.1:1080",)},
+        {"clients": ("192.0.2.1:8388=ss://127.0.0.1:1080",)},
     ],
 )
 def test_settings_that_do_not_fit_are_told(store: Store, settings: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""TCP by way of a proxy, for a pluggable transport whose parent names one."""
+"""TCP by way of a proxy: for a pluggable transport whose parent names one, and for clients that are one."""
 
 import asyncio
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier
+from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind
 from vigilnet.traffic.transport.pluggable.proxy import Proxy, ProxyClient
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
@@ -14,10 +14,16 @@ PATIENCE_S: Final = 30.0
 
 
 class ProxiedTcp:
-    """Dials through a proxy, and never past it."""
+    """Dials through a proxy, and never past it.
 
-    def __init__(self, proxy: Proxy) -> None:
+    Args:
+        proxy: where it is.
+        kind: what the link takes the connection for.
+    """
+
+    def __init__(self, proxy: Proxy, kind: CarrierKind = CarrierKind.PLAIN) -> None:
         self._proxy = proxy
+        self._kind = kind
 
     async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
         """Connect to an address or name, which the proxy resolves; raises OSError when that fails."""
@@ -32,7 +38,7 @@ class ProxiedTcp:
                 async with asyncio.timeout(PATIENCE_S):
                     await loop.sock_connect(sock, (self._proxy.host, self._proxy.port))
                     await _ask(loop, sock, client)
-                return TcpCarrier(sock, loop)
+                return TcpCarrier(sock, loop, self._kind)
             except BaseException:
                 sock.close()
                 raise

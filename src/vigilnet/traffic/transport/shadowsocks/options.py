@@ -17,6 +17,9 @@ class Options:
     method: str = DEFAULT_METHOD  # relay: 2022-blake3-{aes-256-gcm,aes-128-gcm,chacha20-poly1305}, or of 2017
     password: str = ""  # relay: "": made by the node; everybody who has the relay's record has it
     behind: str = ""  # relay: where another program's server hands links to us, like "127.0.0.1:8389"
+    clients: tuple[
+        str, ...
+    ] = ()  # SERVER=PROXY: dial that relay by ss-local or its like, at socks5://HOST:PORT
     max_unproven: int = 1024  # relay: connections that have not shown the password; more close the oldest
 
     def __post_init__(self) -> None:

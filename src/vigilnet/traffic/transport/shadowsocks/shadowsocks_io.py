@@ -16,6 +16,7 @@ METHOD, PASSWORD, TARGET = 0, 1, 2  # params of an address
 MAX_PASSWORD: Final = 128
 SILENT_S: Final = 60.0  # a connection that has not shown the password is read, never answered, then closed
 BUFFER_SIZE: Final = 64 * 1024
+NO_CLIENTS: Final[Mapping[Target, "Dialler"]] = {}
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,14 @@ class ShadowsocksListener:
             carrier.close()
 
 
+class Dialler(Protocol):
+    """Opens a connection to a target by way of another program's client."""
+
+    async def dial(self, host: str, port: int) -> Carrier:
+        """Connect; raises OSError when that fails."""
+        ...
+
+
 class ShadowsocksTransport:
     """Links over Shadowsocks; serves `Transport`.
 
@@ -232,14 +241,20 @@ class ShadowsocksTransport:
         clock: time.
         random_bytes: source of salts.
         server: how we listen; None on a node that does not.
+        clients: other programs' clients on this machine, by host and port of the server that each one has.
     """
 
     def __init__(
-        self, clock: Clock, random_bytes: Callable[[int], bytes], server: Server | None = None
+        self,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+        server: Server | None = None,
+        clients: Mapping[Target, Dialler] = NO_CLIENTS,
     ) -> None:
         self._clock = clock
         self._random_bytes = random_bytes
         self._server = server
+        self._clients = clients
         self._tcp = TcpTransport()
 
     async def dial(self, host: str, port: int, params: Mapping[int, object] = NO_PARAMS) -> Carrier:
@@ -249,6 +264,9 @@ class ShadowsocksTransport:
             stream = ClientStream(secret, target, self._random_bytes)
         except (RemoteProtocolError, ConfigurationError, LocalProtocolError) as error:
             raise ConnectionAbortedError(f"shadowsocks address: {error}") from error
+        client = self._clients.get((host, port))
+        if client is not None:
+            return await client.dial(*target)
         tcp = cast("TcpCarrier", await self._tcp.dial(host, port))
         return ShadowsocksCarrier(tcp, stream, self._clock)
 

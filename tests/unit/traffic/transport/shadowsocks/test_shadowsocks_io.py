@@ -17,6 +17,8 @@ from tests.support.sing_box import needs_sing_box, shadowsocks_client, shadowsoc
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.transport.carrier import Carrier, CarrierKind
+from vigilnet.traffic.transport.pluggable.proxy import Proxy
+from vigilnet.traffic.transport.pluggable.proxy_io import ProxiedTcp
 from vigilnet.traffic.transport.shadowsocks import shadowsocks_io
 from vigilnet.traffic.transport.shadowsocks.methods import METHODS, new_password, secret_from
 from vigilnet.traffic.transport.shadowsocks.shadowsocks_io import (
@@ -108,6 +110,26 @@ def test_debians_client_and_our_server(method: str) -> None:
             listener = await serve(stack, transport(method, "a password"))
             with ss_local(method, "a password", listener.port) as port:
                 await _through_socks(port)
+
+    asyncio.run(scenario())
+
+
+@needs_programs("ss-local")
+def test_a_link_begins_in_debians_client() -> None:
+    method, password = OF_2017[0], "a password"
+
+    async def scenario() -> None:
+        async with AsyncExitStack() as stack:
+            listener = await serve(stack, transport(method, password))
+            with ss_local(method, password, listener.port) as port:
+                local = ProxiedTcp(Proxy("socks5", "127.0.0.1", port), CarrierKind.SHADOWSOCKS)
+                ours = ShadowsocksTransport(
+                    SystemClock(), os.urandom, clients={("127.0.0.1", listener.port): local}
+                )
+                carrier, keeper = await dial(stack, ours, listener.port, {0: method, 1: password})
+                assert carrier.kind is CarrierKind.SHADOWSOCKS
+                carrier.write([DATA])
+                assert await keeper.wait_octets(len(DATA)) == DATA
 
     asyncio.run(scenario())
 
