@@ -30,14 +30,16 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import write_file
+from vigilnet.traffic.transport.htx.acme_visits import ACME_ALPN
 from vigilnet.traffic.transport.htx.options import Options
-from vigilnet.traffic.transport.htx.server_io import ACME_ALPN, Diversion
+from vigilnet.traffic.transport.htx.server_io import Diversion
 
 ACME_FOLDER: Final = "acme"  # in the state folder
 CERTIFICATE: Final = "certificate.pem"  # key and chain
 ACCOUNT: Final = "account.pem"
 LOOK_S: Final = 3600.0
 FIRST_PAUSE_S: Final = 300.0  # after a failure; authorities count them, some allow 5 an hour
+ORDER_TIMEOUT_S: Final = 600.0
 LONGEST_PAUSE_S: Final = 12 * 3600.0
 _SPARE: Final = datetime.timedelta(days=1)
 _IDENTIFIER: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")  # id-pe-acmeIdentifier, RFC 8737
@@ -163,22 +165,25 @@ class SiteCertificate:
     async def renew(self) -> bool:
         """Ask once; return whether there is a new certificate. Links and visits go on meanwhile."""
         try:
-            order = await _in_thread(self._order)
-            digest = await _in_thread(order.begin)
-            if digest is None:
-                content = await _in_thread(order.finish)
-            else:
-                async with self._answering(digest):
-                    content = await _in_thread(order.finish)
+            async with asyncio.timeout(ORDER_TIMEOUT_S):  # an authority may answer octet by octet
+                content = await self._ask()
             self._write(content)
-        except EnvironmentRefusedError as error:
-            self.problem = str(error)
+        except (EnvironmentRefusedError, TimeoutError) as error:
+            self.problem = str(error) or "the authority has not decided in time"
             _log.warning("no certificate for our own site, trying again later", reason=self.problem)
             return False
         self.problem, self._pause, self._due = "", FIRST_PAUSE_S, self._due_at()
         _log.info("own web site: has a new certificate")
         self.on_renewed()
         return True
+
+    async def _ask(self) -> bytes:
+        order = await _in_thread(self._order)
+        digest = await _in_thread(order.begin)
+        if digest is None:
+            return await _in_thread(order.finish)
+        async with self._answering(digest):
+            return await _in_thread(order.finish)
 
     @asynccontextmanager
     async def _answering(self, digest: bytes) -> AsyncIterator[None]:

@@ -27,6 +27,8 @@ PATIENCE: Final = datetime.timedelta(seconds=90)  # for the authority to look, a
 REQUEST_TIMEOUT_S: Final = 30
 MAX_CHAIN: Final = 64 * 1024
 
+# What acme and josepy raise besides their own errors where JSON is not of the shape that they expect.
+_MISREAD: Final = (ValueError, TypeError, KeyError, AttributeError, AssertionError, OSError)
 _T = TypeVar("_T")
 
 # What an authority's error codes mean for an operator (RFC 8555 section 6.7).
@@ -188,7 +190,7 @@ def _explained(step: Callable[[], _T]) -> _T:
         raise AcmeError("the authority has not decided in time") from error
     except RequestException as error:
         raise AcmeError(f"the authority cannot be reached ({type(error).__name__})") from error
-    except (errors.Error, JoseError, x509.ExtensionNotFound, ValueError, OSError) as error:
+    except (errors.Error, JoseError, x509.ExtensionNotFound, *_MISREAD) as error:
         raise AcmeError(f"the authority's answer cannot be used ({type(error).__name__})") from error
 
 

@@ -6,6 +6,7 @@ import socket
 import ssl
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -27,9 +28,10 @@ from vigilnet.node.acme import ACCOUNT, CERTIFICATE, SiteCertificate
 from vigilnet.node.htx import NodeHtx
 from vigilnet.node.options import Options, RelayOptions
 from vigilnet.traffic.transport.carrier import Carrier
+from vigilnet.traffic.transport.htx.acme_visits import ACME_ALPN
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
-from vigilnet.traffic.transport.htx.server_io import ACME_ALPN, Diversion
+from vigilnet.traffic.transport.htx.server_io import Diversion
 
 DAY = 86_400.0
 ASKED = HtxOptions(host_name=HOST, acme_directory="https://localhost:1/dir", acme_accepts_terms=True)
@@ -306,3 +308,33 @@ def test_without_the_package_the_error_names_it(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "acme", None)
     with pytest.raises(ConfigurationError, match=r"vigilnet\[acme\]"):
         certificate_in(tmp_path / "acme", SystemClock())
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, AttributeError, AssertionError, ValueError, OSError])
+def test_an_answer_of_any_shape_ends_no_more_than_the_try(
+    tmp_path: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the packages raise where an authority's JSON is a list, for one."""
+    from vigilnet.node import acme_order
+
+    def begin(_: object) -> bytes:
+        raise error("what it said")
+
+    monkeypatch.setattr(acme_order.Order, "_begin", begin)
+    certificate = certificate_in(tmp_path / "acme", SystemClock())
+    assert not asyncio.run(certificate.renew())
+    assert certificate.problem == f"the authority's answer cannot be used ({error.__name__})"
+
+
+def test_an_authority_that_never_ends_its_answer_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vigilnet.node import acme, acme_order
+
+    ended = threading.Event()
+    monkeypatch.setattr(acme, "ORDER_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(acme_order.Order, "_begin", lambda _: ended.wait(60))
+    certificate = certificate_in(tmp_path / "acme", SystemClock())
+    assert not asyncio.run(certificate.renew())
+    ended.set()
+    assert certificate.problem == "the authority has not decided in time"

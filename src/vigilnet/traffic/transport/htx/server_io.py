@@ -15,25 +15,22 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.transport.carrier import CarrierKind
+from vigilnet.traffic.transport.htx.acme_visits import is_acme_visit
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
-from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.recordings import Recordings
 from vigilnet.traffic.transport.htx.relay_session import RelaySession
 from vigilnet.traffic.transport.htx.shaping import Budget, Profile, Shaper
 from vigilnet.traffic.transport.htx.splice_io import HIGH_WATER, End
 from vigilnet.traffic.transport.htx.switch import LAST_OF_CLIENT, LAST_OF_RELAY
-from vigilnet.traffic.transport.htx.wire import RECORD_HEAD, ExtensionType
+from vigilnet.traffic.transport.htx.wire import RECORD_HEAD
 from vigilnet.traffic.transport.tcp_io import TcpCarrier
 
 ACCEPT_PAUSE_S: Final = 0.5
 FIN_TIMEOUT_S: Final = 60.0  # Linux's tcp_fin_timeout: how long it remembers what a program has closed
 REQUEST_WAIT_S: Final = 0.001  # it is mostly right behind a client's SETTINGS, and in the kernel already
 FLIGHT_WAIT_S: Final = 0.2  # for the origin's first flight behind the handshake, while its count is unknown
-
-ACME_ALPN: Final = b"acme-tls/1"
-_ONLY_ACME: Final = b"\0\x0b\x0a" + ACME_ALPN  # an ALPN extension's data (RFC 8737 section 3)
 
 _UNDER_WAY: Final = (errno.EINPROGRESS, errno.EALREADY, errno.EWOULDBLOCK, errno.EINTR)
 
@@ -189,14 +186,6 @@ class HtxListener:
         self._go_on()
 
 
-def is_acme_visit(data: bytes) -> bool:
-    """Whether these first octets are the whole hello of a certificate authority that looks for a proof."""
-    try:
-        return decode_client_hello(data[RECORD_HEAD:]).extension(ExtensionType.ALPN) == _ONLY_ACME
-    except RemoteProtocolError:
-        return False
-
-
 class _Connection:
     """One accepted connection, from accept to its end or its switch."""
 
@@ -223,6 +212,7 @@ class _Connection:
         self._flight_timer: asyncio.TimerHandle | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._dial_error = error
+        self._held = b""  # the beginning of what may be an authority's hello
 
     def begin(self) -> None:
         """Pass on what came already, in this very turn of the loop: a prober measures what it costs."""
@@ -316,8 +306,14 @@ class _Connection:
 
     def _from_client(self, data: bytes) -> None:
         clock = self._relay.clock
-        if self._relay.diversion.port is not None and self._session.is_new and is_acme_visit(data):
-            self._divert(self._relay.diversion.port)
+        if self._session.is_new and (self._held or self._relay.diversion.port is not None):
+            data, self._held = self._held + data, b""
+            is_authority = is_acme_visit(data)
+            if is_authority is None:
+                self._held = data
+                return
+            if is_authority and self._relay.diversion.port is not None:
+                self._divert(self._relay.diversion.port)
         self._session.client_data(data)
         self._pump()
         self._session.judge(clock.wall(), clock.now())
@@ -361,6 +357,9 @@ class _Connection:
                 self._gone()
 
     def _client_ended(self) -> None:
+        if self._held:
+            self._session.client_data(self._held)
+            self._held = b""
         self._session.client_ended()
         self._pump()
         if self._back is not None:
