@@ -260,11 +260,11 @@ class FakeHost:
         self._on_stop()
 
 
-def control_server(path: Path, host: FakeHost) -> tuple[ControlServer, EventFeed]:
+def control_server(path: Path, host: FakeHost, *, is_unix: bool = True) -> tuple[ControlServer, EventFeed]:
     """Return a control server around `host`, and the events that it serves."""
     steering = Steering(host, "0.1.0")
     events = EventFeed(steering, host.logs.listeners)
-    return ControlServer(path, steering, events), events
+    return ControlServer(path, steering, events, is_unix=is_unix), events
 
 
 @contextmanager

@@ -1,15 +1,15 @@
 """State on disk: one folder of ours alone, whole files or none, one instance at a time.
 
-The folder has mode 0700, its files 0600. A write goes to a new file that is flushed and then put in
-the place of the old one: after a crash there is the old content or the new. With a passphrase every
-file is sealed (ChaCha20-Poly1305 under a key per name) under a random master key, which is itself
-sealed under the passphrase (Argon2id); so changing the passphrase rewrites one file, and destroying
-that file destroys all. The layouts are in docs/spec/peer.md section 7.
+The folder has mode 0700, its files 0600; on Windows an access list names the user, the system and the
+administrators. A write goes to a new file that is flushed and then put in the place of the old one: after a
+crash there is the old content or the new. With a passphrase every file is sealed (ChaCha20-Poly1305 under a
+key per name) under a random master key, which is itself sealed under the passphrase (Argon2id); so changing
+the passphrase rewrites one file, and destroying that file destroys all. The layouts are in docs/spec/peer.md
+section 7.
 
 Calls wait for the disk: services make them beside the event loop where that matters.
 """
 
-import fcntl
 import os
 import re
 import secrets
@@ -25,7 +25,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from vigilnet.base import system_io
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, LocalProtocolError
+from vigilnet.base.system_io import NOT_BY_LINK, NOT_WAITING, OPEN_PRIVATELY, flush_folder
 
 MAX_FILE_SIZE: Final = 64 << 20  # our choice
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -64,16 +66,14 @@ class Store:
         self._is_half_sealed = False
         with _refused(f"state folder {folder}"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = folder.stat()
-            if found.st_uid != os.geteuid():
-                raise EnvironmentRefusedError(
-                    f"state folder {folder}: of another user, choose another folder"
-                )
             if not (folder / _LOCK).exists() and any(folder.iterdir()):
                 raise EnvironmentRefusedError(
                     f"state folder {folder}: holds other files, choose an empty folder"
                 )
-            folder.chmod(0o700)
+            if not system_io.take_folder(folder):
+                raise EnvironmentRefusedError(
+                    f"state folder {folder}: of another user, choose another folder"
+                )
             (folder / _LOCK).touch(0o600)
 
     def lock(self) -> None:
@@ -86,9 +86,9 @@ class Store:
             return
         path = self.folder / _LOCK
         with _refused(f"state folder {self.folder}"):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | OPEN_PRIVATELY | NOT_BY_LINK, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            system_io.take_lock(handle)
         except OSError as error:
             owner = os.read(handle, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(handle)
@@ -191,7 +191,7 @@ class Store:
         self._check(name)
         with _refused(f"state file {name}"):
             _destroy(self.folder / name)
-            _flush_folder(self.folder)
+            flush_folder(self.folder)
 
     def wipe(self) -> int:
         """Destroy all state, the sealed master key first; returns how many files there were.
@@ -203,14 +203,14 @@ class Store:
         count = 0
         with _refused(f"state folder {self.folder}"):
             _destroy(self.folder / _HEADER)
-            _flush_folder(self.folder)
+            flush_folder(self.folder)
             for path in sorted(self.folder.rglob("*"), reverse=True):
                 if path.is_dir() and not path.is_symlink():
                     path.rmdir()
                 elif path.name != _LOCK or path.parent != self.folder:
                     _destroy(path)
                     count += 1
-            _flush_folder(self.folder)
+            flush_folder(self.folder)
         return count
 
     def _check(self, name: str) -> None:
@@ -222,7 +222,7 @@ class Store:
     def _read_raw(self, name: str) -> bytes | None:
         with _refused(f"state file {self.folder / name}"):
             try:
-                handle = os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                handle = os.open(self.folder / name, os.O_RDONLY | OPEN_PRIVATELY | NOT_BY_LINK)
             except FileNotFoundError:
                 return None
             with os.fdopen(handle, "rb") as file:
@@ -278,10 +278,10 @@ def write_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     with _refused(f"file {path}"):
         try:
             handle = os.open(
-                partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_PRIVATELY | NOT_BY_LINK, 0o600
             )
             with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, mode)
+                system_io.set_mode(handle, mode)
                 file.write(content)
                 file.flush()
                 os.fsync(handle)
@@ -289,7 +289,7 @@ def write_file(path: Path, content: bytes, mode: int = 0o600) -> None:
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
 
 
 @contextmanager
@@ -310,7 +310,7 @@ def _stretch(passphrase: str, salt: bytes) -> bytes:
 def _destroy(path: Path) -> None:
     """Overwrite a file once, then unlink it; a link is only unlinked."""
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, os.O_WRONLY | OPEN_PRIVATELY | NOT_BY_LINK | NOT_WAITING)
     except FileNotFoundError:
         return
     except OSError:  # a link, a socket, no right to write: nothing to overwrite, yet to remove
@@ -323,11 +323,3 @@ def _destroy(path: Path) -> None:
                 left -= file.write(secrets.token_bytes(min(left, 1 << 20)))
             os.fsync(handle)
     path.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,11 +9,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.system_io import has_rights
 
 START_TIMEOUT_S: Final = 10.0
 PAGE: Final = "<!doctype html><title>It works</title><p>An ordinary page.\n"
@@ -48,6 +50,7 @@ class WebServer:
     """
 
     def __init__(self, folder: Path, chain: Path, key: Path, site: Path) -> None:
+        _check_system()
         self._folder = folder
         program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
         if program is None:
@@ -58,7 +61,7 @@ class WebServer:
             (site / "index.html").write_text(PAGE)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port: Final = int(free.getsockname()[1])
-        is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+        is_root = has_rights()
         config = folder / "nginx.conf"
         paths = {"folder": folder, "chain": chain.absolute(), "key": key.absolute(), "site": site.absolute()}
         if any(set(str(path)) & set('"\\{};$\n') for path in paths.values()):
@@ -93,6 +96,8 @@ class WebServer:
 
     def reload(self) -> None:
         """Let it read its certificate again; connections that it has live on."""
+        if sys.platform == "win32":
+            return
         with contextlib.suppress(OSError, ValueError):
             os.kill(int((self._folder / "nginx.pid").read_text()), signal.SIGHUP)
 
@@ -105,3 +110,8 @@ class WebServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _check_system() -> None:
+    if sys.platform == "win32":
+        raise EnvironmentRefusedError("own web site: not on Windows; name a server of yours as the origin")

@@ -14,6 +14,7 @@ from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError
 from vigilnet.base.store_io import write_file
+from vigilnet.base.system_io import NOT_WAITING, OPEN_PRIVATELY
 from vigilnet.peer.descriptor import MAX_RECORD_SIZE
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import PeerView, Verdict
@@ -130,7 +131,7 @@ class RecordFolder:
 
 
 def _read(file: Path) -> bytes:
-    handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe must not stop us
+    handle = os.open(file, os.O_RDONLY | OPEN_PRIVATELY | NOT_WAITING)  # a pipe must not stop us
     with os.fdopen(handle, "rb") as opened:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise EnvironmentRefusedError("not a file")

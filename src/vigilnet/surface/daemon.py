@@ -18,8 +18,10 @@ from typing import Final, TextIO
 
 from vigilnet.base import safelog
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.system_io import NOT_BY_LINK, OPEN_PRIVATELY
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.base.version import program_version
+from vigilnet.base.windows_loop_io import new_loop
 from vigilnet.node.assembly import Node
 from vigilnet.node.legacy import MESH_SOURCES
 from vigilnet.node.modes import InvalidModeError, Mode, parse_mode
@@ -33,6 +35,7 @@ from vigilnet.surface.control.log_ring import LogRing
 from vigilnet.surface.control.server import ControlServer
 from vigilnet.surface.control.socket_path import default_state_folder, socket_of
 from vigilnet.surface.control.steering import Steering
+from vigilnet.surface.endings import HANGING_UP, on_closed_input, on_signals
 from vigilnet.surface.exits import ExitCode, OneLineParser, fail, run_guarded
 from vigilnet.surface.host import NodeHost
 from vigilnet.surface.passphrase import is_sealed, passphrase_from
@@ -195,7 +198,7 @@ def _log_stream(options: Options) -> TextIO:
     if options.log.file is None:
         return sys.stderr
     try:
-        handle = os.open(options.log.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(options.log.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | OPEN_PRIVATELY, 0o600)
     except OSError as error:
         raise EnvironmentRefusedError(
             f"log.file {options.log.file}: cannot be written: {error.strerror}; choose another file"
@@ -205,7 +208,7 @@ def _log_stream(options: Options) -> TextIO:
 
 def _log_to(folder: Path) -> None:
     """Have standard error be a file of the state folder from now on; one that has grown begins anew."""
-    handle = os.open(folder / BACKGROUND_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    handle = os.open(folder / BACKGROUND_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOT_BY_LINK, 0o600)
     if os.fstat(handle).st_size > MAX_LOG:
         os.ftruncate(handle, 0)
     os.dup2(handle, sys.stderr.fileno())
@@ -213,6 +216,8 @@ def _log_to(folder: Path) -> None:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if sys.platform == "win32":  # its usual loop cannot tell when a socket is ready
+        return new_loop
     try:
         import uvloop
     except ImportError:
@@ -222,13 +227,15 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(host: NodeHost, ending: asyncio.Event, arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, ending.set)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to stay
-        loop.add_signal_handler(signal.SIGHUP, ending.set)
-    loop.add_signal_handler(signal.SIGINT, _interrupted, ending)
+    told: dict[signal.Signals, Callable[[], None]] = {
+        number: ending.set
+        for number in HANGING_UP
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup wants us to stay
+    }
+    on_signals(loop, {**told, signal.SIGTERM: ending.set, signal.SIGINT: lambda: _interrupted(ending)})
     if arguments.guarded:
         end_with_parent()
-        _watch_standard_input(loop, ending)
+        on_closed_input(loop, ending.set)
     steering = Steering(host, program_version())
     events = EventFeed(steering, host.logs.listeners)
     control = ControlServer(socket_of(_state_folder(host.options)), steering, events)
@@ -280,18 +287,6 @@ def _interrupted(ending: asyncio.Event) -> None:
     if ending.is_set():  # Ctrl-C twice: at once
         os._exit(ExitCode.INTERRUPTED)
     ending.set()
-
-
-def _watch_standard_input(loop: asyncio.AbstractEventLoop, ending: asyncio.Event) -> None:
-    """End when the pipe on standard input closes: then whoever started us is gone."""
-
-    def readable() -> None:
-        if not os.read(0, 1024):
-            loop.remove_reader(0)
-            ending.set()
-
-    os.set_blocking(0, False)
-    loop.add_reader(0, readable)
 
 
 def _end_anyhow_later() -> threading.Timer:

@@ -15,13 +15,12 @@ from typing import Final
 
 from vigilnet.base import safelog
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.system_io import has_rights
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 from vigilnet.surface.process_guard import forbid_core_dumps
-from vigilnet.traffic.backends.changes_io import NetworkChanges, listen_for_changes
 from vigilnet.traffic.backends.choice_io import choose_backend
-from vigilnet.traffic.backends.linux_io import leading_out
 from vigilnet.traffic.device.backend import Backend, Capture
-from vigilnet.traffic.device.helper_io import Helper, listen
+from vigilnet.traffic.device.helper_io import Changes, Helper, listen
 from vigilnet.traffic.device.options import RUN_FOLDER
 
 STATE_FOLDER: Final = Path("/var/lib/vigilnet")
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if os.geteuid() != 0:
+    if not has_rights():
         raise EnvironmentRefusedError("vigilnet-helper: needs root (it changes routes and the firewall)")
     os.umask(0o077)
     capture = Capture(arguments.capture) if arguments.capture else None
@@ -86,8 +85,13 @@ def _serve(arguments: argparse.Namespace, backend: Backend) -> None:
         backend.restore()
 
 
-def _network_changes() -> NetworkChanges | None:
-    return NetworkChanges(listen_for_changes(), leading_out) if sys.platform == "linux" else None
+def _network_changes() -> Changes | None:
+    if sys.platform != "linux":
+        return None
+    from vigilnet.traffic.backends.changes_io import NetworkChanges, listen_for_changes
+    from vigilnet.traffic.backends.linux_io import leading_out
+
+    return NetworkChanges(listen_for_changes(), leading_out)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from vigilnet.base.errors import (
     VigilnetError,
 )
 from vigilnet.base.store_io import Store
+from vigilnet.base.system_io import OPEN_PRIVATELY
 from vigilnet.peer.identity import Identity
 from vigilnet.peer.state_io import KEYS, load_key_ring
 from vigilnet.surface.cli.output import write, write_json
@@ -190,7 +191,7 @@ def _read_key(path: Path) -> Identity:
 
 def _write_key(path: Path, identity: Identity) -> None:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_PRIVATELY, 0o600)
     except FileExistsError as error:
         raise VigilnetError(
             f"key file {path}: exists already and is not overwritten", EnvironmentRefusedError.kind

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import os
-import resource
 import signal
 import sys
 from pathlib import Path
@@ -29,6 +28,10 @@ def forbid_core_dumps() -> None:
     The limit alone does not hold for a core that is piped to a program, so the parts of memory that
     go into one are set to none as well.
     """
+    if sys.platform == "win32":  # it writes none unless an administrator has asked for them
+        return
+    import resource
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/coredump_filter").write_text("0")
@@ -40,7 +43,9 @@ def keep_freed_memory() -> None:
     Runs of cells are allocated and freed by the batch; without this the heap shrinks and grows with
     each one, and every page is faulted in anew (measured: 3 to 8 % of a relay's CPU time).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT_OCTETS)
         mallopt(_M_MMAP_THRESHOLD, _KEPT_OCTETS)
@@ -60,6 +65,10 @@ def lock_memory() -> bool:
 
 
 def _may_lock_everything() -> bool:
+    if sys.platform == "win32":
+        return False
+    import resource
+
     if resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY:
         return True
     with contextlib.suppress(OSError, ValueError):

@@ -12,10 +12,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -23,9 +23,11 @@ from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError
 from vigilnet.base.store_io import write_file
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.base.windows_loop_io import new_loop
 from vigilnet.crypto.aead import Suite
 from vigilnet.crypto.noise import Pattern
 from vigilnet.peer.address import is_host_name, prefix_of
+from vigilnet.surface.endings import on_closed_input, on_signals
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 from vigilnet.traffic.ingress.socks5 import Socks5Machine, SocksReply
 from vigilnet.traffic.link.admission import Admission
@@ -100,16 +102,21 @@ def _run(anchors: Path | None, environment: Mapping[str, str]) -> ExitCode:
         say("ENV-ERROR TOR_PT_STATE_LOCATION is missing")
         return ExitCode.USAGE
     Path(state).mkdir(mode=0o700, parents=True, exist_ok=True)
-    return asyncio.run(_serve(anchors, environment, Path(state)))
+    return _run_loop(_serve(anchors, environment, Path(state)))
+
+
+def _run_loop(serving: Coroutine[Any, Any, ExitCode]) -> ExitCode:
+    with asyncio.Runner(loop_factory=new_loop if sys.platform == "win32" else None) as runner:
+        return runner.run(serving)
 
 
 async def _serve(anchors: Path | None, environment: Mapping[str, str], state: Path) -> ExitCode:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ended.set)
+    on_signals(loop, {signal.SIGTERM: ended.set, signal.SIGINT: ended.set})
     if environment.get("TOR_PT_EXIT_ON_STDIN_CLOSE") == "1":
-        _watch_input(loop, ended.set)
+        with contextlib.suppress(PermissionError):  # a file, which cannot close
+            on_closed_input(loop, ended.set)
     tasks = TaskGroup("pt")
     try:
         if "TOR_PT_CLIENT_TRANSPORTS" in environment:
@@ -130,16 +137,6 @@ async def _serve(anchors: Path | None, environment: Mapping[str, str], state: Pa
     finally:
         await tasks.close()
     return ExitCode.OK
-
-
-def _watch_input(loop: asyncio.AbstractEventLoop, ended: Callable[[], None]) -> None:
-    def readable() -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
-            loop.remove_reader(sys.stdin.fileno())
-            ended()
-
-    with contextlib.suppress(PermissionError):  # a file, which cannot close
-        loop.add_reader(sys.stdin.fileno(), readable)
 
 
 def _browser(anchors: Path | None) -> Browser:

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-import fcntl
 import json
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,20 @@ from vigilnet.base.tasks import TaskGroup
 ANSWER_S: Final = 25.0
 MAX_ANSWER: Final = 1 << 26
 _THEIRS: Final = (3, 4)  # where Chromium looks for the pipe
+
+
+def _check_system() -> None:
+    if sys.platform == "win32":
+        raise EnvironmentRefusedError("recording a browser: not on Windows, which hands over no pipes")
+
+
+def _far_from(descriptor: int) -> int:
+    """Return a copy of a descriptor, of a higher number."""
+    if sys.platform == "win32":
+        return descriptor
+    import fcntl
+
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 20)
 
 
 class SteeredBrowser:
@@ -31,10 +45,11 @@ class SteeredBrowser:
     def __init__(
         self, program: str, folder: Path, hosts: Mapping[str, str], flags: Sequence[str] = ()
     ) -> None:
+        _check_system()
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
         # far from where they are to go, or the second could fall on the first
-        high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 20) for descriptor in (theirs_in, theirs_out)]
+        high = [_far_from(descriptor) for descriptor in (theirs_in, theirs_out)]
         rules = ",".join(f"MAP {name} {place}" for name, place in hosts.items())
 
         def join() -> None:

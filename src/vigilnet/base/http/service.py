@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import socket
 import ssl
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class HttpServer:
 
     async def listen_socket(self, listener: socket.socket) -> None:
         """Listen on a bound socket, TCP or unix."""
-        if listener.family == getattr(socket, "AF_UNIX", None):
+        if sys.platform != "win32" and listener.family == socket.AF_UNIX:
             server = await asyncio.start_unix_server(self._opened, sock=listener, limit=READ_SIZE)
         else:
             server = await asyncio.start_server(self._opened, sock=listener, limit=READ_SIZE)

@@ -15,7 +15,7 @@ from typing import Any, Final
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.surface.cli.node import client_of
 from vigilnet.surface.cli.output import progress
-from vigilnet.surface.cli.processes import DAEMON_MODULE
+from vigilnet.surface.cli.processes import DAEMON_MODULE, without_console
 from vigilnet.surface.control.client import NotRunningError
 from vigilnet.surface.control.models import Status
 from vigilnet.surface.control.socket_path import state_folder, sudo_user
@@ -39,7 +39,8 @@ def ensure_node(arguments: argparse.Namespace) -> bool:
     reader, writer = os.pipe()
     with os.fdopen(reader) as told:
         node = subprocess.Popen(  # noqa: S603 our own module
-            words, stdin=subprocess.DEVNULL, stdout=writer, start_new_session=True, **_as_person()
+            words, stdin=subprocess.DEVNULL, stdout=writer, start_new_session=True, **_as_person(),
+            **without_console(),
         )  # fmt: skip
         os.close(writer)
         if not told.readline().startswith("{"):
@@ -52,7 +53,7 @@ def ensure_node(arguments: argparse.Namespace) -> bool:
 def _as_person() -> dict[str, Any]:
     """Return how a process becomes that of the person behind sudo."""
     person = sudo_user()
-    if person is None:
+    if sys.platform == "win32" or person is None:
         return {}
     environment = {**os.environ, "HOME": person.pw_dir, "USER": person.pw_name, "LOGNAME": person.pw_name}
     environment = {name: value for name, value in environment.items() if not name.startswith("XDG_")}

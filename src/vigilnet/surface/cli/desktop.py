@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from vigilnet.base.system_io import OPEN_PRIVATELY
+
 PAGE: Final = "dashboard.html"
 BROWSERS: Final = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser",
@@ -33,7 +35,7 @@ def write_page(folder: Path, address: str) -> Path:
     """
     page = folder / PAGE
     page.unlink(missing_ok=True)  # one of before may be another user's, or a link to somewhere
-    handle = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    handle = os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL | OPEN_PRIVATELY, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(
             '<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'

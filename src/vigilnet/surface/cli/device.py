@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.system_io import has_rights
 from vigilnet.surface.cli.background import ensure_node, log_of, wait_connected
 from vigilnet.surface.cli.name_service import asks_instead
 from vigilnet.surface.cli.node import add_node_arguments, client_of
 from vigilnet.surface.cli.output import progress, write, write_fields, write_json
+from vigilnet.surface.cli.processes import become
 from vigilnet.surface.cli.status import code_of, headline
 from vigilnet.surface.control.device import Device
 from vigilnet.surface.control.schema import ControlError, ErrorCode, read
@@ -20,6 +22,8 @@ from vigilnet.surface.control.socket_path import socket_of, state_folder
 from vigilnet.surface.exits import ExitCode
 
 HELPER_MODULE: Final = "vigilnet.surface.device_helper"
+HAS_HELPER: Final = sys.platform != "win32"
+_NO_HELPER: Final = "VigilNet cannot take all traffic of this system yet"
 SLOW_S: Final = 60.0
 
 _LISTS: Final = {
@@ -154,15 +158,10 @@ def go_up(arguments: argparse.Namespace) -> ExitCode:
     was_started = ensure_node(arguments)
     progress("")
     device = _ask(arguments, action="status")
-    if not device.has_helper and os.geteuid() != 0:
+    if not device.has_helper and not (HAS_HELPER and has_rights()):
         if was_started and not arguments.json:
             _say_state(arguments)
-        raise ControlError(
-            ErrorCode.FORBIDDEN,
-            "up: the whole device is not protected, only apps that are set to use the proxy",
-            "taking all traffic needs rights once after each start of the machine, or its service",
-            "sudo vigilnet up",
-        )
+        raise _only_proxy(arguments)
     if not device.has_helper:
         _start_helper(arguments, Path(device.helper))
     device = _ask(arguments, action="up")
@@ -177,6 +176,22 @@ def go_up(arguments: argparse.Namespace) -> ExitCode:
         return shown
     with client_of(arguments) as control:
         return code_of(control.status())
+
+
+def _only_proxy(arguments: argparse.Namespace) -> ControlError:
+    """Return what says that apps must be set to use the proxy, and why."""
+    message = "up: the whole device is not protected, only apps that are set to use the proxy"
+    if HAS_HELPER:
+        why = "taking all traffic needs rights once after each start of the machine, or its service"
+        return ControlError(ErrorCode.FORBIDDEN, message, why, "sudo vigilnet up")
+    with client_of(arguments) as control:
+        status = control.status()
+    if not status.socks:
+        return ControlError(ErrorCode.FORBIDDEN, message, _NO_HELPER, "vigilnet connect")
+    steps = f"set the browser's SOCKS5 proxy to {status.socks}, and have it ask the proxy for names"
+    if status.http_proxy:
+        steps += f"; for all apps that follow the system: Settings, Network, Proxy, {status.http_proxy}"
+    return ControlError(ErrorCode.FORBIDDEN, message, _NO_HELPER, steps)
 
 
 def _say_state(arguments: argparse.Namespace) -> None:
@@ -370,4 +385,4 @@ def run_program(arguments: argparse.Namespace) -> ExitCode:
     if asks:
         exit_ = arguments.exit
         sys.stderr.write(f"vigilnet: names are asked by {asks}: resolved as everybody's, not at {exit_}\n")
-    os.execvp(words[0], words)  # noqa: S606  # what the user asked for
+    become(words)

@@ -22,7 +22,7 @@ from vigilnet.surface.cli import (
     top,
     watching,
 )
-from vigilnet.surface.cli.processes import DAEMON_MODULE
+from vigilnet.surface.cli.processes import DAEMON_MODULE, become
 from vigilnet.surface.exits import OneLineParser, run_guarded
 
 BECOMES: Final = {
@@ -87,7 +87,7 @@ def _take_manners(given: list[str]) -> list[str]:
 
 def _run(given: list[str]) -> int:
     if given and given[0] in BECOMES:
-        os.execv(sys.executable, [sys.executable, "-m", BECOMES[given[0]], *given[1:]])  # noqa: S606 our own module
+        become([sys.executable, "-m", BECOMES[given[0]], *given[1:]])
     arguments = new_parser().parse_args(given)
     return int(arguments.command(arguments))
 

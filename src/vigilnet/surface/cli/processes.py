@@ -9,14 +9,29 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NoReturn
 
 DAEMON_MODULE: Final = "vigilnet.surface.daemon"
 GRACE_S: Final = 5.0
 _OUR_SETTINGS: Final = "VIGILNET_"
 _KEPT_SETTINGS: Final = ("VIGILNET_TEST_", "VIGILNET_BENCH_")
+
+
+def without_console() -> dict[str, Any]:
+    """Return what has a process of ours outlive the window that started it, on Windows."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {}
+
+
+def become(words: Sequence[str]) -> NoReturn:
+    """Be this program from now on; on Windows, wait for it and end as it does."""
+    if sys.platform != "win32":
+        os.execvp(words[0], list(words))  # noqa: S606 our own module, or what the user asked for
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both, and it decides
+    sys.exit(subprocess.call(words))  # noqa: S603 see above
 
 
 class Daemon:
@@ -39,6 +54,7 @@ class Daemon:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,  # Ctrl-C reaches us alone; we end them in order
+                **without_console(),
             )
 
     @property
@@ -60,7 +76,7 @@ class Daemon:
         """Close its pipe and tell it to end."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        if self.exit_code is None:
+        if self.exit_code is None and sys.platform != "win32":  # there it would end at once
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:

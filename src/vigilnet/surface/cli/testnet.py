@@ -7,7 +7,6 @@ first circuit is up (a stable interface), and stops everything when it ends, how
 
 import argparse
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -26,6 +25,7 @@ from types import FrameType
 from typing import Any, Final
 
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
+from vigilnet.base.system_io import take_lock
 from vigilnet.surface.cli.decoy import HOST_NAME, Decoy
 from vigilnet.surface.cli.output import paint, write
 from vigilnet.surface.cli.processes import Daemon, end_all
@@ -318,15 +318,17 @@ class Ending:
                     pass
 
     def _asked(self, number: int, _: FrameType | None) -> None:
-        if number != signal.SIGCHLD:
+        if sys.platform == "win32" or number != signal.SIGCHLD:
             self.is_asked = True
 
     @contextlib.contextmanager
     def installed(self) -> Iterator["Ending"]:
         """Take the signals within the `with` block."""
-        numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to stay
-            numbers.append(signal.SIGHUP)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if sys.platform != "win32":
+            numbers.append(signal.SIGCHLD)
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup wants us to stay
+                numbers.append(signal.SIGHUP)
         before = {number: signal.signal(number, self._asked) for number in numbers}
         old_fd = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         try:
@@ -435,8 +437,8 @@ def _take(folder: Path, stack: contextlib.ExitStack) -> None:
     """Take the folder for this process, until the stack closes or the process ends."""
     lock = stack.enter_context((folder / LOCK).open("w"))
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        take_lock(lock.fileno())
+    except OSError as error:
         raise EnvironmentRefusedError(f"--dir {folder}: another testnet is running there") from error
 
 
@@ -444,9 +446,14 @@ def _sweep(folder: Path) -> None:
     """Remove the passing folders of testnets that were killed: those that nobody holds any more."""
     for path in folder.glob(f"{PASSING}*"):
         with contextlib.suppress(OSError, EnvironmentRefusedError), contextlib.ExitStack() as stack:
-            if path.stat().st_uid == os.geteuid() and (path / LOCK).is_file():
+            if _is_ours(path) and (path / LOCK).is_file():
                 _take(path, stack)
                 shutil.rmtree(path)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether it is of our user; on Windows the folder for passing files is already."""
+    return sys.platform == "win32" or folder.stat().st_uid == os.geteuid()
 
 
 def _clear(folder: Path) -> None:

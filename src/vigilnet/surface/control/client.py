@@ -1,13 +1,15 @@
 """The control socket's client: asks one node, waits for the answer (blocking, for short-lived programs)."""
 
+import errno
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
-from vigilnet.surface.control import models
+from vigilnet.surface.control import door, models
 from vigilnet.surface.control.auth import may_be_trusted, peer_uid
 from vigilnet.surface.control.operations import OPERATIONS
 from vigilnet.surface.control.schema import MAX_REPLY, Request, decode_event, decode_reply, read
@@ -22,6 +24,23 @@ class NotRunningError(VigilnetError):
     kind = ErrorKind.UNREACHABLE
 
 
+def connect(path: Path, timeout: float) -> socket.socket:
+    """Return a session with the node whose control socket is at `path`; raises OSError."""
+    if sys.platform == "win32":
+        return door.connect(path, timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout)
+    try:
+        with reachable(path) as name:
+            connection.connect(name)
+        if not may_be_trusted(peer_uid(connection)):  # someone else listens where our node should
+            raise PermissionError(errno.EPERM, "served by another user, not asked")
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 class ControlClient:
     """One session with the node whose state is in `folder`; use in a `with` block.
 
@@ -34,23 +53,14 @@ class ControlClient:
         self._folder = folder
         self._next_id = 0
         self._rest = b""  # read, not yet a whole line
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(timeout)
         try:
-            with reachable(socket_of(folder)) as name:
-                self._socket.connect(name)
-            uid = peer_uid(self._socket)
+            self._socket = connect(socket_of(folder), timeout)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
-            self._socket.close()
             raise NotRunningError(
                 f"no node runs with state folder {folder}; start one: vigilnet run"
             ) from error
         except OSError as error:
-            self._socket.close()
             raise NotRunningError(f"control socket in {folder}: {error.strerror or 'no answer'}") from error
-        if not may_be_trusted(uid):  # someone else listens where our node should
-            self._socket.close()
-            raise NotRunningError(f"control socket in {folder}: served by another user, not asked")
 
     def __enter__(self) -> Self:
         return self

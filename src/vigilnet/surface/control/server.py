@@ -1,13 +1,18 @@
-"""The control socket's server: a unix socket in the state folder, for the node's own user alone."""
+"""The control socket's server: a unix socket in the state folder, for the node's own user alone.
+
+Where there are none it is a port of this machine whose key is in the state folder (`door`).
+"""
 
 import asyncio
 import socket
+import sys
 from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.surface.control import door
 from vigilnet.surface.control.auth import may_control, peer_uid
 from vigilnet.surface.control.events import EventFeed
 from vigilnet.surface.control.operations import Role
@@ -21,7 +26,7 @@ from vigilnet.surface.control.schema import (
     encode_event,
     encode_result,
 )
-from vigilnet.surface.control.socket_path import reachable
+from vigilnet.surface.control.socket_path import HAS_UNIX_SOCKETS, reachable
 from vigilnet.surface.control.steering import Steering
 
 MAX_SESSIONS: Final = 16
@@ -38,10 +43,15 @@ class ControlServer:
         path: where the socket is made; its folder must be of mode 0700 and locked by this process.
         steering: serves the requests.
         events: what sessions may watch.
+        is_unix: whether it is a unix socket, and not a port with a key.
     """
 
-    def __init__(self, path: Path, steering: Steering, events: EventFeed) -> None:
+    def __init__(
+        self, path: Path, steering: Steering, events: EventFeed, *, is_unix: bool = HAS_UNIX_SOCKETS
+    ) -> None:
         self._path = path
+        self._is_unix = is_unix
+        self._door: door.Door | None = None
         self._steering = steering
         self._events = events
         self._sessions = TaskGroup("control")
@@ -55,12 +65,17 @@ class ControlServer:
             EnvironmentRefusedError: the socket cannot be made.
         """
         try:
-            listener = _bind(self._path)
+            listener = _bind(self._path) if self._is_unix else door.listen()
         except OSError as error:
             raise EnvironmentRefusedError(
                 f"control socket {self._path}: cannot be made: {error.strerror}"
             ) from error
-        self._server = await asyncio.start_unix_server(self._opened, sock=listener, limit=MAX_REQUEST)
+        if sys.platform != "win32" and self._is_unix:
+            self._server = await asyncio.start_unix_server(self._opened, sock=listener, limit=MAX_REQUEST)
+        else:
+            self._door = door.new_door(listener.getsockname()[1])
+            self._server = await asyncio.start_server(self._opened, sock=listener, limit=MAX_REQUEST)
+            self._door.write(self._path)
 
     async def close(self) -> None:
         """Stop listening, end the sessions and remove the socket; safe to call twice."""
@@ -74,7 +89,7 @@ class ControlServer:
 
     def _opened(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = writer.get_extra_info("socket")
-        if not may_control(peer_uid(connection)):
+        if self._is_unix and not may_control(peer_uid(connection)):
             _log.warning("control socket: another user was refused")
             self._turn_away(
                 writer, ErrorCode.FORBIDDEN, "control socket: only the node's own user may use it"
@@ -93,6 +108,9 @@ class ControlServer:
         writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._door is not None and not await door.wait_proven(self._door, reader, writer):
+            _log.warning("control port: a stranger was turned away")
+            return
         try:
             while True:
                 try:
@@ -161,6 +179,8 @@ async def _write(writer: asyncio.StreamWriter, line: bytes) -> None:
 
 def _bind(path: Path) -> socket.socket:
     """Make the listening socket; the caller holds the folder's lock, so an old socket is a dead one's."""
+    if sys.platform == "win32":
+        raise OSError(0, "no unix sockets here")
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     try:

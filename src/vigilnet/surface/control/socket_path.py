@@ -1,7 +1,6 @@
 """Where a node's control socket is, and how it is reached although such paths are short."""
 
 import os
-import socket
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,11 +11,13 @@ from typing import Final
 import platformdirs
 
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.surface.control.door import FILE_NAME
 from vigilnet.surface.control.schema import SOCKET_NAME
 
 if sys.platform != "win32":
     import pwd
 
+HAS_UNIX_SOCKETS: Final = sys.platform != "win32"  # Python has none on Windows
 MAX_PATH: Final = 100  # octets; the system takes 107 on Linux, 103 elsewhere
 STATE_VARIABLE: Final = "VIGILNET_NODE_STATE_FOLDER"
 
@@ -42,21 +43,29 @@ def state_folder(
     return Path(named) if named else _usual_folder()
 
 
-def sudo_user() -> "pwd.struct_passwd | None":
-    """Return the person behind sudo, if there is one."""
-    number = os.environ.get("SUDO_UID", "")
-    if sys.platform == "win32" or os.geteuid() != 0 or not number.isdecimal() or int(number) == 0:
+if sys.platform == "win32":
+
+    def sudo_user() -> str | None:
+        """Return nobody: an administrator there is the person."""
         return None
-    try:
-        return pwd.getpwuid(int(number))
-    except KeyError:
-        return None
+
+else:
+
+    def sudo_user() -> pwd.struct_passwd | None:
+        """Return the person behind sudo, if there is one."""
+        number = os.environ.get("SUDO_UID", "")
+        if os.geteuid() != 0 or not number.isdecimal() or int(number) == 0:
+            return None
+        try:
+            return pwd.getpwuid(int(number))
+        except KeyError:
+            return None
 
 
 def _usual_folder() -> Path:
     """Return where the node is that a command means; under sudo that is first of all the person's own."""
     person = sudo_user()
-    if person is None:
+    if sys.platform == "win32" or person is None:
         return default_state_folder()
     theirs = Path(person.pw_dir) / ".local" / "share" / "vigilnet"
     is_roots = socket_of(default_state_folder()).exists() and not socket_of(theirs).exists()
@@ -80,7 +89,7 @@ def _named_in(config: Path) -> str:
 def reachable(path: Path) -> Iterator[str]:
     """Give a name of `path` that is short enough for bind and connect, valid within the `with` block."""
     text = str(path)
-    if len(os.fsencode(text)) <= MAX_PATH or not hasattr(socket, "SO_PEERCRED"):
+    if sys.platform != "linux" or len(os.fsencode(text)) <= MAX_PATH:
         yield text
         return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -91,5 +100,5 @@ def reachable(path: Path) -> Iterator[str]:
 
 
 def socket_of(folder: Path) -> Path:
-    """Return the control socket's path in a state folder."""
-    return folder / SOCKET_NAME
+    """Return the control socket's path in a state folder; on Windows, of the file that tells the port."""
+    return folder / (SOCKET_NAME if HAS_UNIX_SOCKETS else FILE_NAME)

@@ -7,14 +7,17 @@ import shutil
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from vigilnet.base.system_io import has_rights
 from vigilnet.node.options import Options
+from vigilnet.surface.control.client import connect
 from vigilnet.surface.control.models import Finding
-from vigilnet.surface.control.socket_path import reachable, socket_of
+from vigilnet.surface.control.socket_path import socket_of
 from vigilnet.surface.doctor.finding import Situation, failed, noted, passed
 
 LEAST_FREE: Final = 16 * 1024 * 1024
@@ -33,7 +36,7 @@ class Machine:
     wall: Callable[[], float]
     release: Callable[[], str] = platform.release
     system: Callable[[], str] = platform.system
-    user: Callable[[], int] = os.geteuid
+    has_rights: Callable[[], bool] = has_rights
     which: Callable[[str], str | None] = shutil.which
     interfaces: Path = Path("/sys/class/net")
     routes: Path = Path("/proc/net/route")
@@ -81,11 +84,11 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
         yield failed(
             "device.rights", "The state folder belongs to someone else",
             "The node cannot write its keys there.",
-            f"run as the user it belongs to, or: sudo chown {os.geteuid()} {there}", str(there),
+            f"run as the user it belongs to, or: sudo chown $USER {there}", str(there),
         )  # fmt: skip
         return
     yield passed("device.folder", "The state folder can be used")
-    if folder.is_dir() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
+    if sys.platform != "win32" and folder.is_dir() and stat.S_IMODE(folder.stat().st_mode) & 0o077:
         yield failed(
             "device.open", "Other users can look into the state folder",
             "It holds the node's keys.", f"chmod 700 {folder}",
@@ -106,7 +109,7 @@ def _check_socket(situation: Situation) -> Iterator[Finding]:
     if situation.node is not None:
         return
     path = socket_of(situation.folder)
-    if not path.is_socket():
+    if not path.exists():
         yield noted(
             "node.off", "No node is running",
             "Apps go out directly, or not at all if lockdown is on.", "vigilnet run",
@@ -128,23 +131,20 @@ def _check_socket(situation: Situation) -> Iterator[Finding]:
 
 def _answers(path: Path) -> bool:
     """Whether somebody listens there."""
-    with socket.socket(socket.AF_UNIX) as trial:
-        trial.settimeout(HUNG_S)
-        try:
-            with reachable(path) as name:
-                trial.connect(name)
-        except TimeoutError:
-            return True
-        except OSError:
-            return False
+    try:
+        connect(path, HUNG_S).close()
+    except (TimeoutError, PermissionError):
+        return True
+    except OSError:
+        return False
     return True
 
 
 def _check_limits() -> Iterator[Finding]:
-    try:
-        import resource
-    except ImportError:
+    if sys.platform == "win32":
         return
+    import resource
+
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < LEAST_FILES:
         yield failed(
@@ -216,14 +216,14 @@ def _check_device(situation: Situation, options: Options, machine: Machine) -> I
     else:
         yield passed("device.programs", "The programs for the whole device are there")
     helper = machine.helper or options.device.helper
-    if machine.user() != 0 and not helper.exists():
+    if not machine.has_rights() and not helper.exists():
         yield noted(
             "device.helper", "The whole device cannot be protected without rights",
             "A small helper has them; it does not run.", "sudo vigilnet up", str(helper),
         )  # fmt: skip
     has_doors = helper.with_name("doors.json").exists()
-    is_closed = has_doors or ("nft" not in missing and machine.user() == 0 and _is_left_behind())
-    if machine.user() == 0 and not helper.exists() and is_closed:
+    is_closed = has_doors or ("nft" not in missing and machine.has_rights() and _is_left_behind())
+    if machine.has_rights() and not helper.exists() and is_closed:
         yield failed(
             "device.leftover", "A helper was killed and left the firewall closed",
             "Nothing leaves this device, so that nothing leaks.", "sudo vigilnet helper --repair",

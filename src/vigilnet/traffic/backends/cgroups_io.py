@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import struct
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,9 @@ from typing import Final
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends.ruleset import MARK_BOUND, MARK_INSIDE, MARK_OUTSIDE, MARK_OWN, cgroup_marks
 from vigilnet.traffic.device.helper_wire import Group
+
+if sys.platform != "linux":
+    raise ImportError("for Linux alone")
 
 _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "armv7l": 386, "i686": 357}
 _PROG_LOAD, _PROG_ATTACH = 5, 8

@@ -6,8 +6,12 @@ is there, whoever brought it up.
 
 import contextlib
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from typing import Final
+
+if sys.platform != "linux":
+    raise ImportError("for Linux alone")
 
 MAX_NOTE: Final = 65_536
 _ROUTE_PROTOCOL: Final = 0  # NETLINK_ROUTE

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,9 @@ from vigilnet.traffic.backends.program_watch_io import ProgramWatch
 from vigilnet.traffic.device.backend import Capture, Framing
 from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import INTERFACE, DeviceSettings
+
+if sys.platform != "linux":
+    raise ImportError("for Linux alone")
 
 _SO_MARK: Final = 36
 _TUNSETIFF: Final = 0x400454CA

@@ -5,10 +5,10 @@ docs/spec/device.md section 14.
 """
 
 import contextlib
-import grp
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -146,6 +146,10 @@ class Mac:
             EnvironmentRefusedError: it is not; launchd must start it in that group.
         """
         said = commands_io.run(["ps", "-o", "gid=", "-p", str(pid)]).strip()
+        if sys.platform == "win32":
+            raise EnvironmentRefusedError("device: for macOS alone")
+        import grp
+
         try:
             wanted = grp.getgrnam(pf_rules.GROUP).gr_gid
         except KeyError as error:

@@ -11,6 +11,7 @@ import ctypes
 import os
 import select
 import struct
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from vigilnet.base.errors import EnvironmentRefusedError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import Program
+
+if sys.platform != "linux":
+    raise ImportError("for Linux alone")
 
 LOOK_S: Final = 0.5  # between two looks whether a file was replaced, or, without fanotify, what runs
 _CLASS_CONTENT, _CLOEXEC, _NONBLOCK = 0x04, 0x01, 0x02

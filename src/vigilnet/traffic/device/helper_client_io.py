@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError, ErrorKind, VigilnetError
 from vigilnet.traffic.device import helper_socket_io
+from vigilnet.traffic.device.helper_socket_io import NOT_ON_WINDOWS
 from vigilnet.traffic.device.helper_wire import MAX_SOCKETS, Operation, Request
 
 ANSWER_S: Final = 30.0
@@ -47,6 +48,8 @@ class HelperClient:
         if self._connection is not None and not self._has_ended(self._connection):
             return
         self.close()
+        if sys.platform == "win32":
+            raise HelperMissingError(NOT_ON_WINDOWS)
         connection = socket.socket(socket.AF_UNIX, helper_socket_io.KIND)
         connection.settimeout(ANSWER_S)
         try:
@@ -62,6 +65,8 @@ class HelperClient:
     @staticmethod
     def _has_ended(connection: socket.socket) -> bool:
         """Whether the helper is gone: between two requests nothing comes but the end."""
+        if sys.platform == "win32":
+            return False
         poll = select.poll()  # not select(): a busy node has more than 1024 descriptors
         poll.register(connection, select.POLLIN)
         return bool(poll.poll(0))

@@ -9,6 +9,7 @@ import json
 import os
 import selectors
 import socket
+import sys
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -16,6 +17,7 @@ from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError, V
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.device import helper_socket_io
 from vigilnet.traffic.device.backend import Backend
+from vigilnet.traffic.device.helper_socket_io import NOT_ON_WINDOWS
 from vigilnet.traffic.device.helper_wire import Group, Operation, Request
 
 MAX_SESSIONS: Final = 8
@@ -66,7 +68,8 @@ class Helper:
         self._owner = owner
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = os.pipe()
-        os.set_blocking(self._waker, False)  # its own signature
+        if sys.platform != "win32":
+            os.set_blocking(self._waker, False)  # its own signature
         self._is_stopping = False
         self._sessions: set[Session] = set()
         self._controller: Session | None = None
@@ -228,6 +231,8 @@ def listen(path: Path, owner: int) -> socket.socket:
     Raises:
         EnvironmentRefusedError: it cannot be made, or another helper has it.
     """
+    if sys.platform == "win32":
+        raise EnvironmentRefusedError(NOT_ON_WINDOWS)
     listener = socket.socket(socket.AF_UNIX, helper_socket_io.KIND)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from typing import Final
 from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError
 from vigilnet.traffic.device.helper_wire import MAX_MESSAGE, MAX_SOCKETS
 
+NOT_ON_WINDOWS: Final = "helper: the whole device cannot be protected on Windows yet; use the SOCKS proxy"
 KIND: Final = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
 _LINUX_CREDENTIALS: Final = struct.Struct("3i")
 _SOL_LOCAL, _LOCAL_PEERCRED, _LOCAL_PEERPID = 0, 1, 2  # macOS: sys/un.h

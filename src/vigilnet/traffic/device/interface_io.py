@@ -7,11 +7,25 @@ over a pair of datagram sockets (`backends.wintun_io`).
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from vigilnet.traffic.device import packets
 from vigilnet.traffic.device.backend import Framing
+
+if sys.platform == "win32":
+
+    def readv(descriptor: int, buffers: Sequence[bytearray | memoryview]) -> int:
+        """Refuse: interfaces with descriptors are for other systems."""
+        raise OSError(0, "no such interface here")
+
+    def writev(descriptor: int, pieces: Sequence[bytes | memoryview]) -> int:
+        """Refuse, too."""
+        raise OSError(0, "no such interface here")
+
+else:
+    from os import readv, writev
 
 _MACOS_FAMILIES: Final = {4: (2).to_bytes(4, "big"), 6: (30).to_bytes(4, "big")}  # AF_INET and AF_INET6 there
 
@@ -52,11 +66,11 @@ class VirtioInterface:
 
     def read(self, buffer: bytearray) -> int:
         """Read one packet."""
-        return os.readv(self.descriptor, [buffer])
+        return readv(self.descriptor, [buffer])
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write one packet."""
-        os.writev(self.descriptor, pieces)
+        writev(self.descriptor, pieces)
 
     def close(self) -> None:
         """Give the descriptor up."""
@@ -75,14 +89,14 @@ class FamilyInterface:
     def read(self, buffer: bytearray) -> int:
         """Read one packet."""
         with memoryview(buffer) as view:
-            size = os.readv(self.descriptor, [self._family, view[packets.VNET_SIZE :]])
+            size = readv(self.descriptor, [self._family, view[packets.VNET_SIZE :]])
         buffer[: packets.VNET_SIZE] = bytes(packets.VNET_SIZE)
         return size - 4 + packets.VNET_SIZE
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write one packet, its checksum summed here."""
         packet = packets.summed(pieces)
-        os.writev(self.descriptor, [_MACOS_FAMILIES[packet[0] >> 4], packet])
+        writev(self.descriptor, [_MACOS_FAMILIES[packet[0] >> 4], packet])
 
     def close(self) -> None:
         """Give the descriptor up."""

@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import struct
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from ipaddress import IPv6Network, ip_address
@@ -160,6 +161,8 @@ class NameServer:
     # ---- askers
 
     def _read(self, sock: socket.socket) -> None:
+        if sys.platform == "win32":  # no redirect there, and so no datagram sockets
+            return
         for _ in range(READS_A_TURN):
             try:
                 octets, where, _, asker = sock.recvmsg(dns.MAX_QUESTION + 1, 128)
@@ -178,7 +181,7 @@ class NameServer:
 
     @staticmethod
     def _send(sock: socket.socket, octets: bytes, came_to: _Ancillary, asker: tuple[str, int]) -> None:
-        if octets:
+        if octets and sys.platform != "win32":
             with suppress(OSError):
                 sock.sendmsg([octets], came_to, 0, asker)
 

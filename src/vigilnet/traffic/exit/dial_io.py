@@ -183,7 +183,7 @@ class Dial:
         if result == 0:
             self._finish(sock, address)
             return True
-        if result != errno.EINPROGRESS:
+        if result not in (errno.EINPROGRESS, errno.EWOULDBLOCK):  # the latter on Windows
             sock.close()
             self._note(result)
             return False

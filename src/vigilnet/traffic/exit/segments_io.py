@@ -7,6 +7,7 @@ than one. Elsewhere, and for sizes beyond the path's MTU, they go one by one.
 import errno
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
@@ -65,25 +66,37 @@ def send_all(
         at += count
 
 
-def _send_together(sock: socket.socket, payloads: list[bytes], end: tuple[str, int] | None) -> bool:
-    """Whether they are out of our hands, sent or lost."""
-    size = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", len(payloads[0])))]
-    try:
-        if end is None:
-            sock.sendmsg(payloads, size)
-        else:
-            sock.sendmsg(payloads, size, 0, end)
-    except OSError as error:
-        return error.errno not in _NOT_HERE and error.errno != errno.ECONNREFUSED
-    return True
+if sys.platform == "win32":
 
+    def _send_together(sock: socket.socket, payloads: list[bytes], end: tuple[str, int] | None) -> bool:
+        """Never: they go one by one."""
+        return False
 
-def receive(sock: socket.socket) -> tuple[list[bytes], tuple[str, int]]:
-    """Return datagrams that came together, and their sender; raises OSError."""
-    octets, ancillary, _, sender = sock.recvmsg(MAX_READ, _ANCILLARY)
-    for level, kind, content in ancillary:
-        if (level, kind) == (socket.IPPROTO_UDP, _UDP_GRO) and len(content) >= 4:
-            (size,) = struct.unpack_from("=i", content)
-            if 0 < size < len(octets):
-                return [octets[at : at + size] for at in range(0, len(octets), size)], sender
-    return [octets], sender
+    def receive(sock: socket.socket) -> tuple[list[bytes], tuple[str, int]]:
+        """Return one datagram and its sender; raises OSError."""
+        octets, sender = sock.recvfrom(MAX_READ)
+        return [octets], sender
+
+else:
+
+    def _send_together(sock: socket.socket, payloads: list[bytes], end: tuple[str, int] | None) -> bool:
+        """Whether they are out of our hands, sent or lost."""
+        size = [(socket.IPPROTO_UDP, _UDP_SEGMENT, struct.pack("=H", len(payloads[0])))]
+        try:
+            if end is None:
+                sock.sendmsg(payloads, size)
+            else:
+                sock.sendmsg(payloads, size, 0, end)
+        except OSError as error:
+            return error.errno not in _NOT_HERE and error.errno != errno.ECONNREFUSED
+        return True
+
+    def receive(sock: socket.socket) -> tuple[list[bytes], tuple[str, int]]:
+        """Return datagrams that came together, and their sender; raises OSError."""
+        octets, ancillary, _, sender = sock.recvmsg(MAX_READ, _ANCILLARY)
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.IPPROTO_UDP, _UDP_GRO) and len(content) >= 4:
+                (size,) = struct.unpack_from("=i", content)
+                if 0 < size < len(octets):
+                    return [octets[at : at + size] for at in range(0, len(octets), size)], sender
+        return [octets], sender

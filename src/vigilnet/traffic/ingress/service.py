@@ -7,6 +7,7 @@ bridged. Nothing listens beyond this machine unless the options say so.
 import asyncio
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.safelog import get_logger
+from vigilnet.base.system_io import own_port
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.ingress.http_io import HttpConnection
 from vigilnet.traffic.ingress.options import Options
@@ -238,7 +240,7 @@ def bind_listener(host: str, port: int, what: str, setting: str) -> socket.socke
     shown = f"[{host}]:{port}" if is_ipv6 else f"{host}:{port}"
     sock = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        own_port(sock)
         if is_ipv6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((host, port))
@@ -246,10 +248,18 @@ def bind_listener(host: str, port: int, what: str, setting: str) -> socket.socke
     except OSError as error:
         sock.close()
         advice = {
-            errno.EADDRINUSE: f"is in use by another program; stop that one or set ingress.{setting}",
-            errno.EACCES: f"needs more rights; set ingress.{setting} to a port above 1023",
+            errno.EADDRINUSE: _taken(setting),
+            errno.EACCES: _taken(setting) if sys.platform == "win32" else _low(setting),
             errno.EADDRNOTAVAIL: "is no address of this machine",
         }.get(error.errno or 0, f"cannot be listened on ({error.strerror})")
         raise EnvironmentRefusedError(f"{what}: {shown} {advice}") from error
     sock.setblocking(False)
     return sock
+
+
+def _taken(setting: str) -> str:
+    return f"is in use by another program; stop that one or set ingress.{setting}"
+
+
+def _low(setting: str) -> str:
+    return f"needs more rights; set ingress.{setting} to a port above 1023"

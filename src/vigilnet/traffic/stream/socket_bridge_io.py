@@ -15,6 +15,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final
 
+from vigilnet.base.system_io import send_parts
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import EndReason
 from vigilnet.traffic.transport.resets_io import reset_watch
@@ -223,7 +224,7 @@ class SocketBridge:
                 if len(out) == 1:
                     sent = self._socket.send(out[0])
                 else:
-                    sent = self._socket.sendmsg(list(islice(out, MAX_BUFFERS)))
+                    sent = send_parts(self._socket, list(islice(out, MAX_BUFFERS)))
                 taken += sent
                 if not _drop_octets(out, sent):
                     break

@@ -18,13 +18,13 @@ class ResetWatch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._callbacks: dict[int, WeakMethod[Callable[[], None]]] = {}
-        self._epoll = select.epoll() if sys.platform == "linux" else None
-        if self._epoll is not None:
+        if sys.platform == "linux":
+            self._epoll = select.epoll()
             loop.add_reader(self._epoll.fileno(), self._on_events)
 
     def watch(self, descriptor: int, callback: Callable[[], None]) -> None:
         """Call back, a method that is not kept alive, once the socket is in error."""
-        if self._epoll is None:
+        if sys.platform != "linux":
             return
         self._callbacks[descriptor] = WeakMethod(callback)
         try:
@@ -34,12 +34,12 @@ class ResetWatch:
 
     def forget(self, descriptor: int) -> None:
         """Stop watching; before the socket is closed."""
-        if self._epoll is not None and self._callbacks.pop(descriptor, None) is not None:
+        if sys.platform == "linux" and self._callbacks.pop(descriptor, None) is not None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(descriptor)
 
     def _on_events(self) -> None:
-        if self._epoll is None:
+        if sys.platform != "linux":
             return
         for descriptor, events in self._epoll.poll(0):
             kept = self._callbacks.get(descriptor)

@@ -15,6 +15,7 @@ from typing import Final
 from weakref import WeakSet
 
 from vigilnet.base.safelog import get_logger
+from vigilnet.base.system_io import own_port, send_parts
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind, CarrierUser
 from vigilnet.traffic.transport.punch_io import punch, take_port
 from vigilnet.traffic.transport.resets_io import reset_watch
@@ -208,7 +209,7 @@ class TcpCarrier:
         try:
             if len(parts) == 1:
                 return self._sock.send(parts[0])
-            return self._sock.sendmsg(parts[:MAX_BUFFERS])
+            return send_parts(self._sock, parts[:MAX_BUFFERS])
         except (BlockingIOError, InterruptedError):
             return 0
         except OSError as error:
@@ -373,8 +374,7 @@ class TcpTransport:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            if sys.platform != "win32":
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            own_port(sock)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)

@@ -135,7 +135,9 @@ def test_few_files(tmp_path: Path) -> None:
 
 
 def test_programs_and_helper_for_the_whole_device(tmp_path: Path) -> None:
-    machine = Machine(lambda: NOW, which=lambda _: None, user=lambda: 1000, helper=tmp_path / "none.sock")
+    machine = Machine(
+        lambda: NOW, which=lambda _: None, has_rights=lambda: False, helper=tmp_path / "none.sock"
+    )
     diagnosis = diagnose(situation(tmp_path), machine)
     assert found(diagnosis, "device.programs").level == "note"
     assert found(diagnosis, "device.helper").next == "sudo vigilnet up"

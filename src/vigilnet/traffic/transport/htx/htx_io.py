@@ -2,13 +2,13 @@
 
 import asyncio
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol, TypeVar, cast
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
+from vigilnet.base.system_io import own_port
 from vigilnet.traffic.transport.carrier import NO_PARAMS, Carrier, CarrierKind
 from vigilnet.traffic.transport.htx.dial_io import (
     Browser,
@@ -110,8 +110,7 @@ class HtxTransport:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
-            if sys.platform != "win32":
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            own_port(sock)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind((host, port))
