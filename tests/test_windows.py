@@ -43,16 +43,38 @@ class Machine:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
+    def end(self) -> None:
+        """End Wine with all that still runs in it."""
+        server = Path(windows_python.wine() or "").with_name("wineserver")
+        subprocess.run([server, "-k"], env=self._environment, check=False, capture_output=True)
+
     def run(self, *words: str) -> tuple[int, str]:
         """Return the exit code of a `vigilnet` command, and what it said."""
-        process = self.start("-m", "vigilnet.surface.cli.main", *words)
-        said, _ = process.communicate(timeout=PATIENCE_S)
-        return process.returncode, said
+        with self.start("-m", "vigilnet.surface.cli.main", *words) as process:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(PATIENCE_S)
+            return process.returncode, left_in(process)
+
+
+def left_in(process: "subprocess.Popen[str]") -> str:
+    """Return what an ended process has said; no more, for a node that it started has the pipe too."""
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    said = b""
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(process.stdout.fileno(), 1 << 16):
+            said += part
+    return said.decode(errors="replace").replace("\r\n", "\n")
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    return Machine(tmp_path_factory.mktemp("windows"))
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    made = Machine(tmp_path_factory.mktemp("windows"))
+    with made.start("-c", "print()") as first:  # Wine makes its machine, and says so
+        first.communicate(timeout=PATIENCE_S)
+    yield made
+    made.end()
 
 
 @contextlib.contextmanager
@@ -106,7 +128,9 @@ def network_of(machine: Machine, *words: str) -> Iterator[dict[str, Any]]:
     finally:
         folder = windows_python.windows_path(machine.folder / "net" / "client")
         machine.run("stop", "--state-folder", folder)
-        process.communicate(timeout=PATIENCE_S)
+        process.wait(PATIENCE_S)
+        left_in(process)
+        process.__exit__(None, None, None)
 
 
 def test_three_hops_of_windows_processes_carry_traffic(machine: Machine) -> None:

@@ -28,10 +28,10 @@ def without_console() -> dict[str, Any]:
 
 def become(words: Sequence[str]) -> NoReturn:
     """Be this program from now on; on Windows, wait for it and end as it does."""
-    if sys.platform != "win32":
-        os.execvp(words[0], list(words))  # noqa: S606 our own module, or what the user asked for
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both, and it decides
-    sys.exit(subprocess.call(words))  # noqa: S603 see above
+    if sys.platform == "win32":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both, and it decides
+        sys.exit(subprocess.call(words))  # noqa: S603 our own module, or what the user asked for
+    os.execvp(words[0], list(words))  # noqa: S606 see above
 
 
 class Daemon:
