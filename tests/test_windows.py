@@ -9,14 +9,17 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import tomlkit
 
 from tests.support import socks_shim, windows_python
+from tests.support.needs import needs_programs
 
 PYTHON: Final = Path(os.environ.get(windows_python.VARIABLE, ""))
 PATIENCE_S: Final = 240  # Wine makes its machine at the first start
@@ -156,6 +159,48 @@ def test_three_hops_of_windows_processes_carry_traffic(machine: Machine) -> None
         code, said = machine.run("circuits", "--state-folder", folder, "--json")
         assert code == 0, said
         assert any(len(one["hops"]) == 3 for one in json.loads(said)["circuits"]), said
+
+
+@needs_programs("nginx")
+def test_a_windows_client_uses_relays_of_linux_over_htx(machine: Machine) -> None:
+    folder, content = machine.folder / "htx", os.urandom(500_000)
+    words = ["--transport", "htx", "--relays", "3", "--hops", "3", "--allow-private-targets"]
+    relays = subprocess.Popen(
+        [sys.executable, "-m", "vigilnet.surface.cli.main", "testnet", *words, "--dir", folder], text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    with relays, target(content) as port:
+        assert relays.stdout is not None
+        assert relays.stdout.readline().startswith("{")
+        config, ours = machine.folder / "htx.toml", windows_python.windows_path(machine.folder / "htx-client")
+        theirs = tomlkit.parse((folder / "client.toml").read_text())
+        node, htx = theirs["node"], theirs["htx"]
+        assert isinstance(node, dict)
+        assert isinstance(htx, dict)
+        node["state_folder"] = ours
+        node["peers_folder"] = windows_python.windows_path(folder / "records")
+        htx["trust_anchors"] = windows_python.windows_path(folder / "site" / "root.pem")
+        config.write_text(tomlkit.dumps(theirs))
+        client = machine.start(
+            "-m", "vigilnet.surface.daemon", "--json", "--config", windows_python.windows_path(config)
+        )
+        try:
+            facts = json.loads(next(line for line in client.stdout or () if line.startswith("{")))
+            host, _, socks = facts["socks"].rpartition(":")
+            connection, _ = socks_shim.ask((host, int(socks)), 1, "127.0.0.1", port)
+            with connection:
+                assert exchange(connection, b"x" * 100_000) == (
+                    hashlib.sha256(b"x" * 100_000).digest(),
+                    content,
+                )
+            code, said = machine.run("peers", "--state-folder", ours)
+            assert (code, "Answers over HTX" in said) == (0, True), said
+        finally:
+            machine.run("stop", "--state-folder", ours)
+            client.wait(PATIENCE_S)
+            left_in(client)
+            client.__exit__(None, None, None)
+            relays.terminate()
 
 
 def test_up_says_what_to_set_and_ends_with_8(machine: Machine) -> None:

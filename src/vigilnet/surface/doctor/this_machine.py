@@ -84,7 +84,7 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
         yield failed(
             "device.rights", "The state folder belongs to someone else",
             "The node cannot write its keys there.",
-            f"run as the user it belongs to, or: sudo chown $USER {there}", str(there),
+            f"run as the user it belongs to, or: sudo chown {_user()} {there}", str(there),
         )  # fmt: skip
         return
     yield passed("device.folder", "The state folder can be used")
@@ -103,6 +103,12 @@ def _check_folder(folder: Path) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield passed("device.disk", "There is room on the disk")
+
+
+def _user() -> str:
+    if sys.platform == "win32":
+        return os.environ.get("USERNAME", "")
+    return str(os.geteuid())
 
 
 def _check_socket(situation: Situation) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Windows: a wintun interface, routes, filters of the Windows Filtering Platform, one rule for names.
 
-Not tried on a real machine, and nothing reaches it yet: the node itself does not run on Windows (its control
-socket is a unix one), nor does the helper's socket. docs/spec/device.md section 15.
+Not tried on a real machine, and nothing reaches it yet: the helper has no channel and no service there.
+docs/spec/device.md section 15.
 """
 
 import contextlib
