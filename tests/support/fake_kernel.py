@@ -77,11 +77,7 @@ class FakeKernel(Kernel):
         self._settings = None
 
     def set_lockdown(self, *, is_on: bool) -> None:
-        self._lock_file.parent.mkdir(exist_ok=True)
-        if is_on:
-            self._lock_file.touch()
-        else:
-            self._lock_file.unlink(missing_ok=True)
+        self._lockdown.set(is_on=is_on)
 
     def open_addresses(self, purpose: str, addresses: Iterable[str], seconds: int) -> None:
         self.said.append((purpose, tuple(addresses), seconds))

@@ -21,6 +21,7 @@ from vigilnet.traffic.backends import commands_io, routes, ruleset
 from vigilnet.traffic.backends.cgroups_io import ControlGroups
 from vigilnet.traffic.backends.firewall_io import Firewall
 from vigilnet.traffic.backends.program_watch_io import ProgramWatch
+from vigilnet.traffic.backends.written_io import LockdownMark
 from vigilnet.traffic.device.backend import Capture, Framing
 from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import INTERFACE, DeviceSettings
@@ -63,7 +64,7 @@ class Kernel:
         self._values = values
         self.firewall = firewall
         self._journal = run_folder / "changed.json"
-        self._lock_file = state_folder / "lockdown"
+        self._lockdown = LockdownMark(state_folder)
         self.groups = ControlGroups(group_name)
         self.programs = ProgramWatch(self.groups.join, self.groups.group_of)
         self._tun = -1
@@ -78,7 +79,7 @@ class Kernel:
     @property
     def is_locked(self) -> bool:
         """Whether lockdown is on."""
-        return self._lock_file.exists()
+        return self._lockdown.is_on
 
     @property
     def capture(self) -> Capture:
@@ -173,11 +174,7 @@ class Kernel:
 
     def set_lockdown(self, *, is_on: bool) -> None:
         """Keep the firewall closed also when the device is down, until told otherwise."""
-        if is_on and not self.is_locked:  # at boot it is, and the disk may still be read-only
-            self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file.touch(mode=0o600)
-        elif not is_on:
-            self._lock_file.unlink(missing_ok=True)
+        self._lockdown.set(is_on=is_on)
         if not self.is_up:
             if is_on:
                 self.firewall.lock(None, self._closed())

@@ -5,7 +5,6 @@ docs/spec/device.md section 14.
 """
 
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Final
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends import commands_io, macos_commands, pf_rules
 from vigilnet.traffic.backends.macos_commands import Gateway
+from vigilnet.traffic.backends.written_io import Journal, LockdownMark, refuse_wishes
 from vigilnet.traffic.device.backend import Capture, Framing
 from vigilnet.traffic.device.settings import DeviceSettings
 
@@ -37,8 +37,8 @@ class Mac:
     can_split: Final = False
 
     def __init__(self, run_folder: Path, state_folder: Path) -> None:
-        self._journal = run_folder / "changed.json"
-        self._lock_file = state_folder / "lockdown"
+        self._journal = Journal(run_folder)
+        self._lockdown = LockdownMark(state_folder)
         self._tunnel: socket.socket | None = None
         self._name = ""
         self._settings: DeviceSettings | None = None
@@ -51,7 +51,7 @@ class Mac:
     @property
     def is_locked(self) -> bool:
         """Whether lockdown is on."""
-        return self._lock_file.exists()
+        return self._lockdown.is_on
 
     def outer_interface(self) -> int:
         """The interface of the default route, to which our own sockets bind themselves."""
@@ -116,11 +116,7 @@ class Mac:
 
     def set_lockdown(self, *, is_on: bool) -> None:
         """Keep the device closed while it is not protected, until told otherwise."""
-        if is_on:
-            self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file.touch(mode=0o600)
-        else:
-            self._lock_file.unlink(missing_ok=True)
+        self._lockdown.set(is_on=is_on)
         if self.is_up:
             return
         if is_on:
@@ -206,18 +202,14 @@ class Mac:
         if isinstance(token, str) and token.isdecimal():
             with contextlib.suppress(EnvironmentRefusedError):
                 commands_io.run(["pfctl", "-X", token])
-        self._journal.unlink(missing_ok=True)
+        self._journal.forget()
 
     def _written(self) -> dict[str, Any]:
-        try:
-            found = json.loads(self._journal.read_text())
-        except (OSError, ValueError):
-            return {}
+        found = self._journal.read()
         return found if isinstance(found, dict) else {}
 
     def _write_down(self, **values: object) -> None:
-        self._journal.parent.mkdir(parents=True, exist_ok=True)
-        self._journal.write_text(json.dumps({**self._written(), **values}))
+        self._journal.write({**self._written(), **values})
 
 
 def _pfctl(*words: str) -> list[str]:
@@ -235,9 +227,7 @@ def _check(settings: DeviceSettings) -> None:
         "programs": settings.programs or settings.binding_ports,
         "marks of other VPNs": settings.underlay_marks,
     }
-    for name, wish in wishes.items():
-        if wish:
-            raise EnvironmentRefusedError(f"device: {name} cannot be told apart on macOS")
+    refuse_wishes(wishes, "macOS")
 
 
 def default_gateways() -> list[Gateway]:

@@ -5,7 +5,6 @@ docs/spec/device.md section 15.
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -17,6 +16,7 @@ from vigilnet.traffic.backends.macos_commands import Gateway
 from vigilnet.traffic.backends.wfp_filters import Filter
 from vigilnet.traffic.backends.wfp_io import Engine
 from vigilnet.traffic.backends.wintun_io import Pump, Wintun
+from vigilnet.traffic.backends.written_io import Journal, LockdownMark, refuse_wishes
 from vigilnet.traffic.device.backend import Capture, Framing
 from vigilnet.traffic.device.settings import DeviceSettings
 
@@ -44,8 +44,8 @@ class Windows:
         open_engine: Callable[[], Engine] = wfp_io.open_engine,
         open_adapter: Callable[[], Wintun] = wintun_io.open_wintun,
     ) -> None:
-        self._journal = run_folder / "changed.json"
-        self._lock_file = state_folder / "lockdown"
+        self._journal = Journal(run_folder)
+        self._lockdown = LockdownMark(state_folder)
         self._program = program
         self._open_engine = open_engine
         self._open_adapter = open_adapter
@@ -61,7 +61,7 @@ class Windows:
     @property
     def is_locked(self) -> bool:
         """Whether lockdown is on."""
-        return self._lock_file.exists()
+        return self._lockdown.is_on
 
     def outer_interface(self) -> int:
         """The interface of the default route, to which our own sockets bind themselves."""
@@ -128,11 +128,7 @@ class Windows:
 
     def set_lockdown(self, *, is_on: bool) -> None:
         """Keep the device closed while it is not protected, until told otherwise; also at boot."""
-        if is_on:
-            self._lock_file.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file.touch(mode=0o600)
-        else:
-            self._lock_file.unlink(missing_ok=True)
+        self._lockdown.set(is_on=is_on)
         if self.is_up:
             return
         if is_on:
@@ -183,17 +179,17 @@ class Windows:
             engine.remove(keys)
         finally:
             engine.close()
-        self._journal.unlink(missing_ok=True)
+        self._journal.forget()
 
     def _written(self) -> list[UUID]:
+        found = self._journal.read()
         try:
-            return [UUID(text) for text in json.loads(self._journal.read_text())]
-        except (OSError, ValueError, TypeError, AttributeError):
+            return [UUID(text) for text in found] if isinstance(found, list) else []
+        except (ValueError, TypeError, AttributeError):
             return []
 
     def _write_down(self, keys: Iterable[UUID]) -> None:
-        self._journal.parent.mkdir(parents=True, exist_ok=True)
-        self._journal.write_text(json.dumps([str(key) for key in keys]))
+        self._journal.write([str(key) for key in keys])
 
     def _take_back_routes(self) -> None:
         if self._settings is not None:
@@ -221,6 +217,4 @@ def _check(settings: DeviceSettings) -> None:
         "marks of other VPNs": settings.underlay_marks,
         "rules that let others in": [rule for rule in settings.rules if rule.direction == "in"],
     }
-    for name, wish in wishes.items():
-        if wish:
-            raise EnvironmentRefusedError(f"device: {name} are not possible on Windows yet")
+    refuse_wishes(wishes, "Windows")

@@ -73,6 +73,8 @@ class ManagedProxy:
             raise EnvironmentRefusedError(
                 f"pluggable transport {program}: cannot be started ({error.strerror or error})"
             ) from error
+        except NotImplementedError as error:  # the loop that has readers starts no programs on Windows
+            raise EnvironmentRefusedError(f"pluggable transport {program}: not on Windows") from error
         try:
             async with asyncio.timeout(timeout_s):
                 await self._hear_out(self._process)
