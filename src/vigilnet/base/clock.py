@@ -1,5 +1,6 @@
 """The only module that reads clocks. Machines take `now`; services ask a `Clock`."""
 
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -7,9 +8,10 @@ from typing import Final, Protocol
 
 # Linux stops CLOCK_MONOTONIC, and with it the event loop's timers, while it sleeps. What was told before a
 # night is old in the morning: ages and deadlines are taken from the clock that goes on. Timers may fire late.
-_now: Final[Callable[[], float]] = (
-    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
-)
+if sys.platform == "linux":
+    _now: Final[Callable[[], float]] = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+else:
+    _now: Final[Callable[[], float]] = time.monotonic
 
 
 class Clock(Protocol):

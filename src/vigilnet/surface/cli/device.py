@@ -1,6 +1,7 @@
 """`vigilnet up`, `down`, `dns`, `split`, `lan`, `lockdown`, `exec`: the whole device."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -326,12 +327,12 @@ def _user(word: str) -> int:
     """Return the number of a user of this system."""
     if word.isdecimal():
         return int(word)
-    try:
+    if sys.platform != "win32":
         import pwd
 
-        return pwd.getpwnam(word).pw_uid
-    except (ImportError, KeyError):
-        raise EnvironmentRefusedError(f"split: {word}: no such user here") from None
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(word).pw_uid
+    raise EnvironmentRefusedError(f"split: {word}: no such user here")
 
 
 def change_programs(arguments: argparse.Namespace) -> ExitCode:
