@@ -30,9 +30,8 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.store_io import write_file
-from vigilnet.traffic.transport.htx.acme_visits import ACME_ALPN
+from vigilnet.traffic.transport.htx.acme_visits import ACME_ALPN, Diversion
 from vigilnet.traffic.transport.htx.options import Options
-from vigilnet.traffic.transport.htx.server_io import Diversion
 
 ACME_FOLDER: Final = "acme"  # in the state folder
 CERTIFICATE: Final = "certificate.pem"  # key and chain

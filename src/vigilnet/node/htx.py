@@ -22,6 +22,7 @@ from vigilnet.peer.address import PeerAddress, TransportKind, is_host_name, pref
 from vigilnet.peer.descriptor import PeerRecord
 from vigilnet.peer.wire import read_array, read_octets, read_uint
 from vigilnet.traffic.transport.carrier import CarrierKind
+from vigilnet.traffic.transport.htx.acme_visits import Diversion
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.dial_io import (
     BORROWED,
@@ -46,7 +47,7 @@ from vigilnet.traffic.transport.htx.recordings import (
     age_days,
     digest_of,
 )
-from vigilnet.traffic.transport.htx.server_io import Diversion, Relay
+from vigilnet.traffic.transport.htx.server_io import Relay
 from vigilnet.traffic.transport.htx.shaping import PROFILES, Budget
 from vigilnet.traffic.transport.htx.templates_io import load_templates, load_visits
 

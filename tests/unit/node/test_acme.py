@@ -28,10 +28,9 @@ from vigilnet.node.acme import ACCOUNT, CERTIFICATE, SiteCertificate
 from vigilnet.node.htx import NodeHtx
 from vigilnet.node.options import Options, RelayOptions
 from vigilnet.traffic.transport.carrier import Carrier
-from vigilnet.traffic.transport.htx.acme_visits import ACME_ALPN
+from vigilnet.traffic.transport.htx.acme_visits import ACME_ALPN, Diversion
 from vigilnet.traffic.transport.htx.htx_io import HtxTransport
 from vigilnet.traffic.transport.htx.options import Options as HtxOptions
-from vigilnet.traffic.transport.htx.server_io import Diversion
 
 DAY = 86_400.0
 ASKED = HtxOptions(host_name=HOST, acme_directory="https://localhost:1/dir", acme_accepts_terms=True)

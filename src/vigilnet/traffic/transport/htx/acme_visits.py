@@ -1,5 +1,6 @@
 """Knowing a certificate authority that looks for a proof by its hello (RFC 8737 section 3; sans-IO)."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from vigilnet.base.errors import RemoteProtocolError
@@ -8,6 +9,13 @@ from vigilnet.traffic.transport.htx.wire import MAX_HELLO, RECORD_HEAD, Extensio
 
 ACME_ALPN: Final = b"acme-tls/1"
 _ONLY_ACME: Final = b"\0\x0b\x0a" + ACME_ALPN  # the extension's data
+
+
+@dataclass
+class Diversion:
+    """Where visits of a certificate authority go while it looks for a proof of ours."""
+
+    port: int | None = None  # on 127.0.0.1
 
 
 def is_acme_visit(data: bytes) -> bool | None:

@@ -15,7 +15,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.transport.carrier import CarrierKind
-from vigilnet.traffic.transport.htx.acme_visits import is_acme_visit
+from vigilnet.traffic.transport.htx.acme_visits import Diversion, is_acme_visit
 from vigilnet.traffic.transport.htx.authenticator import Authenticator
 from vigilnet.traffic.transport.htx.carrier_io import HtxCarrier
 from vigilnet.traffic.transport.htx.options import Options
@@ -38,13 +38,6 @@ _log = get_logger(__name__)
 
 
 Origin = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
-
-
-@dataclass
-class Diversion:
-    """Where visits of a certificate authority go while it looks for a proof of ours."""
-
-    port: int | None = None  # on 127.0.0.1
 
 
 @dataclass(frozen=True)
