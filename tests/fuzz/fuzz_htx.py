@@ -8,9 +8,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from tests.support.ech import fixed_keys, fixed_offer
 from tests.support.hellos import FOLDER, NAMES, captured, template_of
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.traffic.transport.htx import wire
+from vigilnet.traffic.transport.htx.acme_visits import is_acme_visit
 from vigilnet.traffic.transport.htx.authenticator import Authenticator, Stamp, decode_stamp, seal_session_id
 from vigilnet.traffic.transport.htx.client_hello import decode_client_hello
 from vigilnet.traffic.transport.htx.ech import decode_configs
@@ -157,6 +159,20 @@ def _tls_client(data: bytes) -> None:
     client.data_to_send()
 
 
+def _tls_client_ech(data: bytes) -> None:
+    """What an origin may answer to a hello with another one inside; also asked for once more."""
+    with fixed_keys():
+        client = TlsClient(_ECH_OFFER[0], lambda _: None, _ECH_OFFER[1])
+        with contextlib.suppress(RemoteProtocolError):
+            client.receive(data)
+        client.data_to_send()
+
+
+def _acme_visit(data: bytes) -> None:
+    if data:
+        assert is_acme_visit(data) in (True, False, None)
+
+
 def _ech_configs(data: bytes) -> None:
     with contextlib.suppress(RemoteProtocolError):
         for config in decode_configs(data):
@@ -178,6 +194,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "plan": _plan,
     "session": _session,
     "tls_client": _tls_client,
+    "tls_client_ech": _tls_client_ech,
+    "acme_visit": _acme_visit,
     "page": _page,
 }
 
@@ -187,10 +205,14 @@ _SERVER = b"\3\3%s\0\x13\1\0\0\x10\0\x2b\0\2\3\4\0\x33\0\2\0\x17\0\x2c\0\4\0\2ab
 _STAMPED_RECORD = wire.encode_record(22, _stamped())
 _ANSWER = wire.encode_record(22, wire.encode_message(2, _SERVER % bytes(32)))
 
-_ECH_VECTORS = Path(__file__).parents[1] / "vectors" / "ech" / "handshakes.json"
+_ECH_VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ech" / "handshakes.json").read_text())[
+    "vectors"
+]
+_ECH_RETRIED = next(vector for vector in _ECH_VECTORS if vector["kind"])
+_ECH_OFFER = fixed_offer(_ECH_RETRIED["template"], decode_configs(bytes.fromhex(_ECH_RETRIED["configs"]))[0])
 
 SEEDS: dict[str, list[bytes]] = {
-    "ech_configs": [bytes.fromhex(v["configs"]) for v in json.loads(_ECH_VECTORS.read_text())["vectors"]],
+    "ech_configs": [bytes.fromhex(v["configs"]) for v in _ECH_VECTORS],
     "records": [path.read_bytes() for path in sorted(FOLDER.glob("*.0.bin"))],
     "messages": [wire.encode_message(8, b"abc") + wire.encode_message(20, bytes(32))],
     "hello": _HELLOS,
@@ -216,6 +238,8 @@ SEEDS: dict[str, list[bytes]] = {
         wire.encode_record(22, wire.encode_message(2, _SERVER % wire.RETRY_RANDOM)),
         wire.encode_record(21, b"\2\x28"),
     ],
+    "tls_client_ech": [bytes.fromhex(_ECH_RETRIED["server"])],
+    "acme_visit": [wire.encode_record(22, hello) for hello in _HELLOS],
     "page": [
         b"\0\0\0\4\0\0\0\0\0" + b"\0\0\5\1\4\0\0\0\1\x88\x61\2\x30\x31" + b"\0\0\1\0\1\0\0\0\1a",
         b"HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 1\r\n\r\na",
