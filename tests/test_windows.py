@@ -10,7 +10,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +18,7 @@ import pytest
 import tomlkit
 
 from tests.support import socks_shim, windows_python
+from tests.support.digest_server import exchange, target
 from tests.support.needs import needs_programs
 
 PYTHON: Final = Path(os.environ.get(windows_python.VARIABLE, ""))
@@ -78,38 +78,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         first.communicate(timeout=PATIENCE_S)
     yield made
     made.end()
-
-
-@contextlib.contextmanager
-def target(content: bytes) -> Iterator[int]:
-    """Serve octets to whoever connects, and what they send back to them."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-        def answer(connection: socket.socket) -> None:
-            with connection, contextlib.suppress(OSError):
-                size = int.from_bytes(socks_shim.receive(connection, 4), "big")
-                got = socks_shim.receive(connection, size)
-                connection.sendall(hashlib.sha256(got).digest() + content)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
-
-
-def exchange(connection: socket.socket, sent: bytes) -> tuple[bytes, bytes]:
-    """Send, read to the end; returns the digest that came back and the rest."""
-    connection.settimeout(PATIENCE_S)
-    connection.sendall(len(sent).to_bytes(4, "big") + sent)
-    got = b""
-    while part := connection.recv(1 << 16):
-        got += part
-    return got[:32], got[32:]
 
 
 @contextlib.contextmanager
