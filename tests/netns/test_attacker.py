@@ -19,12 +19,12 @@ from tests.support.needs import needs_programs
 from tests.support.netns import Lab
 from tests.support.nodes import Network, start_network
 from tests.support.octet_server import stream_of
-from tests.support.waiting import wait_until
+from tests.support.waiting import held, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("curl")]
 
 MIB = 1 << 20
-SOON_S = 10.0
+SOON_S = held(10.0)
 ATTACKER, FIRST_PORT = "10.77.1.6", 5001
 RELAYS = {"relay1": "10.77.1.2", "relay2": "10.77.1.3", "exit": "10.77.1.4"}
 

@@ -23,12 +23,12 @@ from tests.support.leak_probes import PROBES
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, Namespace, ip, wait_for_port
 from tests.support.nodes import SUPPORT
-from tests.support.waiting import pause, wait_until
+from tests.support.waiting import held, pause, wait_until
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl", "dig", "ping")]
 
 ECHO_PORT = 7777
-RESUMED_S = 10.0  # the bar
+RESUMED_S = held(10.0)  # the bar
 ASLEEP_S = 6.0
 
 

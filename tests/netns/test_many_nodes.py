@@ -12,7 +12,7 @@ import pytest
 from tests.support.figures import note
 from tests.support.fleet import Churn, Crawl, Fleet, Idle, Known
 from tests.support.netns import Lab
-from tests.support.waiting import pause
+from tests.support.waiting import held, pause
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 
@@ -32,7 +32,7 @@ def lab() -> Iterator[Lab]:
 def test_many_relays_from_one_known_peer(lab: Lab, tmp_path: Path) -> None:
     known, fleet = Known.measure(lab, tmp_path, RELAYS, work_bits=0)
     note(f"{RELAYS} relays know each other after", known.seconds, "s")
-    assert known.seconds < 2 * KNOWN_S  # the bar is 30 s; docs/benchmarks/discovery.md has its figures
+    assert known.seconds < held(KNOWN_S)  # the bar is 30 s; docs/benchmarks/discovery.md has its figures
     assert known.packets > 100
     assert known.strangers == 0
     pause(30.0)  # links opened to try others out are closed after 20 s

@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,18 +38,24 @@ class Packet:
         return self.protocol == TCP and self.octets[size + 13] & 0x12 == 0x02
 
 
-class Capture:
-    """Notes packets within a `with` block: `with Capture(host) as capture: ...; capture.packets`."""
+class Tap:
+    """Reads the packets of a host within a `with` block; a packet that is missed fails it.
 
-    def __init__(self, host: Namespace) -> None:
+    Args:
+        host: where.
+        kind: SOCK_RAW with the link's header, SOCK_DGRAM without.
+        port: the interface; empty: all.
+    """
+
+    def __init__(self, host: Namespace, kind: socket.SocketKind, port: str = "") -> None:
+        self._count = 0
+        self._last: int | None = None  # the number of the last packet that matters
         with host.entered():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+            self._socket = socket.socket(socket.AF_PACKET, kind)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self._socket.settimeout(0.1)
-        self._is_over = False
+        self._socket.bind((port, ETH_P_ALL))
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.packets: list[Packet] = []
-        self.take: Callable[[Packet], None] = self.packets.append
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -57,26 +64,44 @@ class Capture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_over = True
+        # What has come by now, read or not: where a link is never quiet there is no pause to wait for.
+        came, lost = struct.unpack("II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+        self._last = came - lost
         self._thread.join()
-        statistics = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         self._socket.close()
-        lost = int.from_bytes(statistics[4:], "little")
         if lost and error is None:
-            raise OSError(f"capture: {lost} packets were not seen")
+            raise OSError(f"{lost} packets were not seen")
 
     def _run(self) -> None:
-        while True:
+        while self._last is None or self._count < self._last:
             try:
                 octets, (interface, kind, way, *_) = self._socket.recvfrom(1 << 17)
             except TimeoutError:
-                if self._is_over:
+                if self._last is not None:
                     return
                 continue
-            if interface != "lo" and kind in (ETH_P_IP, ETH_P_IPV6):
-                packet = parse(octets, is_sent=way == OUTGOING)
-                if packet is not None:
-                    self.take(packet)
+            self._count += 1
+            self.packet_read(octets, interface, kind, is_sent=way == OUTGOING)
+
+    def packet_read(self, octets: bytes, interface: str, kind: int, *, is_sent: bool) -> None:
+        """Take one; called in a thread."""
+        raise NotImplementedError
+
+
+class Capture(Tap):
+    """Notes packets within a `with` block: `with Capture(host) as capture: ...; capture.packets`."""
+
+    def __init__(self, host: Namespace) -> None:
+        super().__init__(host, socket.SOCK_DGRAM)
+        self.packets: list[Packet] = []
+        self.take: Callable[[Packet], None] = self.packets.append
+
+    def packet_read(self, octets: bytes, interface: str, kind: int, *, is_sent: bool) -> None:
+        """Note it."""
+        if interface != "lo" and kind in (ETH_P_IP, ETH_P_IPV6):
+            packet = parse(octets, is_sent=is_sent)
+            if packet is not None:
+                self.take(packet)
 
     def addresses(self) -> set[str]:
         """All addresses that packets came from or went to."""

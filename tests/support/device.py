@@ -8,14 +8,12 @@ import signal
 import socket
 import struct
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from tests.support.capture import Tap
 from tests.support.leak_probes import PROBES, Where
 from tests.support.netns import Lab, Namespace
 from tests.support.nodes import Network, Tables, start_network
@@ -25,54 +23,24 @@ from vigilnet.surface.control.device import Device
 from vigilnet.surface.control.schema import read
 
 RELAY_PORT = 4001
-_ETH_P_ALL = 3
-_OUTGOING = 4
-_SOL_PACKET, _PACKET_STATISTICS = 263, 6
-_RCVBUFFORCE = 33
 _NEIGHBOUR_TALK = range(133, 138)
 
 
-class Sniffer:
+class Sniffer(Tap):
     """Counts what leaves a host, seen from the other end of its wire; links and neighbour talk apart."""
 
     def __init__(self, switch: Namespace, port: str, relays: set[str]) -> None:
+        super().__init__(switch, socket.SOCK_RAW, port)
         self._relays = relays
         self.leaks: Counter[str] = Counter()
         self.links = 0
         self.neighbours = 0
-        self._count = 0
-        self._last: int | None = None  # the number of the last packet that matters
-        with switch.entered():
-            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-        self._socket.bind((port, _ETH_P_ALL))
-        self._socket.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, 64 << 20)
-        self._socket.settimeout(0.1)
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # What has come by now, read or not: where a link is never quiet there is no pause to wait for.
-        came, dropped = struct.unpack("II", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
-        self._last = came - dropped
-        self._thread.join()
-        self._socket.close()
-
-    def _run(self) -> None:
-        while self._last is None or self._count < self._last:
-            try:
-                octets, (_, _, way, *_) = self._socket.recvfrom(1 << 17)
-            except TimeoutError:
-                if self._last is not None:
-                    return
-                continue
-            self._count += 1
-            if way != _OUTGOING:
-                self._judge(octets)
+    def packet_read(self, octets: bytes, interface: str, kind: int, *, is_sent: bool) -> None:
+        """Judge what the host sent."""
+        del interface, kind
+        if not is_sent:
+            self._judge(octets)
 
     def _judge(self, octets: bytes) -> None:
         kind = octets[12:14]
