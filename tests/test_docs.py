@@ -1,5 +1,6 @@
 """What the pages say can be followed: links lead somewhere, commands exist."""
 
+import argparse
 import importlib
 import re
 from pathlib import Path
@@ -60,6 +61,38 @@ def test_every_page_is_in_the_site(monkeypatch: pytest.MonkeyPatch) -> None:
     listed = re.findall(r"- (?:[\w ]+: )?([\w-]+(?:\.md)?)$", settings, re.MULTILINE)
     nav = pages.on_config({"docs_dir": docs, "nav": listed})["nav"]
     assert {str(page.relative_to(docs)) for page in docs.rglob("*.md")} == set(pages.leaves(nav))
+
+
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    """All options of a command and of those below it."""
+    found = {text for action in parser._actions for text in action.option_strings}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found |= set().union(*(options_of(below) for below in action.choices.values()))
+    return found
+
+
+def test_options_that_pages_show_exist() -> None:
+    commands = next(a for a in new_parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    unknown = []
+    for page in PAGES:
+        shown = re.findall(
+            r"^(?:\$ |sudo |    )*(?:\.venv/bin/)?vigilnet ([a-z][a-z-]+)([^#\n|]*)",
+            page.read_text(),
+            re.MULTILINE,
+        ) + re.findall(r"`(?:sudo )?vigilnet ([a-z][a-z-]+)([^`#|\n]*)`", page.read_text())
+        for name, words in shown:
+            command = commands.get(name)
+            if (
+                command is None or not command.add_help
+            ):  # other programs' words: `vigilnet run` takes vigilnetd's
+                continue
+            ours = words.partition(" -- ")[0]
+            known = options_of(command) | {"--state-folder", "--json"}
+            unknown += [
+                (page.name, name, one) for one in re.findall(r"\s(--[a-z-]+)", ours) if one not in known
+            ]
+    assert unknown == []
 
 
 def test_commands_that_pages_show_exist() -> None:

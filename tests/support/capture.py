@@ -51,10 +51,12 @@ class Tap:
         self._count = 0
         self._last: int | None = None  # the number of the last packet that matters
         with host.entered():
-            self._socket = socket.socket(socket.AF_PACKET, kind)
+            # Protocol 0 hears nothing yet: of one interface only that one's packets are to be counted.
+            self._socket = socket.socket(socket.AF_PACKET, kind, 0 if port else socket.htons(ETH_P_ALL))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
         self._socket.settimeout(0.1)
-        self._socket.bind((port, ETH_P_ALL))
+        if port:
+            self._socket.bind((port, ETH_P_ALL))
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:

@@ -11,8 +11,9 @@ import socket
 import ssl
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from vigilnet.base.clock import Clock
@@ -27,6 +28,8 @@ from vigilnet.base.tasks import TaskGroup
 READ_SIZE: Final = 16_384
 LINGER_S: Final = 2.0
 TLS_HANDSHAKE_S: Final = 10.0
+BACKLOG: Final = 100
+ACCEPT_AGAIN_S: Final = 1.0  # when the system gives no more sockets
 MAX_LINGER: Final = 16 * 1024 * 1024  # octets of a refused body that are read and thrown away
 
 _log = get_logger(__name__)
@@ -67,6 +70,7 @@ class HttpServer:
         self._uid_of = uid_of
         self._tasks = TaskGroup("http")
         self._servers: list[asyncio.Server] = []
+        self._listeners: list[socket.socket] = []  # of TLS
         self._open: Counter[str] = Counter()
 
     @property
@@ -85,12 +89,16 @@ class HttpServer:
         Raises:
             OSError: it cannot be bound.
         """
-        patience = TLS_HANDSHAKE_S if tls is not None else None
-        server = await asyncio.start_server(
-            self._opened, host, port, limit=READ_SIZE, ssl=tls, ssl_handshake_timeout=patience
-        )
-        self._servers.append(server)
-        return int(server.sockets[0].getsockname()[1])
+        if tls is None:
+            server = await asyncio.start_server(self._opened, host, port, limit=READ_SIZE)
+            self._servers.append(server)
+            return int(server.sockets[0].getsockname()[1])
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener.setblocking(False)
+        self._listeners.append(listener)
+        self._tasks.start("accept", self._accept(listener, tls))
+        return int(listener.getsockname()[1])
 
     async def listen_socket(self, listener: socket.socket) -> None:
         """Listen on a bound socket, TCP or unix."""
@@ -106,26 +114,66 @@ class HttpServer:
             server.close()
         self._servers.clear()
         await self._tasks.close()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
         await asyncio.sleep(0)  # lets the closed connections' sockets go before the loop may end
 
     def _opened(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         template = self._template(writer)
+        if not self._start(template, lambda: self._serve(reader, writer, template), writer.close):
+            writer.close()  # no answer: whoever floods us is owed none
+
+    def _start(
+        self, template: Request, serve: Callable[[], Coroutine[Any, Any, None]], close: Callable[[], None]
+    ) -> bool:
+        """Serve a connection if there is room for it, and close it at the end."""
         account = account_of(template.peer)
         is_full = self.active >= self._bounds.max_connections
         if self._tasks.is_closed or is_full or self._has_enough(account):
-            writer.close()  # no answer: whoever floods us is owed none
-            return
+            return False
         self.total += 1
         self._open[account] += 1
-        task = self._tasks.start("connection", self._serve(reader, writer, template))
 
         def ended(_: object) -> None:
             self._open[account] -= 1
             if not self._open[account]:
                 del self._open[account]
-            writer.close()
+            close()
 
-        task.add_done_callback(ended)
+        self._tasks.start("connection", serve()).add_done_callback(ended)
+        return True
+
+    async def _accept(self, listener: socket.socket, tls: ssl.SSLContext) -> None:
+        """Let connections in that have yet to shake hands: they count from their first moment."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, peer = await loop.sock_accept(listener)
+            except OSError:
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
+            template = Request("", "", peer=str(peer[0]), port=int(listener.getsockname()[1]))
+            ours = [connection]  # until a transport has it
+            serve, close = partial(self._serve_tls, ours, tls, template), partial(_close_all, ours)
+            if not self._start(template, serve, close):
+                close()
+
+    async def _serve_tls(self, ours: list[socket.socket], tls: ssl.SSLContext, template: Request) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=READ_SIZE)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, ours.pop(), ssl=tls, ssl_handshake_timeout=TLS_HANDSHAKE_S
+            )
+        except OSError:  # no TLS, or not in time
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
+            await self._serve(reader, writer, template)
+        finally:
+            writer.close()
 
     def _template(self, writer: asyncio.StreamWriter) -> Request:
         connection: Any = writer.get_extra_info("socket")
@@ -227,6 +275,11 @@ class HttpServer:
             writer.write(data)
             async with asyncio.timeout(self._limits.answer_s):
                 await writer.drain()
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
 
 
 async def _response_of(route: Route, request: Request) -> Response:

@@ -2,11 +2,14 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import uvloop
 
+from tests.support.origins import make_certificates
 from vigilnet.base.clock import SystemClock
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.base.http.guards import BearerToken
@@ -201,3 +204,39 @@ def test_unix_socket_serves_the_same_and_knows_its_user(tmp_path: Path) -> None:
         await server.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_who_has_not_shaken_hands_counts_too(
+    tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    made = make_certificates(tmp_path, "localhost")
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
+    theirs = ssl.create_default_context(cadata=made.root.decode())
+
+    async def main() -> None:
+        server = HttpServer([_routes()], SystemClock(), None, Bounds(max_connections=2))
+        port = await server.listen("127.0.0.1", 0, ours)
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        await _until(lambda: server.active == 2)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b"", "no room for a third"
+        writer.close()
+        for _, writer in silent:
+            writer.close()
+        await _until(lambda: server.active == 0)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, ssl=theirs, server_hostname="localhost"
+        )
+        writer.write(_get("/echo", "Connection: close"))
+        assert b'{"got":0,"peer":"127.0.0.1","uid":null}' in await reader.read()
+        writer.close()
+        await server.close()
+        assert server.failures == []
+        with pytest.raises(OSError):  # noqa: PT011  nobody listens
+            await asyncio.open_connection("127.0.0.1", port)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(asyncio.wait_for(main(), 60))
