@@ -4,7 +4,7 @@
 
 Only our code is changed, while it is imported: `sys.platform` reads "win32", modules and names that Windows'
 Python does not have are not found, and the few that only it has stand for something of this system. So this
-shows that nothing of ours asks for what is not there; tests/test_windows.py tells what Windows does with the rest.
+shows that nothing of ours asks for what is not there; what Windows does with the rest: tests/test_windows.py.
 """
 
 import ast
@@ -21,7 +21,7 @@ import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 MODULES: Final = {"fcntl", "grp", "pty", "pwd", "resource", "termios", "tty", "uvloop"}
 NAMES: Final = {
@@ -83,7 +83,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
         """Compile anew: what is cached is for this system."""
         path = self.get_filename(fullname)
         tree = ast.fix_missing_locations(_Windows().visit(ast.parse(self.get_data(path), path)))
-        return cast("types.CodeType", compile(tree, path, "exec"))
+        return compile(tree, path, "exec")
 
 
 class _Finder(importlib.machinery.PathFinder):
