@@ -157,6 +157,7 @@ class HtxCarrier:
         """Begin to deliver received octets to `user`."""
         self._user = user
         self._tcp.start(self)
+        self._say_before()
         early, self._early = b"".join(self._early), []
         if early:
             self._deliver(early)

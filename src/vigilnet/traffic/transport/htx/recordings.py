@@ -157,7 +157,9 @@ def read_recording(records: Sequence[Seen], rtt: float) -> Recording | None:
             need = bisect_right(down, seen.at)
             delay = seen.at - max(last[1], down[need - 1] if need else 0.0)
         else:
-            need = max(needs[-1], bisect_right(up, seen.at - rtt + SETTLED_S))
+            need = needs[-1]
+            if size_before != MAX_RECORD:  # else it goes on with what was asked for before
+                need = max(need, bisect_right(up, seen.at - rtt + SETTLED_S))
             asked = (up[need - 1] if need else 0.0) + rtt
             delay = _own_delay(seen, last[-1], asked, rtt, paced, size_before)
             size_before = seen.length

@@ -102,8 +102,8 @@ def test_a_finished_leaves_right_before_the_first_record(origin: int, certificat
                 written: list[bytes] = []
                 write = carrier._tcp.write
                 carrier._tcp.write = lambda parts, to=written, real=write: to.extend(parts) or real(parts)  # type: ignore[misc,method-assign]
-                client = Peer(carrier)
                 assert not written
+                client = Peer(carrier)
                 if says_something:
                     carrier.write([HELLO])
                     assert [len(part) for part in written][1:] == [5 + 16 + 3 + len(HELLO)]

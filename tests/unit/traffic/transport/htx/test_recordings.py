@@ -56,6 +56,17 @@ def test_who_waits_for_what_is_read_off_the_times() -> None:
     assert server[-2] == (7, 0.0)  # a large answer on its way: the wire's doing
 
 
+def test_an_answer_under_way_waits_for_no_later_request() -> None:
+    """Else it would stop where the client is late, as no server's does."""
+    first = seen()[:8]
+    large = [Seen(0.1, 1, 60), *[Seen(0.2 + 0.05 * at, -1, 16_401) for at in range(5)], Seen(0.46, -1, 900)]
+    asked = [Seen(0.24, 1, 61), Seen(0.47, -1, 5000)]
+    found = read_recording(sorted(first + large + asked), RTT)
+    assert found is not None
+    needs = [event.need for event in found.events if event.way < 0]
+    assert needs[-7:] == [5, 5, 5, 5, 5, 5, 6]
+
+
 @pytest.mark.parametrize(
     "records",
     [
