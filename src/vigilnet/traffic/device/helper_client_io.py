@@ -44,7 +44,11 @@ class HelperClient:
         return self._connection is not None
 
     def connect(self) -> None:
-        """Open the session; raises HelperMissingError."""
+        """Open the session if it is not open; raises HelperMissingError."""
+        with self._lock:  # a reply on its way to another thread would pass for the end
+            self._connect_alone()
+
+    def _connect_alone(self) -> None:
         if self._connection is not None and not self._has_ended(self._connection):
             return
         self.close()
