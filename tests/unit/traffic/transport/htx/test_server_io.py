@@ -1,6 +1,7 @@
 """Probes: the relay's port answers as the web server behind it does, octet for octet and in the same time."""
 
 import asyncio
+import errno
 import os
 import socket
 import ssl
@@ -16,6 +17,7 @@ from tests.support.needs import needs_programs
 from tests.support.origins import HOST, Certificates, make_certificates, nginx
 from tests.support.probes import HASTE, PATIENCE_S, RAW, Seen, hello_record, probe, probe_all
 from tests.support.tracing import is_traced
+from vigilnet.traffic.transport.htx import server_io
 from vigilnet.traffic.transport.htx.options import Options
 from vigilnet.traffic.transport.htx.wire import encode_record
 
@@ -192,5 +194,39 @@ def test_so_many_of_one_prefix_and_in_all(origin: int) -> None:
             assert all(answer.startswith(b"HTTP/1.1 400") for answer in first + rest)
             for _, writer in ends[2:]:
                 writer.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.slow
+def test_without_descriptors_a_connection_is_reset_and_the_next_one_served(
+    origin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoneLeft:
+        """The module `socket` of a process that may open no more."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(socket, name)
+
+        def socket(self, *_: object) -> socket.socket:
+            raise OSError(errno.EMFILE, "too many open files")
+
+    def answer(port: int) -> bytes | None:
+        """Ask for a page; None: reset, behind the handshake or in it."""
+        try:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as sock:
+                sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                return sock.recv(4096)
+        except (ConnectionResetError, BrokenPipeError):
+            return None
+
+    async def scenario() -> None:
+        async with htx_relay(origin) as relay:
+            with monkeypatch.context() as patch:
+                patch.setattr(server_io, "socket", NoneLeft())
+                assert await asyncio.to_thread(answer, relay.port) is None
+            assert relay.listener.origin_failures == 1
+            assert relay.listener.spliced == 0
+            assert (await asyncio.to_thread(answer, relay.port) or b"").startswith(b"HTTP/1.1 400")
 
     asyncio.run(scenario())
