@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.origins import make_certificates, running
+from tests.support.origins import make_certificates, running, wait_for_port
 from tests.support.ports import free_port
 
 
@@ -44,7 +44,9 @@ def authority(folder: Path, visited_port: int) -> Iterator[Authority]:
         "env", "PEBBLE_VA_NOSLEEP=1", "PEBBLE_WFE_NONCEREJECT=0", "PEBBLE_AUTHZREUSE=0",
         "pebble", "-config", "pebble.json", "-dnsserver", f"127.0.0.1:{names}",
     ]  # fmt: skip
-    with running(resolver, control, folder), running(server, port, folder):
+    with running(resolver, control, folder) as answers, running(server, port, folder) as serves:
+        wait_for_port(names, answers)  # each opens its ports one after the other
+        wait_for_port(management, serves)
         context = ssl.create_default_context(cafile=folder / "root.pem")
         with urllib.request.urlopen(
             f"https://localhost:{management}/roots/0", timeout=30, context=context
