@@ -65,7 +65,10 @@ def iperf(device: ProtectedDevice, octets: int, *, by_socks: bool, is_down: bool
     way = ("-R",) if is_down else ()
     with Meter(device) as meter:
         said = device.host.run("iperf3", "-J", "-n", octets, *way, "-c", *where, timeout=120).stdout
-    end = json.loads(said)["end"]["sum_received"]
+    answer = json.loads(said)
+    if "sum_received" not in answer["end"]:
+        raise RuntimeError(f"iperf3 {where} {way}: {answer.get('error')}")
+    end = answer["end"]["sum_received"]
     moved = end["bytes"]
     return {
         "mb_per_s": end["bits_per_second"] / 8 / MB,

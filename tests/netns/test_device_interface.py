@@ -22,6 +22,7 @@ from tests.support.needs import needs_programs
 from tests.support.netns import Lab, ip
 from tests.support.nodes import OCTETS_PORT
 from tests.support.waiting import pause, wait_until
+from vigilnet.surface.control.schema import ControlError
 from vigilnet.traffic.backends import linux_io, routes
 from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.settings import INTERFACE, TUN_IPV4, TUN_IPV6
@@ -70,6 +71,37 @@ def test_ten_megabytes_each_way_arrive_whole(up: ProtectedDevice) -> None:
             while got < size:
                 got += len(sock.recv(1 << 20))
             assert got == size
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"outside_users": [65_534]}, "excluding users"),
+        ({"outside_domains": ["site.test"]}, "excluding domains"),
+        ({"firewall": ["in tcp 0.0.0.0/0 8080"]}, "letting others in by a rule"),
+    ],
+)
+def test_what_only_nftables_can_keep_is_refused_before_anything_opens(
+    device: ProtectedDevice, fields: dict[str, object], what: str
+) -> None:
+    before = device.state()
+    device.ask("change", fields=fields)  # the device is down: nobody is asked yet
+    with pytest.raises(ControlError, match=f"{what} needs nftables, which is missing here; install it"):
+        device.ask("up")
+    assert device.state() == before
+    device.ask("change", fields={key: [] for key in fields})
+    device.ask("up")
+    with device.sniff() as sniffer:
+        with pytest.raises(ControlError, match=what):
+            device.ask("change", fields=fields)
+        with pytest.raises(ControlError, match="nftables"):
+            device.ask("portal", url=f"http://{device.network.target.v4}/", seconds=5)
+        run_probes(device)
+        assert device.network.curl(f"http://{device.network.target.v4}/page.txt") == "found\n"
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+    device.ask("down")
+    assert device.state() == before
 
 
 def test_down_leaves_the_device_as_it_was(device: ProtectedDevice) -> None:

@@ -150,9 +150,14 @@ class DeviceService:
         return self.snapshot()
 
     async def _greet(self) -> None:
-        """Have our sockets go around the tunnel: those to come by their group, those there are one by one."""
+        """Have our sockets go around the tunnel: those to come by their group, those there are one by one.
+
+        What the helper's system cannot keep is refused before it changes anything.
+        """
         await asyncio.to_thread(self._client.connect)
         try:
+            self._told, _ = await self._client.ask(Request(Operation.STATUS))
+            _refuse_unkept(self.options, has_redirect=self._told.get("capture") != Capture.INTERFACE)
             self._told, _ = await self._client.ask(Request(Operation.HELLO))
             OUTER.follow(int(self._told.get("outer") or 0))
             for descriptors in mark_requests(outward_sockets()):
@@ -258,8 +263,7 @@ class DeviceService:
         if self._capture is None or self._names is None:
             raise EnvironmentRefusedError("device: not listening")
         options = self.options
-        if self._translation is not None and options.outside_domains:
-            raise EnvironmentRefusedError("device: excluding domains needs nftables, which is missing here")
+        _refuse_unkept(options, has_redirect=self._translation is None)
         programs = self._programs()  # first: it may begin to serve exits
         return DeviceSettings(
             self._capture.port,
@@ -455,4 +459,11 @@ class DeviceService:
             firewall=options.firewall,
             programs=options.shown_programs(),
             capture=str(told.get("capture") or ""),
+        )
+
+
+def _refuse_unkept(options: Options, *, has_redirect: bool) -> None:
+    if options.outside_domains and not has_redirect:
+        raise EnvironmentRefusedError(
+            "device: excluding domains needs nftables, which is missing here; install it"
         )

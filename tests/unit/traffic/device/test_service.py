@@ -291,6 +291,24 @@ def test_without_a_redirect_tcp_and_names_come_by_the_interface(tmp_path: Path) 
     run(tmp_path, scenario, Capture.INTERFACE)
 
 
+def test_what_the_system_cannot_keep_is_refused_before_the_helper_does_anything(tmp_path: Path) -> None:
+    async def scenario(device: DeviceService, helper: RunningHelper) -> None:
+        await device.change(outside_domains=["site.example"])
+        with pytest.raises(
+            EnvironmentRefusedError, match="domains needs nftables, which is missing here; install"
+        ):
+            await device.up()
+        assert not helper.kernel.said
+        assert not helper.kernel.groups.joined  # type: ignore[attr-defined]
+        await device.change(outside_domains=[])
+        assert (await device.up()).is_up
+        with pytest.raises(EnvironmentRefusedError, match="excluding domains"):
+            await device.change(outside_domains=["site.example"])
+        assert not device.options.outside_domains
+
+    run(tmp_path, scenario, Capture.INTERFACE)
+
+
 def test_a_helper_that_takes_tcp_another_way_is_refused(tmp_path: Path) -> None:
     async def scenario(device: DeviceService, helper: RunningHelper) -> None:
         await device.up()
