@@ -125,7 +125,10 @@ def test_without_the_library_it_says_so_once_and_asks_again(monkeypatch: pytest.
         monkeypatch.setattr(port_mapping_io, "RETRY_S", 0.001)
         mapper = PortMapper(4001, told.append, gateway=lambda: "")
         mapper.start()
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(60):
+            while not told:  # noqa: ASYNC110  it is told by a callback
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)  # it asks again meanwhile
         assert told == [Mapped(Mapping.MISSING)]
         await mapper.close()
 

@@ -116,6 +116,7 @@ def test_who_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
         dialling, _ = pipes()
         with pytest.raises(TimeoutError):
             await PipeEnd(here, dialling, SystemClock().now).opened()
+        monkeypatch.setattr(pipe_io, "HANDSHAKE_S", 60.0)
         _, answering = pipes()
         other = PipeEnd(there, answering, SystemClock().now)
         with pytest.raises(OSError, match="no handshake"):
