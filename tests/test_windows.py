@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(
         windows_python.wine() is None or not (PYTHON / "cp311").is_dir(),
-        reason=f"needs wine64 and {windows_python.VARIABLE} (tests/support/windows_python.py)",
+        reason=f"only on request: {windows_python.VARIABLE} says where (tests/support/windows_python.py)",
     ),
 ]
 
