@@ -111,11 +111,11 @@ def test_a_listener_whose_origin_refuses_says_so_at_once(certificates: Certifica
             for address, state in ((nobody, "down: Connection refused"), (good, "up")):
                 relay.listener.origin = address
                 await watch.look()
-                reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-                writer.write(b"GET / HTTP/1.0\r\n\r\n")
-                with contextlib.suppress(ConnectionResetError):
-                    await reader.read()
-                writer.close()
+                with contextlib.suppress(ConnectionResetError):  # at once, where the origin refuses
+                    reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+                    with contextlib.closing(writer):
+                        writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                        await reader.read()
                 assert watch.state == state
 
     asyncio.run(scenario())
