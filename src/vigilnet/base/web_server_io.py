@@ -68,6 +68,7 @@ class WebServer:
             raise EnvironmentRefusedError("own web site: a path has a character that nginx cannot take")
         # its worker must stay root to read the folder
         config.write_text(_CONFIG.format(port=self.port, user="user root;" if is_root else "", **paths))
+        (folder / "nginx.pid").unlink(missing_ok=True)
         with (folder / "nginx.log").open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 nginx with our own settings
                 ["/bin/sh", "-c", _SHELL, program, str(config), str(folder)],
@@ -84,12 +85,11 @@ class WebServer:
 
     def _wait(self) -> None:
         give_up = time.monotonic() + START_TIMEOUT_S  # noqa: TID251 started before any loop
-        while time.monotonic() < give_up:  # noqa: TID251
-            with (
-                contextlib.suppress(OSError),
-                socket.create_connection(("127.0.0.1", self.port), 1.0),
-            ):
-                return
+        while self._process.poll() is None and time.monotonic() < give_up:  # noqa: TID251
+            # It writes its number down once the port is its own: who else answers there is not asked.
+            if (self._folder / "nginx.pid").exists():
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1.0):
+                    return
             time.sleep(0.02)
         said = (self._folder / "nginx.log").read_text(errors="replace").strip()
         raise EnvironmentRefusedError(f"own web site: nginx does not start: {said or 'it said nothing'}")

@@ -1,3 +1,5 @@
+import contextlib
+import socket
 import ssl
 import urllib.request
 from pathlib import Path
@@ -73,6 +75,19 @@ def test_an_nginx_that_does_not_start_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(web_server_io, "START_TIMEOUT_S", 0.5)
     with pytest.raises(EnvironmentRefusedError, match="does not start"):
         start(tmp_path, tmp_path / "site")
+
+
+@pytest.mark.slow
+@needs_programs("nginx")
+def test_another_who_answers_on_its_port_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_certificates(tmp_path)
+    monkeypatch.setattr(web_server_io, "START_TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        monkeypatch.setattr("socket.create_server", lambda *_: contextlib.nullcontext(other))
+        with pytest.raises(EnvironmentRefusedError, match="does not start"):
+            start(tmp_path, tmp_path / "site")
 
 
 @needs_programs("nginx")
