@@ -352,6 +352,8 @@ export interface Peer {
   padding_octets: number;
   /** the longest that something waited for the link's shape */
   held_ms: number;
+  /** profile of the link's shape: light, replay or constant; none if empty */
+  shape: string;
   /** short ids of neighbours that ask it to dial */
   introducers: readonly string[];
 }
