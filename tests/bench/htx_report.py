@@ -245,7 +245,8 @@ def _probe_lines(found: Figures) -> list[str]:
         f"for {said('proxy')} at nginx's proxy. Bar: all. What lies outside is what a second program on"
     ]
     lines.append(
-        "the way takes on loopback, two more wakings whoever wrote it, and some 0.1 ms that Python takes beyond that."
+        "the way takes on loopback, two more wakings whoever wrote it, and some 0.1 ms that Python takes "
+        "beyond that."
     )
     return [*lines, ""]
 
