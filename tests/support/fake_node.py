@@ -268,18 +268,14 @@ def control_server(path: Path, host: FakeHost, *, is_unix: bool = True) -> tuple
 
 
 @contextmanager
-def served(
-    folder: Path, node: FakeNode | None = None, host: FakeHost | None = None
-) -> Iterator[threading.Event]:
-    """Serve a node's control socket in `folder`; gives the event that a request to stop sets."""
-    stopped, started = threading.Event(), threading.Event()
+def serving(path: Path, host: FakeHost, *, is_unix: bool = True) -> Iterator[None]:
+    """Serve the control socket at `path`, or a port that the file there tells, in a thread."""
+    started = threading.Event()
     loop = asyncio.new_event_loop()
     ending = asyncio.Event()
-    around = host or FakeHost(node or FakeNode(), folder / "vigilnet.toml")
-    around._on_stop = stopped.set
 
     async def serve() -> None:
-        server, events = control_server(socket_of(folder), around)
+        server, events = control_server(path, host, is_unix=is_unix)
         await server.start()
         events.start()
         started.set()
@@ -291,8 +287,20 @@ def served(
     thread.start()
     try:
         assert started.wait(60)
-        yield stopped
+        yield
     finally:
         loop.call_soon_threadsafe(ending.set)
         thread.join(10)
         loop.close()
+
+
+@contextmanager
+def served(
+    folder: Path, node: FakeNode | None = None, host: FakeHost | None = None
+) -> Iterator[threading.Event]:
+    """Serve a node's control socket in `folder`; gives the event that a request to stop sets."""
+    stopped = threading.Event()
+    around = host or FakeHost(node or FakeNode(), folder / "vigilnet.toml")
+    around._on_stop = stopped.set
+    with serving(socket_of(folder), around):
+        yield stopped

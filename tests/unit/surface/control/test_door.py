@@ -1,45 +1,20 @@
-import asyncio
 import contextlib
 import json
 import socket
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.fake_node import FakeHost, FakeNode, control_server
+from tests.support.fake_node import FakeHost, FakeNode, serving
 from vigilnet.surface.control import door
 from vigilnet.surface.control.door import Door, connect, new_door
 
 
-@contextlib.contextmanager
-def served(path: Path) -> Iterator[None]:
+def served(path: Path) -> contextlib.AbstractContextManager[None]:
     """Serve a node's control port, its file at `path`."""
-    started = threading.Event()
-    loop = asyncio.new_event_loop()
-    ending = asyncio.Event()
-    host = FakeHost(FakeNode(), path.with_name("vigilnet.toml"))
-
-    async def serve() -> None:
-        server, events = control_server(path, host, is_unix=False)
-        await server.start()
-        events.start()
-        started.set()
-        await ending.wait()
-        await events.close()
-        await server.close()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    try:
-        assert started.wait(10)
-        yield
-    finally:
-        loop.call_soon_threadsafe(ending.set)
-        thread.join(10)
-        loop.close()
+    return serving(path, FakeHost(FakeNode(), path.with_name("vigilnet.toml")), is_unix=False)
 
 
 def asked(session: socket.socket) -> dict[str, object]:

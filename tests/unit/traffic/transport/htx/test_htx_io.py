@@ -119,6 +119,17 @@ def test_a_finished_leaves_right_before_the_first_record(origin: int, certificat
     asyncio.run(scenario())
 
 
+async def answered(relay: HtxRelay, certificates: Certificates) -> tuple[Peer, Peer]:
+    """Dial; return both ends when the first message of each has gone over."""
+    transport = HtxTransport(browser(certificates))
+    client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
+    client.carrier.write([HELLO])
+    served = Peer(await relay.accepted.get())
+    served.carrier.write([MESSAGE_2])
+    await client.wait_octets(len(MESSAGE_2))
+    return client, served
+
+
 def test_a_client_closes_as_a_browser_and_a_relay_as_its_server(
     origin: int, certificates: Certificates
 ) -> None:
@@ -128,12 +139,7 @@ def test_a_client_closes_as_a_browser_and_a_relay_as_its_server(
         async with htx_relay(origin) as relay:
             ends = []
             for _ in range(2):
-                transport = HtxTransport(browser(certificates))
-                client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
-                client.carrier.write([HELLO])
-                served = Peer(await relay.accepted.get())
-                served.carrier.write([MESSAGE_2])
-                await client.wait_octets(len(MESSAGE_2))
+                client, served = await answered(relay, certificates)
                 client.carrier.write([MESSAGE_3])
                 await served.wait_octets(len(HELLO) + len(MESSAGE_3))
                 ends += [client, served]
@@ -174,12 +180,7 @@ def test_a_dial_waits_for_nothing_but_the_origin(
             for at in range(5):
                 if at:
                     monkeypatch.setattr(server_io, "FLIGHT_WAIT_S", 3600)
-                transport = HtxTransport(browser(certificates))
-                client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
-                client.carrier.write([HELLO])
-                served = Peer(await relay.accepted.get())
-                served.carrier.write([MESSAGE_2])
-                await client.wait_octets(len(MESSAGE_2))
+                client, served = await answered(relay, certificates)
                 client.carrier.close()
                 served.carrier.close()
                 await client.wait(lambda peer=client: peer.is_closed)  # type: ignore[misc]
