@@ -124,7 +124,7 @@ def test_app_gets_another_path_and_keeps_its_entry(client: ControlClient) -> Non
             timed("another path", started)
             assert after.hops[0].peer_id == before.hops[0].peer_id
         old.sendall(b"still there")  # open connections end where they are
-    client.call("close-circuit", {"circuit": before.id})
+        client.call("close-circuit", {"circuit": before.id})  # behind its last stream it would go by itself
     assert before.id not in [path.id for path in client.ask("paths")]
 
 
