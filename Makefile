@@ -2,7 +2,8 @@
 BIN := .venv/bin
 SEED ?= 0
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-peers bench-shaping bench-control fuzz coverage docs pictures web web-check sbom lock clean
+.NOTPARALLEL:
+.PHONY: help setup demo test check bench bench-peers bench-shaping bench-control fuzz coverage covered floors docs pictures web web-check sbom lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,9 +32,13 @@ check: setup  ## format, lint, types, import contracts, quick tests: under a min
 fuzz: setup  ## every decoder, a million inputs in all (SEED=n repeats a run)
 	$(BIN)/python -m tests.fuzz.run --iterations 1000000 --seed $(SEED)
 
-coverage: setup  ## branch coverage, with the floors of the rooms that matter most
+coverage: covered floors  ## branch coverage, with the floors of the rooms that matter most
+
+covered: setup
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -n 2 --dist worksteal -m "not netns"
+
+floors: setup
 	$(BIN)/coverage combine -q
 	$(BIN)/python -m tests.coverage_floors
 
