@@ -134,7 +134,7 @@ def test_only_sockets_of_the_internet_are_marked(client: HelperClient) -> None:
 def test_what_is_no_request_is_answered_and_the_session_goes_on(served: RunningHelper) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as raw:
         raw.connect(str(served.path))
-        raw.settimeout(5)
+        raw.settimeout(60)
         for octets in (b"nft flush ruleset", b'{"op":"run"}'):
             raw.send(octets)
             assert b'"kind":"request"' in raw.recv(1000)

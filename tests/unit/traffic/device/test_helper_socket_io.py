@@ -16,8 +16,8 @@ Pair = tuple[socket.socket, socket.socket]
 @pytest.fixture(params=[socket.SOCK_SEQPACKET, socket.SOCK_STREAM])
 def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     near, far = socket.socketpair(socket.AF_UNIX, request.param)
-    near.settimeout(5)
-    far.settimeout(5)
+    near.settimeout(60)
+    far.settimeout(60)
     with near, far:
         yield near, far
 
