@@ -5,12 +5,19 @@ Everything is chosen once, when this module is imported, so that no caller asks 
 
 import os
 import socket
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 LOCK_AT: Final = 1 << 30  # the octet that Windows locks: far behind what others read
+
+
+def module_command(module: str) -> list[str]:
+    """Return the words that run a module of ours, not one of that name in the folder where we are."""
+    return [sys.executable, "-P", "-m", module]
+
 
 if sys.platform == "win32":
     import ctypes
@@ -47,6 +54,10 @@ if sys.platform == "win32":
     def has_rights() -> bool:
         """Whether this process is an administrator's, and elevated."""
         return bool(ctypes.windll.shell32.IsUserAnAdmin())
+
+    def is_closed_to_others(folder: Path) -> bool:
+        """Whether nobody else can put something in the place of what is in a folder; not asked there."""
+        return folder.is_dir()
 
     def own_port(sock: socket.socket) -> None:
         """Before bind: let no other program take the port that we listen on."""
@@ -96,6 +107,24 @@ else:
     def has_rights() -> bool:
         """Whether this process is root's."""
         return os.geteuid() == 0
+
+    def is_closed_to_others(folder: Path) -> bool:
+        """Whether nobody but us and root can put something in the place of what is in a folder.
+
+        Raises:
+            OSError: a part of the way is not there.
+        """
+        whole = folder.absolute()
+        ways = {*whole.parents, *whole.resolve().parents, whole, whole.resolve()}
+        return all(_is_closed(part, is_last=part in (whole, whole.resolve())) for part in ways)
+
+    def _is_closed(part: Path, *, is_last: bool) -> bool:
+        status = part.lstat()
+        if status.st_uid not in (0, os.geteuid()):
+            return False
+        is_open = bool(status.st_mode & 0o022) and not stat.S_ISLNK(status.st_mode)
+        # In a folder with that bit, as /tmp has it, others cannot replace what is ours.
+        return not is_open or (bool(status.st_mode & stat.S_ISVTX) and not is_last)
 
     def own_port(sock: socket.socket) -> None:
         """Before bind: have the port although connections of a listener before us linger."""

@@ -82,7 +82,7 @@ def _serve(arguments: argparse.Namespace, backend: Backend) -> None:
     finally:
         helper.close()
         path.unlink(missing_ok=True)
-        backend.restore()
+    backend.restore()  # not after a fault of our own: then everything stays closed, as after a kill
 
 
 def _network_changes() -> Changes | None:

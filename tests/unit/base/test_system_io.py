@@ -1,6 +1,7 @@
 import os
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,29 @@ def test_rights_are_roots(monkeypatch: pytest.MonkeyPatch) -> None:
     assert system_io.has_rights()
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert not system_io.has_rights()
+
+
+def test_a_folder_that_others_can_change_is_told_from_one_that_is_closed(tmp_path: Path) -> None:
+    inner = tmp_path / "between" / "inner"
+    inner.mkdir(parents=True)
+    assert system_io.is_closed_to_others(inner)
+    inner.parent.chmod(0o1777)  # as /tmp: what is ours there stays
+    assert system_io.is_closed_to_others(inner)
+    assert not system_io.is_closed_to_others(inner.parent)
+    inner.parent.chmod(0o777)
+    assert not system_io.is_closed_to_others(inner)
+    inner.parent.chmod(0o755)
+    (tmp_path / "link").symlink_to(inner)
+    assert system_io.is_closed_to_others(tmp_path / "link")
+    if os.geteuid() == 0:
+        os.chown(inner.parent, 65_534, -1)
+        assert not system_io.is_closed_to_others(tmp_path / "link")
+
+
+def test_our_own_modules_are_not_looked_for_where_we_happen_to_be(tmp_path: Path) -> None:
+    """`sudo vigilnet up` in another user's folder ran, as root, what was called like a module of ours."""
+    for name in ("vigilnet.py", "ipaddress.py"):
+        (tmp_path / name).write_text("raise SystemExit(99)")
+    command = [*system_io.module_command("vigilnet.surface.device_helper"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.fake_kernel import FakeKernel
 from vigilnet.surface import device_helper
+from vigilnet.surface.exits import ExitCode
+from vigilnet.traffic.device.helper_io import Helper
 
 
 @pytest.fixture
@@ -64,3 +66,20 @@ def test_it_serves_until_sigterm_and_puts_everything_back(kernel: FakeKernel, tm
         os.close(reader)
     assert kernel.said == [("restore", False)]
     assert not (tmp_path / "run" / "helper.sock").exists()
+
+
+def test_after_a_fault_of_its_own_everything_stays_closed(
+    kernel: FakeKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Helper) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Helper, "serve", fail)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        words = ["--owner", str(os.getuid()), "--run-folder", str(tmp_path / "run")]
+        assert device_helper.main(words) == ExitCode.FAILED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert kernel.said == []  # nothing was put back, and so nothing opened

@@ -11,6 +11,7 @@ from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError
 from vigilnet.base.safelog import get_logger
+from vigilnet.base.system_io import module_command
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.routing.discovery.dht_worker import (
     Bootstrap,
@@ -182,7 +183,7 @@ class DhtProcess:
         """
         self.starts += 1
         process = self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", MODULE, *self._arguments,
+            *module_command(MODULE), *self._arguments,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.system_io import module_command
 from vigilnet.surface.cli.node import client_of
 from vigilnet.surface.cli.output import progress
 from vigilnet.surface.cli.processes import DAEMON_MODULE, without_console
@@ -33,7 +34,7 @@ def ensure_node(arguments: argparse.Namespace) -> bool:
     with contextlib.suppress(NotRunningError), client_of(arguments):
         return False
     folder = state_folder(arguments.state_folder, arguments.config).absolute()
-    words = [sys.executable, "-m", DAEMON_MODULE, "--background", "--json", "--state-folder", str(folder)]
+    words = [*module_command(DAEMON_MODULE), "--background", "--json", "--state-folder", str(folder)]
     words += ["--config", str(arguments.config.absolute())] if arguments.config is not None else []
     words += [word for uri in getattr(arguments, "invite", ()) for word in ("--invite", uri)]
     reader, writer = os.pipe()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from vigilnet.base.system_io import OPEN_PRIVATELY
+from vigilnet.base.system_io import OPEN_PRIVATELY, module_command
 
 PAGE: Final = "dashboard.html"
 BROWSERS: Final = (
@@ -90,7 +90,7 @@ def start_tray(folder: Path) -> str:
     reader, writer = os.pipe()
     with os.fdopen(reader) as told:
         tray = subprocess.Popen(  # noqa: S603 our own module
-            [sys.executable, "-m", TRAY_MODULE, "--state-folder", str(folder), "--ready-fd", str(writer)],
+            [*module_command(TRAY_MODULE), "--state-folder", str(folder), "--ready-fd", str(writer)],
             pass_fds=(writer,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
-from vigilnet.base.system_io import has_rights
+from vigilnet.base.system_io import NOT_BY_LINK, has_rights, is_closed_to_others, module_command
 from vigilnet.surface.cli.background import ensure_node, log_of, wait_connected
 from vigilnet.surface.cli.name_service import asks_instead
 from vigilnet.surface.cli.node import add_node_arguments, client_of
@@ -212,12 +212,14 @@ def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
     """
     owner = socket_of(state_folder(arguments.state_folder, arguments.config)).stat().st_uid
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if not is_closed_to_others(path.parent):  # the node named it, and the node has no rights
+        raise EnvironmentRefusedError(f"up: others than root can write to {path.parent} or above it")
     log = path.with_name("helper.log")
     reader, writer = os.pipe()
     words = ["--owner", str(owner), "--run-folder", str(path.parent), "--ready-fd", str(writer)]
-    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as said:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NOT_BY_LINK, 0o600), "w") as said:
         helper = subprocess.Popen(  # noqa: S603  # our own module
-            [sys.executable, "-m", HELPER_MODULE, *words, *arguments.helper_argument],
+            [*module_command(HELPER_MODULE), *words, *arguments.helper_argument],
             pass_fds=(writer,),
             stdin=subprocess.DEVNULL,
             stdout=said,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from vigilnet.base.system_io import module_command
 from vigilnet.surface.cli import (
     device,
     help_page,
@@ -87,7 +88,7 @@ def _take_manners(given: list[str]) -> list[str]:
 
 def _run(given: list[str]) -> int:
     if given and given[0] in BECOMES:
-        become([sys.executable, "-m", BECOMES[given[0]], *given[1:]])
+        become([*module_command(BECOMES[given[0]]), *given[1:]])
     arguments = new_parser().parse_args(given)
     return int(arguments.command(arguments))
 

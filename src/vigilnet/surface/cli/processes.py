@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from vigilnet.base.system_io import module_command
+
 DAEMON_MODULE: Final = "vigilnet.surface.daemon"
 GRACE_S: Final = 5.0
 _OUR_SETTINGS: Final = "VIGILNET_"
@@ -48,7 +50,7 @@ class Daemon:
         }
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 our own module
-                [sys.executable, "-m", DAEMON_MODULE, "--guarded", "--config", str(config)],
+                [*module_command(DAEMON_MODULE), "--guarded", "--config", str(config)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,

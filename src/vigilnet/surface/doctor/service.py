@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import VigilnetError
+from vigilnet.base.system_io import module_command
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Diagnosis, Finding
 from vigilnet.surface.control.socket_path import socket_of
@@ -74,8 +74,8 @@ def _repair(identifier: str, folder: Path) -> None:
     elif identifier == "node.stale":
         socket_of(folder).unlink()
     elif identifier == "device.leftover":
-        module = "vigilnet.surface.device_helper"
-        subprocess.run([sys.executable, "-m", module, "--repair"], check=True, capture_output=True)  # noqa: S603
+        command = [*module_command("vigilnet.surface.device_helper"), "--repair"]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     elif identifier == "settings.waiting":
         with ControlClient(folder, 60.0) as control:
             control.call("restart")

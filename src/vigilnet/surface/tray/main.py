@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from vigilnet.base.errors import VigilnetError
+from vigilnet.base.system_io import module_command
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Status
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
@@ -93,7 +94,7 @@ def _do(folder: Path, action: str) -> str:
         return ""
     if action == "open":
         words = ["gui", "--no-tray", "--state-folder", str(folder)]
-        subprocess.run([sys.executable, "-m", CLI_MODULE, *words], check=False, capture_output=True)  # noqa: S603 ourselves
+        subprocess.run([*module_command(CLI_MODULE), *words], check=False, capture_output=True)  # noqa: S603 ourselves
         return ""
     operation, params = _OPERATIONS[action]
     try:

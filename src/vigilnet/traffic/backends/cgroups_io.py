@@ -187,14 +187,14 @@ class ControlGroups:
         for folder in self._folder().glob("*/"):
             if everybody or folder.name == Group.OWN:
                 for pid in self.members(folder.name):
-                    self._send_back(pid)
+                    self.send_back(pid)
             with contextlib.suppress(OSError):  # still has members
                 folder.rmdir()
                 self._marked.discard(folder.name)
         with contextlib.suppress(OSError):
             self._folder().rmdir()
 
-    def _send_back(self, pid: int) -> None:
+    def send_back(self, pid: int) -> None:
         """Put a process where it, or the one that started it, came from; else to the top."""
         path = self._came_from.pop(pid, "")
         if self._mount is None:

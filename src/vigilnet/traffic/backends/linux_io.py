@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import select
 import socket
 import struct
 import sys
@@ -192,10 +193,15 @@ class Kernel:
 
     # ---- whose a packet is
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, asker: int) -> None:
         """From now on the daemon's new sockets go around the tunnel."""
-        for member in _with_children(pid):
-            self.groups.join(member, Group.OWN)
+        self._move(pid, Group.OWN, asker)
+        for child in _with_children(pid)[1:]:
+            try:
+                self._move(child, Group.OWN, asker)
+            except EnvironmentRefusedError:
+                if Path(f"/proc/{child}").exists():  # else it has ended, and needs no way out
+                    raise
         self.refresh()
 
     def mark_sockets(self, descriptors: Sequence[int]) -> None:
@@ -207,13 +213,25 @@ class Kernel:
 
     def join(self, pid: int, group: str, asker: int) -> None:
         """Put one process of a user's into a split-tunnel group; root may move those of others."""
-        owner = Path(f"/proc/{pid}").stat().st_uid
-        if asker not in (0, owner):
-            raise EnvironmentRefusedError("control groups: that process is another user's")
         is_new = not self.groups.members(group)
-        self.groups.join(pid, group)
+        self._move(pid, group, asker)
         if is_new:
             self.refresh()
+
+    def _move(self, pid: int, group: str, asker: int) -> None:
+        """Put a process into a group, and nobody who got its number while we looked whose it is."""
+        try:
+            process = os.pidfd_open(pid)
+        except OSError as error:
+            raise EnvironmentRefusedError("control groups: there is no such process") from error
+        try:
+            if asker != 0 and _users_of(pid) != {asker}:
+                raise EnvironmentRefusedError("control groups: that process is another user's")
+            self.groups.join(pid, group)
+            if _has_ended(process):
+                self.groups.send_back(pid)
+        finally:
+            os.close(process)
 
     # ---- pieces
 
@@ -262,6 +280,20 @@ class Kernel:
             return
         if value in (0, 1):
             (self._values / "ipv4" / "conf" / "all" / "src_valid_mark").write_text(str(value))
+
+
+def _users_of(pid: int) -> set[int]:
+    """Return the users that a process is, and may become; whom its files belong to may say otherwise."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("Uid:"):
+            return set(map(int, line.split()[1:]))
+    return set()
+
+
+def _has_ended(process: int) -> bool:
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _with_children(pid: int) -> list[int]:

@@ -135,7 +135,7 @@ class Mac:
 
     # ---- whose a packet is
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, asker: int) -> None:
         """Check that the daemon is in the group that pf lets out; a process cannot be put there from outside.
 
         Raises:

@@ -147,7 +147,7 @@ class Windows:
 
     # ---- whose a packet is
 
-    def adopt(self, pid: int) -> None:
+    def adopt(self, pid: int, asker: int) -> None:
         """Do nothing: our traffic is known by the program's file."""
 
     def mark_sockets(self, descriptors: Sequence[int]) -> None:

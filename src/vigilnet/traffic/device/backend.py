@@ -97,8 +97,13 @@ class Backend(Protocol):
         """Packets by what became of them."""
         ...
 
-    def adopt(self, pid: int) -> None:
-        """Have the sockets that the daemon, and what it started, will make go around the tunnel."""
+    def adopt(self, pid: int, asker: int) -> None:
+        """Have the sockets that the daemon, and what it started, will make go around the tunnel.
+
+        Args:
+            pid: of the daemon.
+            asker: the user that it is of; another's process is not meant, whatever its number.
+        """
         ...
 
     def mark_sockets(self, descriptors: Sequence[int]) -> None:

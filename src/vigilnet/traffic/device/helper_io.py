@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 from vigilnet.base.errors import EnvironmentRefusedError, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
+from vigilnet.base.system_io import is_closed_to_others
 from vigilnet.traffic.device import helper_socket_io
 from vigilnet.traffic.device.backend import Backend
 from vigilnet.traffic.device.helper_socket_io import NOT_ON_WINDOWS
@@ -118,7 +119,11 @@ class Helper:
             _log.error("the firewall does not follow the network: say `vigilnet up` again", reason=str(error))
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError as error:  # whoever asked is gone, or we have no descriptors left
+            _log.warning("nobody could be let in", reason=error.strerror)
+            return
         session = Session(connection)
         if session.uid not in (0, self._owner) or len(self._sessions) >= MAX_SESSIONS:
             connection.close()
@@ -170,7 +175,7 @@ class Helper:
         if operation in (Operation.UPDATE, Operation.OPEN):
             self._check_controller(session)
         if operation is Operation.HELLO:
-            backend.adopt(session.pid)
+            backend.adopt(session.pid, session.uid)
         elif operation is Operation.MARK:
             backend.mark_sockets(descriptors)
         elif operation is Operation.UPDATE and request.settings is not None:
@@ -220,6 +225,12 @@ class Helper:
         self._backend.join(request.pid, request.group, session.uid)
 
 
+def _check_folder(folder: Path) -> None:
+    """Refuse to work, with rights, among files that others can replace."""
+    if not is_closed_to_others(folder):
+        raise EnvironmentRefusedError(f"helper {folder}: others than root can write there, or above it")
+
+
 def _check_alone(path: Path, *, is_served: bool) -> None:
     if is_served:
         raise EnvironmentRefusedError(f"helper {path}: another one runs already")
@@ -236,6 +247,7 @@ def listen(path: Path, owner: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, helper_socket_io.KIND)
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _check_folder(path.parent)
         with socket.socket(socket.AF_UNIX, helper_socket_io.KIND) as probe:
             is_served = probe.connect_ex(str(path)) == 0
         _check_alone(path, is_served=is_served)

@@ -12,7 +12,15 @@ from ipaddress import ip_address
 from typing import Any, Final, Self
 
 from vigilnet.base.errors import RemoteProtocolError
-from vigilnet.traffic.device.settings import DeviceSettings, take_flag, take_many, take_number, take_text
+from vigilnet.traffic.device.settings import (
+    DeviceSettings,
+    check_plain,
+    is_bound_group,
+    take_flag,
+    take_many,
+    take_number,
+    take_text,
+)
 
 MAX_MESSAGE: Final = 64 * 1024
 MAX_ADDRESSES: Final = 256  # in one message
@@ -95,10 +103,9 @@ class Request:
         """Refuse values that do not belong to the operation."""
         if (self.settings is not None) != (self.operation in (Operation.UP, Operation.UPDATE)):
             raise RemoteProtocolError(f"helper request {self.operation}: with or without settings")
-        if self.operation is Operation.JOIN:
-            is_bound = self.group[:4] == "exit" and self.group[4:].isdecimal()
-            if self.pid < 2 or not (self.group in tuple(Group) or (is_bound and len(self.group) < 7)):
-                raise RemoteProtocolError("helper request join: no such process or group")
+        has_group = self.group in tuple(Group) or is_bound_group(self.group)
+        if self.operation is Operation.JOIN and (self.pid < 2 or not has_group):
+            raise RemoteProtocolError("helper request join: no such process or group")
         if self.operation is Operation.OPEN:
             if self.purpose not in ("learnt", "portal") or not 1 <= self.seconds <= MAX_LIFE_S:
                 raise RemoteProtocolError("helper request open: unknown purpose or time")
@@ -114,8 +121,10 @@ def _operation(value: object) -> Operation:
 
 
 def _address(value: object) -> str:
+    text = take_text(value)
+    check_plain(text)
     try:
-        return str(ip_address(take_text(value)))
+        return str(ip_address(text))
     except ValueError as error:
         raise RemoteProtocolError("helper request: not an address") from error
 

@@ -21,6 +21,7 @@ MAX_PROGRAMS: Final = 64
 MAX_PATH: Final = 256
 MIN_MTU, MAX_MTU = 1280, 65_521
 MAX_ID: Final = 0xFFFF_FFFE
+_ADDRESS_CHARACTERS: Final = frozenset("0123456789abcdefABCDEF.:/")
 
 INTERFACE: Final = "vigilnet0"
 TUN_IPV4: Final = "198.18.86.1"  # of the benchmarking range (RFC 2544): no network of anybody's
@@ -50,6 +51,18 @@ _BOUND: Final = {
 def binding_of(source: bytes) -> int | None:
     """Return the number of the exit that a packed source address stands for; None if for none."""
     return _BOUND.get(source)
+
+
+def is_bound_group(name: str) -> bool:
+    """Whether a group is one of programs bound to an exit, written in the one way in which it is written.
+
+    >>> is_bound_group("exit15"), is_bound_group("exit16"), is_bound_group("exit01")
+    (True, False, False)
+    """
+    return name in _BOUND_GROUPS
+
+
+_BOUND_GROUPS: Final = frozenset(f"exit{number}" for number in range(MAX_BINDINGS))
 
 
 class Scope(StrEnum):
@@ -88,8 +101,7 @@ class Program:
     def __post_init__(self) -> None:
         if not self.path.startswith("/") or len(self.path) > MAX_PATH or not self.path.isprintable():
             raise RemoteProtocolError(f"program: not an absolute path of at most {MAX_PATH} characters")
-        is_bound = self.group[:4] == "exit" and self.group[4:].isdecimal() and len(self.group) < 7
-        if self.group not in ("outside", "inside") and not is_bound:
+        if self.group not in ("outside", "inside") and not is_bound_group(self.group):
             raise RemoteProtocolError("program: no such group")
 
 
@@ -168,7 +180,18 @@ _LIMITS: Final = {
 }
 
 
+def check_plain(text: str) -> None:
+    """Refuse what no address is written with: behind a `%` Python takes any text, lines of commands too.
+
+    Raises:
+        RemoteProtocolError: see above.
+    """
+    if not _ADDRESS_CHARACTERS.issuperset(text):
+        raise RemoteProtocolError("address: other characters than an address has")
+
+
 def _network(text: str) -> IPv4Network | IPv6Network:
+    check_plain(text)
     try:
         return ip_network(text)
     except (ValueError, TypeError) as error:

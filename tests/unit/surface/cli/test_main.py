@@ -18,8 +18,8 @@ def test_run_and_keys_become_programs_of_their_own(monkeypatch: pytest.MonkeyPat
     assert cli.main(["run", "--config", "x.toml", "--help"]) == 130
     assert cli.main(["keys", "show", "--json"]) == 130
     assert [arguments[1:] for arguments in became] == [
-        ["-m", "vigilnet.surface.daemon", "--config", "x.toml", "--help"],
-        ["-m", "vigilnet.surface.keys", "show", "--json"],
+        ["-P", "-m", "vigilnet.surface.daemon", "--config", "x.toml", "--help"],
+        ["-P", "-m", "vigilnet.surface.keys", "show", "--json"],
     ]
 
 

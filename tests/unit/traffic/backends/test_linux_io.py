@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends import commands_io, linux_io
+from vigilnet.traffic.backends.cgroups_io import ControlGroups
 from vigilnet.traffic.backends.firewall_io import Nftables
 from vigilnet.traffic.backends.linux_io import Kernel
 from vigilnet.traffic.device.settings import DeviceSettings
@@ -174,3 +176,54 @@ def test_what_was_written_down_before_a_crash_is_what_is_put_back(tmp_path: Path
     (tmp_path / "run" / "changed.json").write_text(json.dumps({"src_valid_mark": 0, "more": "x"}))
     kernel.restore()
     assert valid.read_text() == "0"
+
+
+class Rooms(ControlGroups):
+    """Groups that are a list; `meanwhile` is done while a process is put into one."""
+
+    def __init__(self) -> None:
+        super().__init__("test-of-linux-io")
+        self.joined: list[tuple[int, str]] = []
+        self.sent_back: list[int] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def join(self, pid: int, group: str) -> None:
+        self.meanwhile()
+        self.joined.append((pid, group))
+
+    def send_back(self, pid: int) -> None:
+        self.sent_back.append(pid)
+
+
+@pytest.fixture
+def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        yield process
+        process.kill()
+
+
+def test_only_the_askers_own_processes_are_moved(kernel: Kernel, sleeper: "subprocess.Popen[bytes]") -> None:
+    rooms = kernel.groups = Rooms()
+    for move in (kernel.join, lambda pid, _, asker: kernel.adopt(pid, asker)):
+        with pytest.raises(EnvironmentRefusedError, match="another user's"):
+            move(sleeper.pid, "outside", os.getuid() + 1)
+        assert not rooms.joined
+    kernel.join(sleeper.pid, "outside", os.getuid())
+    kernel.adopt(sleeper.pid, 0)
+    assert rooms.joined == [(sleeper.pid, "outside"), (sleeper.pid, "own")]
+
+
+def test_who_got_the_number_of_a_process_that_ended_is_sent_back(
+    kernel: Kernel, sleeper: "subprocess.Popen[bytes]"
+) -> None:
+    rooms = kernel.groups = Rooms()
+
+    def end() -> None:
+        sleeper.kill()
+        sleeper.wait()
+
+    rooms.meanwhile = end
+    kernel.join(sleeper.pid, "outside", os.getuid())
+    assert rooms.sent_back == [sleeper.pid]
+    with pytest.raises(EnvironmentRefusedError, match="no such process"):
+        kernel.join(sleeper.pid, "outside", os.getuid())

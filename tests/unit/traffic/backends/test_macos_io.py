@@ -137,16 +137,16 @@ def test_what_a_mac_cannot_keep_is_refused_before_anything_changes(
 
 def test_the_daemon_must_run_in_the_group_that_is_let_out(mac: Mac, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EnvironmentRefusedError, match="no group _vigilnet"):
-        mac.adopt(7)
+        mac.adopt(7, 501)
 
     class Group:
         gr_gid = 701
 
     monkeypatch.setattr(grp, "getgrnam", lambda _: Group)
-    mac.adopt(7)
+    mac.adopt(7, 501)
     Group.gr_gid = 702
     with pytest.raises(EnvironmentRefusedError, match="launchd"):
-        mac.adopt(7)
+        mac.adopt(7, 501)
 
 
 def test_our_sockets_are_bound_to_the_interface_of_the_default_route(

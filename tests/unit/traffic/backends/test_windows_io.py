@@ -96,7 +96,7 @@ def test_it_is_a_backend(windows: Windows) -> None:
     )  # fmt: skip
     assert backend.outer_interface() == 12
     assert backend.counters() == {}
-    backend.adopt(7)
+    backend.adopt(7, 501)
     backend.mark_sockets([7])
 
 

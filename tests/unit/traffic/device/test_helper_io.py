@@ -189,3 +189,29 @@ def test_sockets_that_lead_out_are_found_and_others_are_not() -> None:
 def test_many_descriptors_take_many_messages() -> None:
     many = list(range(MAX_SOCKETS + 1))
     assert [len(part) for part in mark_requests(many)] == [MAX_SOCKETS, 1]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770])
+def test_no_socket_is_made_where_others_can_put_another_file(tmp_path: Path, mode: int) -> None:
+    """With rights, `chown` of a name there gave away whatever file a link of theirs named."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(EnvironmentRefusedError, match="others than root can write there"):
+        listen(folder / "helper.sock", os.getuid())
+    assert not list(folder.iterdir())
+
+
+def test_nobody_let_in_does_not_end_the_helper(
+    served: RunningHelper, client: HelperClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An end would have opened the firewall."""
+
+    class Full:
+        def accept(self) -> None:
+            raise OSError(24, "too many open files")
+
+    monkeypatch.setattr(served.helper, "_listener", Full())
+    served.helper._accept()
+    monkeypatch.undo()
+    assert ask(client, Request(Operation.STATUS))[0]["ok"] is True
