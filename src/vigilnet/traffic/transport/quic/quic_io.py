@@ -187,6 +187,8 @@ class QuicCarrier(QuicConnectionProtocol):
         if self.owned is not None:
             self.owned.close()
         self._connection_terminated_handler()
+        self._is_over = True
+        self._loop.call_soon(self._tell)  # also where the other end never answered our FIN
 
     def _terminated(self, event: ConnectionTerminated) -> None:
         if not self._is_over:

@@ -63,6 +63,20 @@ def test_params_that_are_none_fail_the_dial(params: dict[int, object]) -> None:
         asyncio.run(QuicTransport().dial("127.0.0.1", 1, params))
 
 
+def test_a_close_that_nobody_answers_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quic_io, "LINGER_S", 0.05)
+
+    async def scenario() -> None:
+        listener = await QuicTransport(CERTIFICATE).listen("127.0.0.1", 0, lambda _: None)
+        keeper = Keeper(await QuicTransport().dial("127.0.0.1", listener.port, PARAMS))
+        assert listener._transport is not None
+        listener._transport.abort()  # the relay is gone, without a word
+        await close_all([keeper])
+        assert keeper.closed == [None]
+
+    asyncio.run(scenario())
+
+
 def test_under_a_flood_newcomers_show_that_they_hear_us(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quic_io, "RETRY_ABOVE", -1)
 
