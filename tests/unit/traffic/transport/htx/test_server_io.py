@@ -129,7 +129,12 @@ VISITS: dict[str, tuple[ssl.TLSVersion | None, str | None, list[str], bytes]] = 
     "h2": (None, HOST, ["h2"], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS + BAD_PING),
     "unknown alpn": (None, HOST, ["foo"], GET),
     "garbage inside": (None, HOST, [], b"\x80" * 200),
-    "post": (None, HOST, [], b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"),
+    "post": (
+        None,
+        HOST,
+        [],
+        b"POST /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc",
+    ),
     "large file": (None, HOST, [], GET.replace(b"/ ", b"/large.bin ", 1)),
 }
 
