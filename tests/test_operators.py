@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.bench_soak import GROWTH_BAR_MB, soak
 from tests.support.figures import note
 from tests.support.helper_nodes import CONSENT, PAGE, HelperNode, exit_settings, web_server
 from tests.support.waiting import pause, wait_until
@@ -236,3 +237,10 @@ def test_bad_input_is_refused_with_json_and_leaves_nothing(tmp_path: Path) -> No
         assert node.ask("/terminate", b"", Authorization=f"Bearer {token}") == (200, {"terminating": True})
         assert node.process is not None
         assert node.process.wait(60) == 0
+
+
+def test_a_super_peer_stays_up_and_as_small_as_it_was(tmp_path: Path) -> None:
+    """An hour of it: `python -m tests.bench.bench_soak`."""
+    seen = soak(tmp_path, 30, lambda _: None)
+    assert (seen.fetched, seen.failed, seen.listed_wrong) == (30, 0, 0)
+    assert seen.growth_mb < GROWTH_BAR_MB
