@@ -10,6 +10,7 @@ section 7.
 Calls wait for the disk: services make them beside the event loop where that matters.
 """
 
+import contextlib
 import os
 import re
 import secrets
@@ -30,7 +31,7 @@ from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError, Lo
 from vigilnet.base.system_io import NOT_BY_LINK, NOT_WAITING, OPEN_PRIVATELY, flush_folder
 
 MAX_FILE_SIZE: Final = 64 << 20  # our choice
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # with a dot: other rooms' tables, tokens and logs
 _LOCK: Final = "vigilnet.lock"  # marks the folder as ours, too
 SEAL_NAME: Final = "passphrase"  # there in a sealed folder
 _HEADER: Final = SEAL_NAME
@@ -99,7 +100,7 @@ class Store:
         os.write(handle, b"%d\n" % os.getpid())
         self._lock = handle
         for partial in self.folder.glob(f"{_PARTIAL}*"):  # of a write that a crash cut off
-            partial.unlink(missing_ok=True)
+            _clear_away(partial)
 
     def close(self) -> None:
         """Give the folder up; safe to call twice."""
@@ -143,7 +144,8 @@ class Store:
     def set_passphrase(self, passphrase: str) -> None:
         """Seal the folder under a passphrase, or change the one it has (`unlock` first).
 
-        A crash on the way loses nothing: the rest is sealed at the next `unlock`.
+        A crash on the way loses nothing: the rest is sealed at the next `unlock`. What was in the files
+        until now is overwritten; older versions of them, and flash, may keep it (docs/spec/peer.md 7).
         """
         if not passphrase:
             raise ConfigurationError("passphrase: empty")
@@ -257,7 +259,8 @@ class Store:
         for name in self.names():
             content = self.read(name)
             if content is not None:
-                self.write_atomic(name, content)
+                with _old_destroyed(self.folder / name):
+                    self.write_atomic(name, content)
         self._is_half_sealed = False
         self._write_header(passphrase, half_sealed=False)
 
@@ -293,6 +296,27 @@ def write_file(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 @contextmanager
+def _old_destroyed(path: Path) -> Iterator[None]:
+    """Overwrite what is at `path` now, once something else has taken its place there.
+
+    It is kept by a second name meanwhile: a crash leaves the file whole, and `lock` finds the name.
+    """
+    old = path.with_name(f"{_PARTIAL}{secrets.token_hex(8)}")
+    try:
+        old.hardlink_to(path)
+    except OSError:  # a file system without second names: what is freed there keeps its octets
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        old.unlink(missing_ok=True)
+        raise
+    with _refused(f"file {path}"):
+        _destroy(old)
+
+
+@contextmanager
 def _refused(what: str) -> Iterator[None]:
     try:
         yield
@@ -305,6 +329,14 @@ def _refused(what: str) -> Iterator[None]:
 def _stretch(passphrase: str, salt: bytes) -> bytes:
     kdf = Argon2id(salt=salt, length=_KEY_SIZE, iterations=_KDF_PASSES, lanes=1, memory_cost=_KDF_MEMORY_KIB)
     return kdf.derive(passphrase.encode("utf-8", "surrogatepass"))
+
+
+def _clear_away(partial: Path) -> None:
+    """Overwrite and remove what a crash left, unless a file of ours is still that very one."""
+    with contextlib.suppress(OSError):
+        if partial.lstat().st_nlink == 1:
+            _destroy(partial)
+    partial.unlink(missing_ok=True)
 
 
 def _destroy(path: Path) -> None:

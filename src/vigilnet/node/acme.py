@@ -58,6 +58,10 @@ class Ordered(Protocol):
         """Return key and chain in PEM."""
         ...
 
+    def abort(self) -> None:
+        """Have both end at once, called from another thread."""
+        ...
+
 
 class SiteCertificate:
     """The certificate of one site.
@@ -178,11 +182,14 @@ class SiteCertificate:
 
     async def _ask(self) -> bytes:
         order = await _in_thread(self._order)
-        digest = await _in_thread(order.begin)
-        if digest is None:
-            return await _in_thread(order.finish)
-        async with self._answering(digest):
-            return await _in_thread(order.finish)
+        try:
+            digest = await _in_thread(order.begin)
+            if digest is None:
+                return await _in_thread(order.finish)
+            async with self._answering(digest):
+                return await _in_thread(order.finish)
+        finally:
+            order.abort()  # given up in the middle: its thread must not wait on
 
     @asynccontextmanager
     async def _answering(self, digest: bytes) -> AsyncIterator[None]:

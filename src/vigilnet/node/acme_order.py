@@ -22,6 +22,7 @@ from josepy.jwk import JWK, JWKEC
 from requests import RequestException
 
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.node.acme_http import BoundedExchange, TooLongError
 
 PATIENCE: Final = datetime.timedelta(seconds=90)  # for the authority to look, and to issue
 REQUEST_TIMEOUT_S: Final = 30
@@ -93,6 +94,14 @@ class Order:
         self._client: client.ClientV2 | None = None
         self._order: messages.OrderResource | None = None
         self._challenge: messages.ChallengeBody | None = None
+        self._exchange: BoundedExchange | None = None
+        self._is_aborted = False
+
+    def abort(self) -> None:
+        """Break off what waits for the authority, in whichever thread; nothing more can be asked."""
+        self._is_aborted = True
+        if self._exchange is not None:
+            self._exchange.abort()
 
     def begin(self) -> bytes | None:
         """Order; return the digest to be answered with, None if the authority wants no further proof.
@@ -110,7 +119,9 @@ class Order:
             verify_ssl=verify,
             timeout=REQUEST_TIMEOUT_S,
         )
-        net.session.trust_env = False  # what the owner has set for other programs is not ours
+        self._exchange = BoundedExchange(net.session)
+        if self._is_aborted:
+            raise AcmeError("broken off")
         directory = client.ClientV2.get_directory(self._authority.directory, net)
         self._client = client.ClientV2(directory, net)
         self._sign_in(self._client)
@@ -188,6 +199,8 @@ def _explained(step: Callable[[], _T]) -> _T:
         raise AcmeError(_meaning(error.error)) from error
     except errors.TimeoutError as error:
         raise AcmeError("the authority has not decided in time") from error
+    except TooLongError as error:
+        raise AcmeError("the authority's answer is too long") from error
     except RequestException as error:
         raise AcmeError(f"the authority cannot be reached ({type(error).__name__})") from error
     except (errors.Error, JoseError, x509.ExtensionNotFound, *_MISREAD) as error:

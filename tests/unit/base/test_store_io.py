@@ -110,7 +110,9 @@ def test_what_a_crash_left_is_cleared_at_the_next_lock(store: Store) -> None:
     store.close()
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "A", LOCK, "passphrase", "x" * 101, "a\n"])
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a/b", ".hidden", "A", LOCK, "passphrase", "x" * 101, "a\n", "x.sqlite3"]
+)
 def test_names_stay_inside_the_folder(store: Store, name: str) -> None:
     with pytest.raises(LocalProtocolError):
         store.write_atomic(name, b"")
@@ -205,10 +207,56 @@ def test_a_crash_while_sealing_loses_nothing(store: Store, monkeypatch: pytest.M
     with pytest.raises(EnvironmentRefusedError, match="power cut"):
         store.set_passphrase("secret")
     monkeypatch.setattr(store_io, "write_file", real)
+    assert not list(store.folder.glob(".partial-*"))
     again = Store(store.folder)
     again.unlock("secret")
     assert [again.read(name) for name in ("a", "b", "c")] == [b"a", b"b", b"c"]
     assert all((store.folder / name).read_bytes().startswith(b"VIGILNET SEALED") for name in "abc")
+
+
+def test_files_of_other_rooms_are_not_sealed_with_the_state(store: Store) -> None:
+    """A directory's table is SQLite's, which would not open it any more."""
+    kept = {name: name.encode() for name in ("directory.sqlite3", "status.token", "node.log")}
+    for name, content in kept.items():
+        (store.folder / name).write_bytes(content)
+    store.write_atomic("keys", b"secret")
+    store.set_passphrase("secret")
+    assert store.names() == ["keys"]
+    assert {name: (store.folder / name).read_bytes() for name in kept} == kept
+
+
+def test_sealing_overwrites_what_was_in_the_files(store: Store) -> None:
+    store.write_atomic("keys", b"old secret")
+    with (store.folder / "keys").open("rb") as old:
+        store.set_passphrase("secret")
+        assert os.fstat(old.fileno()).st_nlink == 0
+        assert len(left := old.read()) == len(b"old secret")
+        assert left != b"old secret"
+    assert names_in(store) == sorted(["keys", "passphrase", LOCK])
+    assert store.read("keys") == b"old secret"
+
+
+def test_a_crash_between_the_second_name_and_the_sealed_file_costs_no_state(store: Store) -> None:
+    store.write_atomic("keys", b"live")
+    (store.folder / ".partial-0").hardlink_to(store.folder / "keys")
+    (store.folder / ".partial-1").write_bytes(b"left")
+    with (store.folder / ".partial-1").open("rb") as left:
+        store.lock()
+        assert left.read() != b"left"
+    assert names_in(store) == sorted(["keys", LOCK])
+    assert store.read("keys") == b"live"
+    store.close()
+
+
+def test_a_disk_without_second_names_is_sealed_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError("no links here")
+
+    store.write_atomic("keys", b"live")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    store.set_passphrase("secret")
+    assert (store.folder / "keys").read_bytes().startswith(b"VIGILNET SEALED")
+    assert store.read("keys") == b"live"
 
 
 def test_sealed_files_cannot_be_changed_swapped_or_replaced(store: Store) -> None:

@@ -333,7 +333,8 @@ def test_an_authority_that_never_ends_its_answer_is_given_up(
     ended = threading.Event()
     monkeypatch.setattr(acme, "ORDER_TIMEOUT_S", 0.01)
     monkeypatch.setattr(acme_order.Order, "_begin", lambda _: ended.wait(60))
+    monkeypatch.setattr(acme_order.Order, "abort", lambda _: ended.set())
     certificate = certificate_in(tmp_path / "acme", SystemClock())
     assert not asyncio.run(certificate.renew())
-    ended.set()
+    assert ended.is_set(), "its thread does not wait on"
     assert certificate.problem == "the authority has not decided in time"

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.routing.discovery.calls import CallShares
 from vigilnet.routing.discovery.introduction import (
     NONCE_SIZE,
     Answer,
@@ -30,7 +31,6 @@ MAX_HELD_PER_PREFIX: Final = 16
 MAX_PENDING: Final = 256
 PENDING_S: Final = 10.0
 ASKED_BURST, ASKED_RATE = 8.0, 1.0  # by one neighbour
-CALLED_BURST, CALLED_RATE = 16.0, 2.0  # of one relay
 
 
 class Neighbours(Protocol):
@@ -43,12 +43,6 @@ class Neighbours(Protocol):
     def record_of(self, identity: bytes) -> PeerRecord | None:
         """The current record of a neighbour; None if it is not linked."""
         ...
-
-
-@dataclass
-class _Held:
-    prefix: str
-    bucket: Bucket
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,8 @@ class Introducer:
         self._neighbours = neighbours
         self._random_bytes = random_bytes
         self._has_prefix_limits = has_prefix_limits
-        self._held: dict[bytes, _Held] = {}
+        self._held: dict[bytes, str] = {}  # by identity, its prefix
+        self._shares = CallShares(has_prefix_limits=has_prefix_limits)
         self._askers: dict[bytes, Bucket] = {}
         self._pending: dict[bytes, _Pending] = {}
         self.introduced = 0
@@ -87,6 +82,7 @@ class Introducer:
     def left(self, identity: bytes) -> None:
         """The link to a neighbour is gone."""
         self._held.pop(identity, None)
+        self._shares.drop(identity)
         self._askers.pop(identity, None)
 
     def receive(self, neighbour: bytes, frame: Frame, now: float) -> list[tuple[bytes, Frame]]:
@@ -110,10 +106,11 @@ class Introducer:
         if neighbour in self._held:
             return Held(HeldStatus.HELD, endpoint)
         prefix = prefix_of(endpoint.host)
-        same = sum(held.prefix == prefix for held in self._held.values())
+        same = sum(held == prefix for held in self._held.values())
         if len(self._held) >= MAX_HELD or (self._has_prefix_limits and same >= MAX_HELD_PER_PREFIX):
             return Held(HeldStatus.FULL)
-        self._held[neighbour] = _Held(prefix, Bucket(CALLED_BURST, CALLED_RATE, now))
+        self._held[neighbour] = prefix
+        self._shares.add(neighbour, now)
         return Held(HeldStatus.HELD, endpoint)
 
     def _introduce(self, asker: bytes, frame: Introduce, now: float) -> tuple[bytes, Frame]:
@@ -121,15 +118,15 @@ class Introducer:
         bucket = self._askers.setdefault(asker, Bucket(ASKED_BURST, ASKED_RATE, now))
         if not bucket.take(1, now) or len(self._pending) >= MAX_PENDING:
             return asker, Answer(frame.nonce, AnswerStatus.LIMIT)
-        held, shown = self._held.get(frame.identity), self._neighbours.record_of(asker)
-        if held is None or shown is None or asker == frame.identity:
+        shown, seen = self._neighbours.record_of(asker), self._neighbours.endpoint_of(asker)
+        if frame.identity not in self._held or shown is None or asker == frame.identity:
             return asker, Answer(frame.nonce, AnswerStatus.NOT_HERE)
-        if not held.bucket.take(1, now):
+        if not self._shares.take(frame.identity, asker, seen.host, now):
             return asker, Answer(frame.nonce, AnswerStatus.LIMIT)
         nonce = self._random_bytes(NONCE_SIZE)
         self._pending[nonce] = _Pending(asker, frame.nonce, frame.identity, now + PENDING_S)
         self.introduced += 1
-        return frame.identity, Call(nonce, shown.encoded, self._neighbours.endpoint_of(asker), frame.flags)
+        return frame.identity, Call(nonce, shown.encoded, seen, frame.flags)
 
     def _answered(self, relay: bytes, frame: Answer, now: float) -> list[tuple[bytes, Frame]]:
         pending = self._pending.get(frame.nonce)

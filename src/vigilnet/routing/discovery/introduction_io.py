@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVarTuple, Unpack
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
@@ -16,6 +16,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import Capability, PeerRecord
+from vigilnet.routing.discovery.calls import CALLED_BURST, CALLED_RATE, PunchLimits, is_place_of
 from vigilnet.routing.discovery.introducer import Introducer
 from vigilnet.routing.discovery.introduction import (
     NO_FLAGS,
@@ -40,13 +41,13 @@ WANTED: Final = 3  # introducers
 MAX_TRIED: Final = 3  # introducers of one relay
 ANSWER_S: Final = 3.0
 LINK_S: Final = 4.0  # from the answer to the link
-CALLS_BURST, CALLS_RATE = 16.0, 2.0  # that we follow
 LOOK_S: Final = 2.0
 LOST_S: Final = 60.0  # an introducer that cannot be reached for so long is replaced
 HOLD_AGAIN_S: Final = 30.0
 MAX_ASKED: Final = 64  # questions of ours under way
 
 _log = get_logger(__name__)
+_Given = TypeVarTuple("_Given")
 
 
 class IntroductionError(VigilnetError):
@@ -190,7 +191,8 @@ class IntroductionService:
         self._punching: set[bytes] = set()  # with whom
         self._answers: dict[bytes, asyncio.Future[Answer]] = {}
         self._waiting: dict[bytes, set[asyncio.Event]] = {}
-        self._calls = Bucket(CALLS_BURST, CALLS_RATE, clock.now())
+        self._calls: dict[bytes, Bucket] = {}  # of each introducer: one that lies uses up its own
+        self._punch_limits = PunchLimits() if has_prefix_limits else None
         self._tasks = TaskGroup("introductions")
 
     def start(self) -> None:
@@ -325,6 +327,7 @@ class IntroductionService:
         self._held_by.discard(identity)
         self._silent_since.pop(identity, None)
         self._asked_at.pop(identity, None)
+        self._calls.pop(identity, None)
         self._shunned = {one: until for one, until in self._shunned.items() if until > now}
         self._shunned[identity] = now + 10 * LOST_S
         self._links.release(identity)
@@ -347,8 +350,8 @@ class IntroductionService:
         """Somebody asks us, by one of our introducers, to dial him."""
         if introducer not in self.chosen:
             raise RemoteProtocolError("call: by one that does not introduce us")
-        status = AnswerStatus.REFUSED
-        if self._calls.take(1, self._clock.now()):
+        status, now = AnswerStatus.REFUSED, self._clock.now()
+        if self._calls.setdefault(introducer, Bucket(CALLED_BURST, CALLED_RATE, now)).take(1, now):
             asker = self._table.admit(frame.record, introducer.hex())
             if asker.identity in (self._own, introducer):
                 raise RemoteProtocolError("call: to dial ourselves, or the introducer")
@@ -358,16 +361,23 @@ class IntroductionService:
     def _follow(self, introducer: bytes, asker: PeerRecord, frame: Call) -> AnswerStatus:
         self.counts.followed += 1
         if Flags.BEHIND not in frame.flags:
-            self._tasks.start("dial back", self._quietly(self._links.connect(asker.identity)))
+            self._tasks.start("dial back", self._quietly(self._links.connect, asker.identity))
             return AnswerStatus.DIALLING
         link = self._links.get(introducer)
         ends = link.open_ends if link is not None else None
         if ends is None or self._puncher is None or not frame.endpoint.is_whole:
             return AnswerStatus.REFUSED
         if asker.identity not in self._punching:
-            work = self._punch(self._puncher, asker, ends[0], frame.endpoint)
-            self._tasks.start("punch", self._quietly(work))
+            if not self._may_punch(asker, frame.endpoint):
+                return AnswerStatus.REFUSED
+            work = self._quietly(self._punch, self._puncher, asker, ends[0], frame.endpoint)
+            self._tasks.start("punch", work)
         return AnswerStatus.PUNCHING
+
+    def _may_punch(self, other: PeerRecord, remote: Endpoint) -> bool:
+        """Whether to dial where an introducer sees a relay: only a place that it names itself, and seldom."""
+        limits = self._punch_limits
+        return is_place_of(other, remote) and (limits is None or limits.take(remote.host, self._clock.now()))
 
     async def _punch(
         self, puncher: Puncher, other: PeerRecord, local: tuple[str, int], remote: Endpoint
@@ -385,9 +395,9 @@ class IntroductionService:
         self.counts.punched += 1
 
     @staticmethod
-    async def _quietly(work: Awaitable[object]) -> None:
+    async def _quietly(work: Callable[[Unpack[_Given]], Awaitable[object]], *given: *_Given) -> None:
         with contextlib.suppress(VigilnetError, OSError):
-            await work
+            await work(*given)
 
     # --- asking to be dialled --------------------------------------------------------------------
 
@@ -448,11 +458,16 @@ class IntroductionService:
             self.counts.dialled_back += 1
             return
         ends, puncher = link.open_ends, self._puncher
-        if said.status is not AnswerStatus.PUNCHING or puncher is None or ends is None:
+        is_offered = said.status is AnswerStatus.PUNCHING and self._is_behind  # else nobody asked for it
+        if not is_offered or puncher is None or ends is None:
             raise IntroductionError(f"the relay is behind a router: {said.status.name.lower()}")
         if not said.endpoint.is_whole:
             raise IntroductionError("both relays are behind routers, and one does not link in the open")
         if record.identity not in self._punching:  # else the relay has asked for us, too
+            if not self._may_punch(record, said.endpoint):
+                raise IntroductionError(
+                    "both relays are behind routers, and one is seen where it does not say"
+                )
             await self._punch(puncher, record, ends[0], said.endpoint)
         async with asyncio.timeout(LINK_S):
             await opened.wait()

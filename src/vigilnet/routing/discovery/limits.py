@@ -23,11 +23,11 @@ class Bucket:
         self._burst, self._rate = burst, rate
         self._left, self._at = burst, now
 
-    def take(self, amount: float, now: float) -> bool:
-        """Whether `amount` may pass now; if so it is spent."""
+    def take(self, amount: float, now: float, kept: float = 0.0) -> bool:
+        """Whether `amount` may pass now and leave `kept` for others; if so it is spent."""
         self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._rate)
         self._at = now
-        if self._left < amount:
+        if self._left < amount + kept:
             return False
         self._left -= amount
         return True

@@ -8,9 +8,9 @@ import pytest
 from tests.support.records import RecordMaker
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.routing.discovery.calls import CALLED_BURST, KEPT, SHARE_BURST
 from vigilnet.routing.discovery.introducer import (
     ASKED_BURST,
-    CALLED_BURST,
     MAX_HELD,
     MAX_HELD_PER_PREFIX,
     MAX_PENDING,
@@ -136,16 +136,31 @@ def test_answers_of_others_and_late_ones_are_passed_over() -> None:
     assert middle.says(RELAY, Answer(call.nonce, AnswerStatus.DIALLING), PENDING_S) == []
 
 
-def test_one_asker_and_one_relay_have_their_limits() -> None:
+def test_one_asker_has_its_limit_whomever_it_asks_for() -> None:
+    middle = Middle(has_prefix_limits=False)
+    relays = [bytes((number, 2)) * 16 for number in range(int(ASKED_BURST) + 1)]
+    for relay in relays:
+        middle.hold(relay)
+    limit = Answer(NONCE, AnswerStatus.LIMIT)
+    said = [middle.ask(relay=relay)[1] for relay in relays]
+    assert [frame == limit for frame in said] == [False] * int(ASKED_BURST) + [True]
+    assert middle.ask(now=2.0)[1] != limit  # it comes back
+
+
+def test_a_few_liars_leave_calls_to_a_relay_for_others() -> None:
+    """They ask without end, from three networks with many identities each: who comes late is served."""
     middle = Middle()
     middle.hold()
-    limit = Answer(NONCE, AnswerStatus.LIMIT)
-    said = [middle.ask()[1] for _ in range(int(ASKED_BURST) + 1)]
-    assert [frame == limit for frame in said] == [False] * int(ASKED_BURST) + [True]
-    askers = [bytes((number, 1)) * 16 for number in range(100, 100 + int(CALLED_BURST))]
-    said = [middle.ask(asker=asker)[1] for asker in askers]
-    assert said.count(limit) == ASKED_BURST
-    assert middle.ask(now=2.0)[1] != limit  # it comes back
+    liars = [bytes((100 + net, 1, number)) + bytes(29) for net in range(3) for number in range(20)]
+    served = 0
+    for second in range(300):
+        for liar in liars:
+            served += isinstance(middle.ask(asker=liar, now=float(second))[1], Call)
+        if second % 10 == 9:
+            honest = bytes((200, second // 10)) + bytes(30)  # of a network of its own
+            assert isinstance(middle.ask(asker=honest, now=float(second))[1], Call)
+    assert served <= 3 * (SHARE_BURST + 0.2 * 300)
+    assert KEPT < CALLED_BURST
 
 
 def test_questions_under_way_are_limited_in_all() -> None:
@@ -154,9 +169,9 @@ def test_questions_under_way_are_limited_in_all() -> None:
     for relay in relays:
         middle.hold(relay)
     askers = [bytes((number,)) * 32 for number in range(100, 100 + len(relays))]
-    for asker, relay in zip(askers, relays, strict=True):
-        for _ in range(8):
-            assert isinstance(middle.ask(asker, relay)[1], Call)
+    for place, asker in enumerate(askers):
+        for step in range(8):
+            assert isinstance(middle.ask(asker, relays[(place + step) % len(relays)])[1], Call)
     late = b"late" * 8
     assert middle.ask(late, relays[0]) == (late, Answer(NONCE, AnswerStatus.LIMIT))
     assert isinstance(middle.ask(late, relays[0], PENDING_S)[1], Call)

@@ -12,6 +12,7 @@ from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
 from vigilnet.base.errors import VigilnetError
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.routing.discovery.calls import CALLED_BURST, PUNCH_BURST
 from vigilnet.routing.discovery.introduction import (
     Answer,
     AnswerStatus,
@@ -27,7 +28,6 @@ from vigilnet.routing.discovery.introduction import (
     encode_frame,
 )
 from vigilnet.routing.discovery.introduction_io import (
-    CALLS_BURST,
     HOLD_AGAIN_S,
     LOST_S,
     IntroductionError,
@@ -356,7 +356,7 @@ def test_a_try_at_once_that_fails_is_counted_and_told() -> None:
     async def scenario() -> None:
         service, link = stage.service(), stage.link(MIDDLE)
         task = await asked(stage, service, link)
-        answer = Answer(b"\7" * 8, AnswerStatus.PUNCHING, Endpoint("5.7.0.2", 1))
+        answer = Answer(b"\7" * 8, AnswerStatus.PUNCHING, Endpoint("5.7.0.2", 4001))
         service.frame_received(link, encode_frame(answer))
         with pytest.raises(IntroductionError, match="both ends"):
             await task
@@ -371,7 +371,7 @@ async def called(stage: Stage, call: Call, times: int = 1) -> tuple[Introduction
     service, link = stage.service(), stage.link(MIDDLE)
     service.start()
     await asyncio.sleep(0.1)
-    assert stage.world.kept == {MIDDLE}
+    assert MIDDLE in stage.world.kept
     for _ in range(times):
         service.frame_received(link, encode_frame(call))
     await asyncio.sleep(0.1)
@@ -413,15 +413,88 @@ def test_calls_are_followed_only_from_introducers_and_not_without_end() -> None:
 
     async def scenario() -> None:
         call = Call(NONCE, stage.far.encoded)
-        service, link = await called(stage, call, times=int(CALLS_BURST) + 3)
+        service, link = await called(stage, call, times=int(CALLED_BURST) + 3)
         said = [frame.status for frame in link.sent if isinstance(frame, Answer)]
-        assert said == [AnswerStatus.DIALLING] * int(CALLS_BURST) + [AnswerStatus.REFUSED] * 3
+        assert said == [AnswerStatus.DIALLING] * int(CALLED_BURST) + [AnswerStatus.REFUSED] * 3
         stranger = stage.link(FAR)
         service.frame_received(stranger, encode_frame(call))
         service.frame_received(link, encode_frame(Call(NONCE, stage.world.records[MIDDLE].encoded)))
         service.frame_received(link, b"\x10\x00\x01")  # malformed: passed over
         assert stranger.sent == []
-        assert len(stage.world.dialled) == CALLS_BURST
+        assert len(stage.world.dialled) == CALLED_BURST
+        await service.close()
+
+    played(stage.loop, scenario())
+
+
+@pytest.mark.parametrize(
+    "there", [Endpoint("5.8.0.2", 1234), Endpoint("5.7.0.3", 1234), Endpoint("5.7.0.2", 25)]
+)
+def test_an_introducer_cannot_have_others_dialled(there: Endpoint) -> None:
+    """Neither by the one that asks nor by the one that is called: hosts are those of the other's record."""
+    stage = Stage(is_behind=True)
+
+    async def scenario() -> None:
+        service, link = await called(stage, Call(NONCE, stage.far.encoded, there, Flags.BEHIND))
+        assert link.sent[-1] == Answer(NONCE, AnswerStatus.REFUSED)
+        link.sent.clear()
+        task = await asked(stage, service, link)
+        service.frame_received(link, encode_frame(Answer(b"\7" * 8, AnswerStatus.PUNCHING, there)))
+        with pytest.raises(IntroductionError, match="where it does not say"):
+            await task
+        assert stage.world.punches == []
+        await service.close()
+
+    played(stage.loop, scenario())
+
+
+def test_who_can_be_dialled_is_not_sent_to_dial_elsewhere() -> None:
+    stage = Stage()
+
+    async def scenario() -> None:
+        service, link = stage.service(), stage.link(MIDDLE)
+        task = await asked(stage, service, link)
+        answer = Answer(b"\7" * 8, AnswerStatus.PUNCHING, Endpoint("5.7.0.2", 1234))
+        service.frame_received(link, encode_frame(answer))
+        with pytest.raises(IntroductionError):
+            await task
+        assert stage.world.punches == []
+        await service.close()
+
+    played(stage.loop, scenario())
+
+
+def test_one_network_is_dialled_so_only_now_and_then() -> None:
+    stage, there = Stage(is_behind=True), Endpoint("5.7.0.2", 1234)
+
+    async def scenario() -> None:
+        call = Call(NONCE, stage.far.encoded, there, Flags.BEHIND)
+        service, link = await called(stage, call)
+        for _ in range(30):
+            service.frame_received(link, encode_frame(call))
+            await asyncio.sleep(0.5)
+        assert len(stage.world.punches) == PUNCH_BURST
+        await asyncio.sleep(30.0)
+        service.frame_received(link, encode_frame(call))
+        await asyncio.sleep(0.5)
+        assert len(stage.world.punches) == PUNCH_BURST + 1
+        await service.close()
+
+    played(stage.loop, scenario())
+
+
+def test_an_introducer_that_lies_uses_up_its_own_calls_only() -> None:
+    stage = Stage(is_behind=True)
+    other = record_of("other", PeerAddress.tcp("5.10.0.2", 4001))
+    stage.world.records[other.identity] = other
+
+    async def scenario() -> None:
+        second = stage.link(other.identity)
+        call = Call(NONCE, stage.far.encoded)
+        service, link = await called(stage, call, times=3 * int(CALLED_BURST))
+        assert link.sent[-1] == Answer(NONCE, AnswerStatus.REFUSED)
+        service.frame_received(second, encode_frame(call))
+        assert second.sent[-1] == Answer(NONCE, AnswerStatus.DIALLING)
         await service.close()
 
     played(stage.loop, scenario())
