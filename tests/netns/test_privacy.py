@@ -1,4 +1,4 @@
-"""What each host gets to see on its wires (CIR-02, EXT-02), on IPv4 only, IPv6 only and both.
+"""What each host sees on its wires (CIR-02, EXT-02) and writes down (API-13); IPv4, IPv6 and both.
 
 client ─┐
 guard  ─┤
@@ -17,7 +17,7 @@ import pytest
 from tests.support.capture import TCP, UDP, Capture
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, Namespace
-from tests.support.nodes import DNS_PORT, SOCKS, WEB_PORT, Network, start_network
+from tests.support.nodes import DNS_PORT, SOCKS, WEB_PORT, Network, Tables, start_network
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("curl")]
 
@@ -41,7 +41,11 @@ class Seen:
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     folder = tmp_path_factory.mktemp(f"privacy-{request.param}")
     with Lab() as lab:
-        network = start_network(lab, folder, v4=request.param != "ipv6", v6=request.param != "ipv4")
+        talkative: Tables = {"log": {"level": "debug"}}
+        network = start_network(
+            lab, folder, v4=request.param != "ipv6", v6=request.param != "ipv4",
+            tables={"relays": talkative, "client": talkative},
+        )  # fmt: skip
         (folder / "site" / "secret.txt").write_text(MARK * 1000)
         guard, middle, last = network.nodes_of(network.user.circuits()[0])
         places = {"guard": guard.host, "middle": middle.host, "exit": last.host}
@@ -97,3 +101,19 @@ def test_page_name_and_target_cross_no_wire_readably_but_the_last(seen: Seen) ->
         for secret in secrets[:1] + [secret for secret in secrets if len(secret) > 4]:
             assert secret not in crossed, (place, secret)
     assert secrets[0] in seen.captures["exit"].payload()
+
+
+def test_no_log_names_site_or_target_nor_a_relays_the_client(seen: Seen) -> None:
+    """At the most talkative level, also of what goes wrong."""
+    network = seen.network
+    for url in (f"http://{network.in_url}:81/closed.txt", "http://nowhere.test/lost.txt"):
+        said = network.client.run("curl", "-sS", "--socks5-hostname", SOCKS, url, check=False)
+        assert said.returncode == 97, said
+    private = {MARK, "site.test", "nowhere.test", "secret.txt", "closed.txt", "lost.txt"}
+    for name, node in network.nodes.items():
+        log = node.log
+        assert "node is up" in log, name
+        unsaid = private | seen.addresses_of("target")
+        if name != "client":
+            unsaid |= seen.addresses_of("client")
+        assert not [text for text in unsaid if text in log], name

@@ -14,7 +14,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import Final, TextIO
+from typing import Final, Protocol
 
 from vigilnet.base.errors import VigilnetError
 
@@ -27,6 +27,18 @@ MAX_VALUE_LENGTH: Final = 200
 
 _FIELDS: Final = "vigilnet_fields"
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:/+,[]")
+
+
+class LogStream(Protocol):
+    """Where log lines are written to."""
+
+    def write(self, text: str, /) -> object:
+        """Take one line with its end."""
+        ...
+
+    def flush(self) -> object:
+        """Keep nothing back."""
+        ...
 
 
 class Sensitive:
@@ -174,7 +186,7 @@ class RepeatFilter(logging.Filter):
 def set_up(
     level: str = "info",
     *,
-    stream: TextIO | None = None,
+    stream: LogStream | None = None,
     show_sensitive: bool = False,
     show_time: bool = True,
 ) -> None:
@@ -186,7 +198,7 @@ def set_up(
         show_sensitive: the user's own, explicit wish to see whom the node talks to.
         show_time: whether a line starts with the time (a journal adds its own).
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler[LogStream](sys.stderr if stream is None else stream)
     handler.setFormatter(SafeFormatter(show_sensitive=show_sensitive, show_time=show_time))
     handler.addFilter(RepeatFilter())
     root = logging.getLogger()

@@ -30,6 +30,7 @@ from vigilnet.traffic.transport.quic.options import Options as QuicOptions
 from vigilnet.traffic.transport.shadowsocks.options import Options as ShadowsocksOptions
 
 RUN_TIME = "until the next start"  # origin of what a running node was told and does not keep
+MAX_LOG_DAYS = 366
 NOT_SETTINGS = ("VIGILNET_TEST_", "VIGILNET_BENCH_", "VIGILNET_CONFIG")
 
 
@@ -103,9 +104,12 @@ class LogOptions:
 
     level: str = "info"  # error, warning, info or debug
     file: Path | None = None  # "": standard error
+    keep_days: int = 7  # a log file begins anew each day (UTC), those of so many days stay; 0: one for ever
     show_sensitive: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 <= self.keep_days <= MAX_LOG_DAYS:
+            raise ConfigurationError(f"keep_days: got {self.keep_days}, expected 0 to {MAX_LOG_DAYS}")
         if self.level not in ("error", "warning", "info", "debug"):
             raise ConfigurationError(f"level: got {self.level!r}, expected error, warning, info or debug")
 

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 from vigilnet.base import safelog
-from vigilnet.base.errors import EnvironmentRefusedError
-from vigilnet.base.system_io import NOT_BY_LINK, OPEN_PRIVATELY
+from vigilnet.base.clock import SystemClock
+from vigilnet.base.log_file_io import DailyLog
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.base.version import program_version
 from vigilnet.base.windows_loop_io import new_loop
@@ -46,7 +46,6 @@ STOP_S: Final = 8.0
 """How long an orderly end may take before the process ends anyhow."""
 
 BACKGROUND_LOG: Final = "node.log"
-MAX_LOG: Final = 1 << 20
 
 _log = safelog.get_logger("vigilnet.surface.daemon")  # not __main__, which it is when run
 
@@ -193,26 +192,18 @@ def _state_folder(options: Options) -> Path:
     return (options.node.state_folder or default_state_folder()).absolute()
 
 
-def _log_stream(options: Options) -> TextIO:
+def _log_stream(options: Options) -> safelog.LogStream:
     """Where log lines go; open to the very end of the process, since the last net logs too."""
-    if options.log.file is None:
-        return sys.stderr
-    try:
-        handle = os.open(options.log.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | OPEN_PRIVATELY, 0o600)
-    except OSError as error:
-        raise EnvironmentRefusedError(
-            f"log.file {options.log.file}: cannot be written: {error.strerror}; choose another file"
-        ) from error
-    return os.fdopen(handle, "w", buffering=1)
+    log = options.log
+    return sys.stderr if log.file is None else DailyLog(log.file, log.keep_days, SystemClock())
 
 
-def _log_to(folder: Path) -> None:
-    """Have standard error be a file of the state folder from now on; one that has grown begins anew."""
-    handle = os.open(folder / BACKGROUND_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT | NOT_BY_LINK, 0o600)
-    if os.fstat(handle).st_size > MAX_LOG:
-        os.ftruncate(handle, 0)
-    os.dup2(handle, sys.stderr.fileno())
-    os.close(handle)
+def _log_to(options: Options) -> None:
+    """Have standard error, and log lines that have no file of their own, go to a file of the state folder."""
+    file, log = _state_folder(options) / BACKGROUND_LOG, options.log
+    stream = DailyLog(file, log.keep_days, SystemClock(), takes_stderr=True)
+    if log.file is None:
+        safelog.set_up(log.level, stream=stream, show_sensitive=log.show_sensitive)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -251,7 +242,7 @@ async def _serve(host: NodeHost, ending: asyncio.Event, arguments: argparse.Name
         if status.address:
             host.dashboard = f"http://{status.address}{DASHBOARD_PATH}"
         if arguments.background:
-            _log_to(_state_folder(host.options))
+            _log_to(host.options)
         mode = host.options.node.mode or Mode.CLIENT
         _log.info("node is up", version=program_version(), mode=mode.value, does=", ".join(mode.features))
         if arguments.json:
