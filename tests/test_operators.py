@@ -14,8 +14,17 @@ import pytest
 
 from tests.bench.bench_soak import GROWTH_BAR_MB, soak
 from tests.support.figures import note
-from tests.support.helper_nodes import CONSENT, PAGE, HelperNode, exit_settings, web_server
+from tests.support.helper_nodes import (
+    CONSENT,
+    PAGE,
+    HelperNode,
+    exit_settings,
+    failing_directory,
+    web_server,
+)
 from tests.support.waiting import pause, wait_until
+from vigilnet.base.version import program_version
+from vigilnet.node.modes import EXIT_NOTICE
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.schema import ControlError
 
@@ -61,6 +70,9 @@ def test_scenario_1_a_super_peer_alone(tmp_path: Path) -> None:
         _super(tmp_path / "super", plain, other, arguments=("--compat",)) as node,
     ):
         assert node.ready["mode"] == "super"
+        told = "relays for others, exit to the Internet, directory, registers with operators, asks operators"
+        assert f"node is up version={program_version()} mode=super does='{told}'" in node.log
+        assert f"warning vigilnet.node.relay_side: {EXIT_NOTICE}" in node.log
         assert node.ready["peer_id"].startswith("12D3KooW")
         assert node.ask("/api/relays/by-country") == (200, {})
         assert node.ask("/api/relay/register", _old_relay()) == (
@@ -93,6 +105,8 @@ def test_scenario_2_a_client_finds_and_uses_the_super_peer(tmp_path: Path) -> No
         with HelperNode(tmp_path / "client", "client", arguments, {"circuits.hops": "1"}) as client:
             started = time.monotonic()
             client.wait_state("connected")
+            assert "mode=client does='asks operators'" in client.log
+            assert EXIT_NOTICE not in client.log
             note("ready to first circuit, by a directory", time.monotonic() - started, "s")
             assert client.ready["peer_id"] == ""
             assert client.fetch(target) == PAGE
@@ -169,6 +183,29 @@ def test_two_operators_gossip_and_losing_one_loses_nothing(tmp_path: Path) -> No
                 wait_until(lambda: client.status()["qnet_peers"] >= 2, "it has found both", PATIENCE_S)
                 client.wait_state("connected", PATIENCE_S)
                 assert client.fetch(target) == PAGE
+
+
+def test_where_all_directories_fail_the_configured_exit_serves(tmp_path: Path) -> None:
+    """And `STEALTH_OPERATORS` alone says who is asked, whatever the file has."""
+    with (
+        web_server() as target,
+        failing_directory() as first,
+        failing_directory() as second,
+        failing_directory() as unasked,
+        _super(tmp_path / "exit", target) as node,
+    ):
+        with ControlClient(node.folder) as control:
+            invite = control.invite().uri
+        config = tmp_path / "client.toml"
+        config.write_text(f'[operators]\nurls = ["{unasked.url}"]\n')
+        arguments = ("--config", str(config), "--invite", invite)
+        environment = {"STEALTH_OPERATORS": f"{first.url},{second.url}"}
+        settings = {"circuits.hops": "1"}
+        with HelperNode(tmp_path / "client", "client", arguments, settings, environment) as client:
+            wait_until(lambda: first.asked and second.asked, "both were asked")
+            client.wait_state("connected")
+            assert client.fetch(target) == PAGE
+        assert unasked.asked == 0
 
 
 def test_directory_survives_a_kill(tmp_path: Path) -> None:

@@ -172,6 +172,45 @@ def web_server() -> Iterator[int]:
             thread.join()
 
 
+class FailingDirectory(ThreadingHTTPServer):
+    """An operator's directory that answers every question with 500, and counts them."""
+
+    asked = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Refusal)
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Refusal(BaseHTTPRequestHandler):
+    server: FailingDirectory
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        self.send_response(500)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def failing_directory() -> Iterator[FailingDirectory]:
+    """A directory on loopback that is of no use."""
+    with FailingDirectory() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def exit_settings(*ports: int) -> dict[str, str]:
     """Settings of an exit to these ports of this machine."""
     rules = ",".join(f"accept *:{port}" for port in ports)

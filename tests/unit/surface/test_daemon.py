@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from vigilnet.node.modes import Mode
+from vigilnet.node.options import load_options
 from vigilnet.surface import keys, wipe
 from vigilnet.surface.control.client import ControlClient, NotRunningError
 from vigilnet.surface.daemon import _assignments, new_parser
@@ -306,6 +308,47 @@ COMMAND_LINES = [
 @pytest.mark.parametrize(("line", "expected"), COMMAND_LINES)
 def test_command_line_becomes_settings(line: list[str], expected: dict[str, str]) -> None:
     assert dict(_assignments(new_parser().parse_args(line))) == expected
+
+
+WAYS = [  # the file's node.mode, QNET_MODE, STEALTH_MODE, VIGILNET_NODE_MODE, command line; what comes of it
+    ("", "", "", "", "", "client"),
+    ("relay", "", "", "", "", "relay"),
+    ("", "bootstrap", "", "", "", "bootstrap"),
+    ("", "", "exit", "", "", "exit"),
+    ("", "", "", "super", "", "super"),
+    ("", "", "", "", "--helper-mode relay", "relay"),
+    ("", "", "", "", "--helper-mode=bootstrap", "bootstrap"),
+    ("", "", "", "", "--helper-mode EXIT", "exit"),
+    ("", "", "", "", "--helper-mode=relay-only", "relay"),
+    ("", "", "", "", "--helper-mode exit-node", "exit"),
+    ("", "", "", "", "--relay-only", "relay"),
+    ("", "", "", "", "--exit-node", "exit"),
+    ("", "", "relay-only", "", "", "relay"),
+    ("", "", "Exit-Node", "", "", "exit"),
+    ("relay", "super", "", "", "", "super"),
+    ("relay", "super", "exit", "", "", "exit"),
+    ("relay", "", "exit", "bootstrap", "", "bootstrap"),
+    ("", "", "super", "", "--helper-mode client", "client"),
+    ("relay", "exit", "super", "bootstrap", "--helper-mode=client", "client"),
+    ("", "", "exit", "", "--relay-only", "relay"),
+    ("", "", "", "", "--exit-node --helper-mode relay", "relay"),
+    ("", "", "masked", "", "", "client"),
+    ("super", "", "masked", "", "", "super"),
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=" ".join)
+def test_every_way_to_name_a_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: tuple[str, ...]
+) -> None:
+    file, *variables, line, mode = way
+    config = tmp_path / "vigilnet.toml"
+    config.write_text(f"[node]\nmode = '{file}'\n")
+    for name, value in zip(("QNET_MODE", "STEALTH_MODE", "VIGILNET_NODE_MODE"), variables, strict=True):
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    loaded = load_options(config, assignments=_assignments(new_parser().parse_args(line.split())))
+    assert loaded.options.node.mode is Mode(mode)
+    assert any("QNET_MODE: old name" in text for text in loaded.warnings) == bool(variables[0])
 
 
 def test_mode_that_never_was_one_ends_with_the_old_words_and_code(tmp_path: Path) -> None:
