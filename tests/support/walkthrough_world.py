@@ -56,8 +56,8 @@ CENSOR = "table inet censor {{ chain in {{ type filter hook input priority 0; {r
 PREPARE = """
 mount -t cgroup2 none /sys/fs/cgroup
 mkdir -p /run/vigilnet /var/lib/vigilnet
-mount -t tmpfs none /run/vigilnet
-mount -t tmpfs none /var/lib/vigilnet
+mount -t tmpfs -o mode=0755 none /run/vigilnet
+mount -t tmpfs -o mode=0755 none /var/lib/vigilnet
 mount --bind {resolver} /etc/resolv.conf
 """
 
