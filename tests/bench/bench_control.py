@@ -1,7 +1,7 @@
 """What the control API costs the data path: `python -m tests.bench.bench_control [--pairs N] [--write]`.
 
-A testnet of processes on loopback carries one long download over three hops. Windows of a second with 100
-operations a second alternate with windows without any; the ratio of throughput is taken of each pair of
+A testnet of processes on loopback carries one long download over three hops. Windows of half a second with
+100 operations a second alternate with windows without any; the ratio of throughput is taken of each pair of
 neighbours, so that it means something on a machine whose other work changes. The operations are those that
 the dashboard and the commands poll, in turn, sent by one session on the unix socket. Prints one JSON object;
 --write puts it into docs/benchmarks/control.json.
@@ -28,7 +28,7 @@ from vigilnet.surface.control.socket_path import reachable, socket_of
 
 OPERATIONS = ("status", "paths", "peers", "streams", "circuits", "traffic", "exits", "settings")
 RATE = 100
-WINDOW_S = 1.0
+WINDOW_S = 0.5
 ROUNDS = 300
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks" / "control.json"
 
@@ -161,7 +161,7 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
 def main() -> int:
     """Measure, print, and write if told."""
     parser = argparse.ArgumentParser(description="the control API beside the data path")
-    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--pairs", type=int, default=120)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -388,7 +388,7 @@ class Node:
             http_proxy=self._client.proxy("http") if self._client is not None else "",
             listen=tuple(self._listen),
             peers=len(self._known.view) if self._known is not None else 0,
-            links=len(self._links.snapshot()) if self._links is not None else 0,
+            links=self._links.count if self._links is not None else 0,
             circuits=sum(circuit.state is CircuitState.OPEN for circuit in ours),
             relayed_circuits=self._relayed(),
             streams=sum(len(circuit.mux.streams) for circuit in ours),

@@ -118,7 +118,7 @@ class Reach:
                 or uses("beacon")
                 or uses("directories")
             ),
-            linked=len(links.snapshot()),
+            linked=links.count,
             dialled=dials.worked,
             failed=dials.failed,
             was_dialled=dials.was_dialled,

@@ -6,6 +6,7 @@ private in the control API's models and go to the node's own user only.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vigilnet.base.clock import Clock
 from vigilnet.node.endpoints import join
@@ -49,6 +50,7 @@ class Rooms:
     pool: CircuitPool | None
 
 
+@lru_cache(maxsize=1024)
 def short_name(identity: bytes) -> str:
     """Return the part of a peer id that tells it apart.
 
@@ -58,6 +60,7 @@ def short_name(identity: bytes) -> str:
     return peer_id_text(identity).removeprefix("12D3KooW")[:8]
 
 
+@lru_cache(maxsize=1024)
 def ports_text(summary: ExitSummary | None) -> str:
     """Return the accepted ports of an exit.
 
@@ -145,7 +148,7 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
     return PeerStatus(
         peer_id=peer_id_text(identity),
         found_by=tuple(dict.fromkeys(source.name for source in view.sources(identity))),
-        roles=tuple(name for bit, name in _ROLES if bit in record.capabilities),
+        roles=_roles(record.capabilities),
         is_reached=view.is_reached(identity),
         is_linked=link is not None,
         until=record.end,
@@ -157,7 +160,7 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
         is_entry=guards is not None and identity in guards.kept,
         transport=_transport_of(link),
         addresses=tuple(
-            f"{_transport_name(address.transport)} {join(address.host, address.port)}"
+            _address(address.transport, address.host, address.port)
             for address in record.addresses
             if address.port
         ),
@@ -175,6 +178,19 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
         judged_circuits=judged,
         bad_tags=bad_tags,
     )
+
+
+# What records say stays the same from one look to the next, and is asked for each second.
+
+
+@lru_cache(maxsize=64)
+def _roles(capabilities: Capability) -> tuple[str, ...]:
+    return tuple(name for bit, name in _ROLES if bit in capabilities)
+
+
+@lru_cache(maxsize=1024)
+def _address(transport: int, host: str, port: int) -> str:
+    return f"{_transport_name(transport)} {join(host, port)}"
 
 
 def exits(rooms: Rooms, country: str, port: int) -> list[ExitStatus]:

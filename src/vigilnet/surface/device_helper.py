@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from vigilnet.base import safelog
-from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.system_io import has_rights
+from vigilnet.surface.control.schema import ControlError, ErrorCode
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 from vigilnet.surface.process_guard import forbid_core_dumps
 from vigilnet.traffic.backends.choice_io import choose_backend
@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     if not has_rights():
-        raise EnvironmentRefusedError("vigilnet-helper: needs root (it changes routes and the firewall)")
+        raise ControlError(
+            ErrorCode.FORBIDDEN, "needs root: it changes routes and the firewall", "", "sudo vigilnet up"
+        )
     os.umask(0o077)
     capture = Capture(arguments.capture) if arguments.capture else None
     backend = choose_backend(arguments.run_folder, arguments.keep_folder, arguments.group, capture)

@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from enum import IntEnum
 from typing import Final, NoReturn
 
@@ -50,6 +51,14 @@ _CODES: Final[dict[str, ExitCode]] = {
 class OneLineParser(argparse.ArgumentParser):
     """Answers wrong arguments with one line."""
 
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Refuse a value that is none of the choices; of forty commands only the nearest is named."""
+        if isinstance(action.choices, Mapping) and value not in action.choices:
+            near = get_close_matches(str(value), action.choices, 1)
+            hint = f"; did you mean `{near[0]}`" if near else ""
+            raise argparse.ArgumentError(None, f"no command is called {str(value)[:40]!r}{hint}")
+        super()._check_value(action, value)
+
     def error(self, message: str) -> NoReturn:
         """Say what was wrong and where to look, then exit."""
         fail(f"{message}; see `{self.prog} --help`", self.prog.partition(" ")[0])
@@ -66,7 +75,7 @@ def refuse(error: VigilnetError, program: str, *, as_json: bool = False) -> Exit
     """Tell of an error of ours, with why and what next where it says so; returns the exit code."""
     code, why, next_step = "failed", "", ""
     if isinstance(error, NotRunningError):
-        code = "not-running"
+        code, next_step = "not-running", error.next
     if isinstance(error, ControlError):
         code, why, next_step = error.code, error.why, error.next
     if as_json:

@@ -28,7 +28,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKern
 def test_it_needs_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(device_helper, "forbid_core_dumps", lambda: None)
-    assert device_helper.main(["--repair"]) == 1
+    assert device_helper.main(["--repair"]) == ExitCode.NO_RIGHTS
     assert "needs root" in capsys.readouterr().err
 
 

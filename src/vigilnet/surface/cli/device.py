@@ -125,22 +125,28 @@ def _change(arguments: argparse.Namespace, fields: dict[str, Any]) -> Device:
     return _ask(arguments, action="change", fields=fields, keep=not arguments.once)
 
 
-def _show(arguments: argparse.Namespace, device: Device) -> ExitCode:
+def _show(arguments: argparse.Namespace, device: Device, *names: str) -> ExitCode:
+    """Print a device; for people only the lines of these names, if any are given."""
     if arguments.json:
         write_json(device)
     else:
-        write_fields(_fields(device))
+        write_fields((name, said) for name, said in _fields(device) if not names or name in names)
     return ExitCode.OK
 
 
-def _fields(device: Device) -> list[tuple[str, object]]:
-    state = "up: all traffic goes through the network" if device.is_up else "down"
+def _device_state(device: Device) -> str:
+    taken = "only what you included goes" if device.scope == "included" else "all traffic goes"
+    state = f"up: {taken} through the network" if device.is_up else "down"
     if device.is_locked:
         state += "; lockdown is on" + ("" if device.is_up else ": nothing leaves this device")
+    return state
+
+
+def _fields(device: Device) -> list[tuple[str, object]]:
     capture = {"redirect": "by nftables", "interface": "without nftables: some settings are refused"}
     visible = "your resolver sees the names you ask for; hide them: vigilnet dns overlay"
     return [
-        ("device", state),
+        ("device", _device_state(device)),
         ("helper", device.helper if device.has_helper else "not running; sudo vigilnet up starts it"),
         ("capture", capture.get(device.capture, "not yet")),
         ("names", f"{device.dns}{f' ({visible})' if device.names_visible else ''}"),
@@ -161,7 +167,7 @@ def go_up(arguments: argparse.Namespace) -> ExitCode:
     device = _ask(arguments, action="status")
     if not device.has_helper and not (HAS_HELPER and has_rights()):
         if was_started and not arguments.json:
-            _say_state(arguments)
+            _say_state(arguments, was_started=True)
         raise _only_proxy(arguments)
     if not device.has_helper:
         _start_helper(arguments, Path(device.helper))
@@ -170,11 +176,13 @@ def go_up(arguments: argparse.Namespace) -> ExitCode:
         wait_connected(arguments, arguments.wait)
     if device.names_visible and not arguments.json:
         write("note: names are asked of your own resolver, which sees them; hide them: vigilnet dns overlay")
-    if was_started and not arguments.json:
-        _say_state(arguments)
-    shown = _show(arguments, device)
+    if arguments.json:
+        write_json(device)
+    else:
+        _say_state(arguments, was_started=was_started)
+        write(f"  Device     {_device_state(device)}")
     if arguments.wait is None:
-        return shown
+        return ExitCode.OK
     with client_of(arguments) as control:
         return code_of(control.status())
 
@@ -195,13 +203,15 @@ def _only_proxy(arguments: argparse.Namespace) -> ControlError:
     return ControlError(ErrorCode.FORBIDDEN, message, _NO_HELPER, steps)
 
 
-def _say_state(arguments: argparse.Namespace) -> None:
-    """Say how a node is that was just started, and where it is looked at."""
+def _say_state(arguments: argparse.Namespace, *, was_started: bool) -> None:
+    """Say how a node is, and where it is looked at."""
     with client_of(arguments) as control:
         status = control.status()
     write(*headline(status))
     folder = f" --state-folder {arguments.state_folder}" if arguments.state_folder is not None else ""
-    write(f"  Dashboard  vigilnet gui{folder}", f"  Log        {log_of(arguments)}")
+    write(f"  Dashboard  vigilnet gui{folder}")
+    if was_started:
+        write(f"  Log        {log_of(arguments)}")
 
 
 def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
@@ -235,7 +245,7 @@ def _start_helper(arguments: argparse.Namespace, path: Path) -> None:
 
 def go_down(arguments: argparse.Namespace) -> ExitCode:
     """Put the device back."""
-    return _show(arguments, _ask(arguments, action="down"))
+    return _show(arguments, _ask(arguments, action="down"), "device")
 
 
 def show_device(arguments: argparse.Namespace) -> ExitCode:
@@ -248,20 +258,20 @@ def set_dns(arguments: argparse.Namespace) -> ExitCode:
     fields = {"dns": arguments.mode}
     if arguments.server:
         fields["dns_server"] = arguments.server
-    return _show(arguments, _change(arguments, fields))
+    return _show(arguments, _change(arguments, fields), "device", "names")
 
 
 def set_lan(arguments: argparse.Namespace) -> ExitCode:
     """Reach the local network, or not."""
     fields = {"allow_lan": arguments.switch == "on"}
-    return _show(arguments, _change(arguments, fields))
+    return _show(arguments, _change(arguments, fields), "device", "local network")
 
 
 def set_lockdown(arguments: argparse.Namespace) -> ExitCode:
     """Keep the firewall closed while the device is down, or no longer; over SSH asks first."""
     if arguments.switch == "on" and os.environ.get("SSH_CONNECTION") and not arguments.yes:
         _agree_to_be_cut_off()
-    return _show(arguments, _ask(arguments, action="lockdown", is_on=arguments.switch == "on"))
+    return _show(arguments, _ask(arguments, action="lockdown", is_on=arguments.switch == "on"), "device")
 
 
 def _agree_to_be_cut_off() -> None:
@@ -315,7 +325,7 @@ def set_split(arguments: argparse.Namespace) -> ExitCode:
     if arguments.verb in ("add", "remove", "list"):
         return change_programs(arguments)
     if arguments.verb == "scope" and len(words) == 1:
-        return _show(arguments, _change(arguments, {"scope": words[0]}))
+        return _show(arguments, _change(arguments, {"scope": words[0]}), "device", "scope")
     name = _LISTS.get((words[0], words[1])) if len(words) >= 2 else None
     if arguments.verb != "set" or name is None:
         known = ", ".join(" ".join(pair) for pair in _LISTS)

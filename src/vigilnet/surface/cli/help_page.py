@@ -9,7 +9,7 @@ from vigilnet.surface.cli.completion import SHELLS, script
 from vigilnet.surface.cli.node import Commands
 from vigilnet.surface.cli.output import write
 from vigilnet.surface.control.schema import ControlError, ErrorCode
-from vigilnet.surface.exits import ExitCode
+from vigilnet.surface.exits import ExitCode, OneLineParser
 
 CODES: Final[dict[str, str]] = {
     ErrorCode.BAD_REQUEST: "The request was malformed. Update both programs if one of them is older.",
@@ -29,8 +29,41 @@ CODES: Final[dict[str, str]] = {
     ErrorCode.BAD_OPTION: "The value is not one that this option takes; nothing was changed.",
     ErrorCode.LOCKED_OPTION: "The environment or the command line sets this option and wins over the file.",
     ErrorCode.OFF: "What you asked for is switched off in the settings.",
-    "not-running": "No node runs with this state folder. Start one: vigilnet run, or vigilnet up.",
+    "not-running": "No node runs with this state folder. Start one: vigilnet up.",
 }
+
+
+GROUPS: Final = (
+    ("every day", ("up", "down", "status", "gui", "top", "doctor", "logs")),
+    ("ways through the network", ("circuits", "paths", "streams", "peers", "exits", "hops", "new-path",
+                                  "keep-path", "new-identity")),
+    ("this computer", ("device", "dns", "lan", "lockdown", "portal", "firewall", "split", "exec")),
+    ("the node", ("run", "connect", "disconnect", "restart", "stop", "mode", "config", "invite", "keys",
+                  "wipe")),
+    ("more", ("testnet", "htx", "pt", "helper", "completion", "help", "version")),
+)  # fmt: skip
+"""What belongs together, in the order in which a newcomer needs it; each command is in one of them."""
+
+
+class AllCommands(OneLineParser):
+    """The parser of `vigilnet`: its help shows the commands by what they are about."""
+
+    def format_help(self) -> str:
+        """Return the overview."""
+        lister = next(action for action in self._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001 argparse has no public way
+        listed = {choice.dest: choice for choice in lister._choices_actions}  # noqa: SLF001
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        for title, names in GROUPS:
+            formatter.start_section(title)
+            formatter.add_arguments([listed[name] for name in names])
+            formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments([action for action in self._actions if action is not lister])
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -81,6 +114,14 @@ def commands_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse
             yield name, command
             for below, inner in commands_of(command):
                 yield f"{name} {below}", inner
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """Have the help of each command begin with what the overview says of it."""
+    about = dict(_purposes(parser))
+    for name, command in commands_of(parser):
+        said = about.get(name, "")
+        command.description = command.description or (said and f"{said[0].upper()}{said[1:]}.")
 
 
 def man_page(parser: argparse.ArgumentParser) -> str:

@@ -24,7 +24,7 @@ from vigilnet.surface.cli import (
     watching,
 )
 from vigilnet.surface.cli.processes import DAEMON_MODULE, become
-from vigilnet.surface.exits import OneLineParser, run_guarded
+from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 
 BECOMES: Final = {
     "run": DAEMON_MODULE,
@@ -35,11 +35,18 @@ BECOMES: Final = {
     "doctor": "vigilnet.surface.doctor.main",
     "pt": "vigilnet.surface.pt",
 }
+_FIRST_STEPS: Final = """vigilnet: no command given
+  vigilnet up        protect this computer (sudo: all of it; without: apps that use its proxy)
+  vigilnet status    am I protected, and how
+  vigilnet gui       the same in a window
+  vigilnet doctor    why does nothing connect
+  vigilnet help      every command
+"""
 
 
 def new_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
-    parser: argparse.ArgumentParser = OneLineParser(
+    parser: argparse.ArgumentParser = help_page.AllCommands(
         prog="vigilnet",
         description="A privacy network: your traffic over 1 to 10 onion hops.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong arguments or settings, 7 no node is running, "
@@ -50,7 +57,7 @@ def new_parser() -> argparse.ArgumentParser:
         "-q", "--quiet", action="store_true", help="print no results; errors and exit codes stay"
     )
     parser.add_argument("--plain", action="store_true", help="no colour and no progress, as when piped")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=OneLineParser)
     commands.add_parser("run", help="run a node here until Ctrl-C; arguments of vigilnetd", add_help=False)
     commands.add_parser(
         "keys", help="the node's identity key: show, generate, import, export", add_help=False
@@ -64,6 +71,7 @@ def new_parser() -> argparse.ArgumentParser:
     commands.add_parser("wipe", help="destroy the node's state, keys and all", add_help=False)
     for group in (status, network, device, settings, watching, top, node, invite, testnet, help_page):
         group.add_commands(commands)
+    help_page.describe(parser)
     parser.set_defaults(parser=parser)  # `help` and `completion` tell of all
     return parser
 
@@ -89,7 +97,15 @@ def _take_manners(given: list[str]) -> list[str]:
 def _run(given: list[str]) -> int:
     if given and given[0] in BECOMES:
         become([*module_command(BECOMES[given[0]]), *given[1:]])
-    arguments = new_parser().parse_args(given)
+    if not given:
+        sys.stderr.write(_FIRST_STEPS)
+        return ExitCode.USAGE
+    parser = new_parser()
+    arguments, unknown = parser.parse_known_args(given)
+    if unknown:
+        commands = dict(help_page.commands_of(parser))
+        named = commands.get(" ".join(given[:2])) or commands.get(given[0], parser)
+        named.error(f"unrecognized arguments: {' '.join(unknown)}")
     return int(arguments.command(arguments))
 
 

@@ -7,6 +7,7 @@ from vigilnet.surface.cli.output import duration, octets, paint, write, write_js
 from vigilnet.surface.cli.status import path_text
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Exits, Path, WhoSees
+from vigilnet.surface.control.schema import ControlError, ErrorCode
 from vigilnet.surface.exits import ExitCode
 
 _MARKS = {"full": "yes", "half": "partly", "none": "-"}
@@ -50,7 +51,7 @@ def show_circuits(arguments: argparse.Namespace) -> ExitCode:
     if not paths:
         write("no path is in use")
         return ExitCode.OK
-    write_table(("ID", "APP", "PATH", "MS", "AGE", "CONNECTIONS"), [_circuit_row(path) for path in paths])
+    write_table(("APP", "PATH", "MS", "AGE", "CONNECTIONS", "ID"), [_circuit_row(path) for path in paths])
     if arguments.why:
         write(*(f"{path.id}: {' '.join(path.why)}" for path in paths))
     if arguments.id:
@@ -61,7 +62,7 @@ def show_circuits(arguments: argparse.Namespace) -> ExitCode:
 def _circuit_row(path: Path) -> tuple[object, ...]:
     app = "(ready)" if path.is_ready else path.label or "(no login)"
     ms = "-" if path.ms is None else f"{path.ms:.0f}"
-    return path.id, app, path_text(path).removeprefix("you > "), ms, duration(path.age_s), path.streams
+    return app, path_text(path).removeprefix("you > "), ms, duration(path.age_s), path.streams, path.id
 
 
 def show_streams(arguments: argparse.Namespace) -> ExitCode:
@@ -148,7 +149,8 @@ def show_exits(arguments: argparse.Namespace) -> ExitCode:
         for one in found.exits
     ]
     write_table(("EXIT", "COUNTRY", "PORTS", ""), rows)
-    write(f"{len(found.exits)} exits; yours: {chosen or 'any'}. Countries are as declared by the exits.")
+    count = "1 exit" if len(found.exits) == 1 else f"{len(found.exits)} exits"
+    write(f"{count}; yours: {chosen or 'any'}. Countries are as declared by the exits.")
     return ExitCode.OK
 
 
@@ -178,4 +180,10 @@ def _circuit_of(arguments: argparse.Namespace, control: ControlClient) -> int:
     if arguments.circuit is not None:
         return int(arguments.circuit)
     paths: tuple[Path, ...] = control.ask("paths")
-    return next((path.id for path in paths if not path.is_ready and not path.is_retired), 0)
+    for path in paths:
+        if not path.is_ready and not path.is_retired:
+            return path.id
+    raise ControlError(
+        ErrorCode.NOT_FOUND, "no app uses a path now", "one is taken when an app asks for a site",
+        "vigilnet circuits",
+    )  # fmt: skip

@@ -85,12 +85,15 @@ def write_fields(fields: Iterable[tuple[str, object]]) -> None:
 
 
 def write_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table with aligned columns."""
+    """Write a table with aligned columns, those of numbers to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(len(row[at]) for row in [list(head), *cells]) for at in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    title = "  ".join(name.ljust(width) for name, width in zip(head, widths, strict=True))
-    write(paint(title.rstrip(), "bold"), *(line.rstrip() for line in lines))
+    columns = []
+    for name, *column in zip(head, *cells, strict=True):
+        width = max(map(len, (name, *column)))
+        is_number = any(map(str.isdecimal, column)) and all(c == "-" or c.isdecimal() for c in column)
+        columns.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in (name, *column)])
+    title, *lines = ("  ".join(line).rstrip() for line in zip(*columns, strict=True))
+    write(paint(title, "bold"), *lines)
 
 
 def duration(seconds: float) -> str:

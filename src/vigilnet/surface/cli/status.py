@@ -20,6 +20,16 @@ from vigilnet.surface.exits import ExitCode
 
 _TONES = {"ok": "green", "warn": "yellow", "busy": "orange", "hold": "slate", "bad": "red"}
 _STATE_WIDTH = 62
+_NEXT = {
+    "names-at-exit": "vigilnet dns overlay",
+    "three-hops": "vigilnet hops 3",
+    "whole-device": "vigilnet up" if sys.platform == "win32" else "sudo vigilnet up",
+    "connect": "vigilnet connect",
+    "open-portal": "vigilnet portal",
+    "lockdown-off": "vigilnet lockdown off",
+}
+"""The commands of a state's buttons; those that only undo or look again are not offered."""
+_SLOW_S = 10.0
 
 
 def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -82,6 +92,7 @@ def _fields(status: Status, paths: tuple[Path, ...], peers: tuple[Peer, ...]) ->
     return [
         ("Path", next((path_text(path) for path in paths if not path.is_retired), "")),
         *_steps(status.protection),
+        ("Next", _next(status.protection)),
         ("Covered", _covered(status)),
         ("Proxies", ", ".join(text for text in (status.socks, status.http_proxy) if text)),
         ("Mode", "" if status.mode == "client" else status.mode),
@@ -95,10 +106,14 @@ def _fields(status: Status, paths: tuple[Path, ...], peers: tuple[Peer, ...]) ->
             f"{status.intercepted} relays: somebody stands before them" if status.intercepted else "",
         ),
         ("Serving", f"{status.relayed_circuits} circuits of others" if status.relayed_circuits else ""),
-        ("Checks", f"{status.problems} problems        vigilnet doctor" if status.problems else ""),
+        ("Checks", f"{_problems(status.problems)}        vigilnet doctor" if status.problems else ""),
         ("Restart", f"wanted by {', '.join(status.restart_needed)}" if status.restart_needed else ""),
         ("Running", f"{duration(status.uptime_s)}, process {status.pid}, version {status.version}"),
     ]
+
+
+def _problems(count: int) -> str:
+    return f"{count} problem{'' if count == 1 else 's'}"
 
 
 def _shaping(peers: tuple[Peer, ...]) -> str:
@@ -114,6 +129,15 @@ def _shaping(peers: tuple[Peer, ...]) -> str:
             f"{held:.0f} ms is the longest that something waited"
         )
     return ", ".join(texts)
+
+
+def _next(shown: Protection | None) -> str:
+    """Return the commands that lead out of a state, as the dashboard has buttons."""
+    if shown is None:
+        return ""
+    if shown.api in ("calibrating", "connecting") and shown.since_s > _SLOW_S and shown.id != "portal":
+        return "vigilnet doctor"
+    return ", or: ".join(_NEXT[button.action] for button in shown.buttons if button.action in _NEXT)
 
 
 def _steps(shown: Protection | None) -> list[tuple[str, object]]:

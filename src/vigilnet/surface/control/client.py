@@ -12,16 +12,32 @@ from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
 from vigilnet.surface.control import door, models
 from vigilnet.surface.control.auth import may_be_trusted, peer_uid
 from vigilnet.surface.control.operations import OPERATIONS
-from vigilnet.surface.control.schema import MAX_REPLY, Request, decode_event, decode_reply, read
+from vigilnet.surface.control.schema import (
+    MAX_REPLY,
+    ControlError,
+    ErrorCode,
+    Request,
+    decode_event,
+    decode_reply,
+    read,
+)
 from vigilnet.surface.control.socket_path import reachable, socket_of
 
 TIMEOUT_S: Final = 10.0
 
 
 class NotRunningError(VigilnetError):
-    """No node answers on this state folder."""
+    """No node answers on this state folder.
+
+    Attributes:
+        next: what to do now, a command line.
+    """
 
     kind = ErrorKind.UNREACHABLE
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        self.next = next_step
 
 
 def connect(path: Path, timeout: float) -> socket.socket:
@@ -46,7 +62,7 @@ class ControlClient:
 
     Raises:
         NotRunningError: nothing listens there, or it ended or stopped answering.
-        ControlError: the node refused the request.
+        ControlError: the node is another user's, or refused the request.
     """
 
     def __init__(self, folder: Path, timeout: float = TIMEOUT_S) -> None:
@@ -56,8 +72,12 @@ class ControlClient:
         try:
             self._socket = connect(socket_of(folder), timeout)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
-            raise NotRunningError(
-                f"no node runs with state folder {folder}; start one: vigilnet run"
+            raise NotRunningError(f"no node runs with state folder {folder}", "vigilnet up") from error
+        except PermissionError as error:
+            raise ControlError(
+                ErrorCode.FORBIDDEN,
+                f"state folder {folder}: belongs to another user",
+                "only the user of a node and root may steer it",
             ) from error
         except OSError as error:
             raise NotRunningError(f"control socket in {folder}: {error.strerror or 'no answer'}") from error
@@ -82,7 +102,8 @@ class ControlClient:
             self._socket.sendall(request.encode())
             line = self._read_line()
         except OSError as error:
-            raise NotRunningError(f"node with state folder {self._folder}: does not answer") from error
+            said = f"node with state folder {self._folder}: does not answer"
+            raise NotRunningError(said, "vigilnet doctor") from error
         return decode_reply(line, self._next_id)
 
     def ask(self, name: str, **params: object) -> Any:  # noqa: ANN401 the operation's model

@@ -6,7 +6,6 @@ forged requests ride on.
 """
 
 import asyncio
-import json
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -19,7 +18,7 @@ from vigilnet.base.http.routes import Routes
 from vigilnet.surface.control.events import EventFeed, Subscription
 from vigilnet.surface.control.openapi import BASE, document
 from vigilnet.surface.control.operations import OPERATIONS, Operation, Role
-from vigilnet.surface.control.schema import MAX_REQUEST, ControlError, ErrorCode, error_object
+from vigilnet.surface.control.schema import MAX_REQUEST, ControlError, ErrorCode, as_json, error_object
 from vigilnet.surface.control.sessions import Sessions
 from vigilnet.surface.control.steering import Steering
 
@@ -125,7 +124,7 @@ def _answer_of(
             return _response_to(error)
         if operation.name == "stop":
             asyncio.get_running_loop().call_later(0.1, steering.stop)  # once the answer is on its way
-        return json_response(result)
+        return Response(200, as_json(result))
 
     return answer
 
@@ -170,8 +169,7 @@ async def _stream(
             if role() is None:
                 return
             for topic, data in told:
-                text = json.dumps(data, separators=(",", ":"))
-                yield f"event: {topic}\ndata: {text}\n\n".encode()
+                yield b"event: %b\ndata: %b\n\n" % (topic.encode(), as_json(data))
             yield b": so that both ends know of each other\n\n"
 
 

@@ -107,7 +107,7 @@ def decode_request(line: bytes) -> Request:
 
 
 def encode_result(identifier: int, result: object) -> bytes:
-    """Return the line that carries a result, which is plain already."""
+    """Return the line that carries a result: models, or plain values."""
     if type(result) is Plain:  # large, asked often and seldom new: encoded once
         return b'{"v":%d,"id":%d,"result":%b}\n' % (VERSION, identifier, result.text)
     return _line({"v": VERSION, "id": identifier, "result": result})
@@ -119,7 +119,7 @@ def encode_error(identifier: int, code: str, message: str, why: str = "", next_s
 
 
 def encode_event(topic: str, data: object) -> bytes:
-    """Return the line that carries an event; its data is plain already."""
+    """Return the line that carries an event: models, or plain values."""
     return _line({"v": VERSION, "event": topic, "data": data})
 
 
@@ -161,7 +161,7 @@ class Plain(dict[str, Any]):
     @cached_property
     def text(self) -> bytes:
         """It as JSON."""
-        return _json(self)
+        return as_json(self)
 
 
 _AS_IT_IS: Final = frozenset((str, int, float, bool, type(None), Plain))
@@ -172,8 +172,33 @@ def _field_names(kind: type) -> tuple[str, ...] | None:
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
+def as_json(value: object) -> bytes:
+    """Return models and plain values as JSON, without a plain copy in between: a third of the work."""
+    return _encode(value).encode()
+
+
+def _as_encoder_knows_it(value: object) -> object:
+    """Return what the encoder does not know one step nearer to JSON."""
+    kind: Any = type(value)
+    names = _field_names(kind)
+    if names is not None:
+        return {name: getattr(value, name) for name in names}
+    found = _plain_of_others(value)
+    if found is value:
+        raise TypeError(f"JSON: a {type(value).__name__} cannot be shown")
+    return found
+
+
+_encode: Final = json.JSONEncoder(
+    separators=(",", ":"), allow_nan=False, check_circular=False, default=_as_encoder_knows_it
+).encode
+
+
 def plain(value: object) -> Any:  # noqa: ANN401 JSON
-    """Turn dataclasses into plain values that JSON knows; octets into hex, sets of any kind into lists."""
+    """Turn dataclasses into plain values that JSON knows; octets into hex, sets of any kind into lists.
+
+    For who compares or changes them; `as_json` needs none.
+    """
     kind: Any = type(value)
     if kind in _AS_IT_IS:
         return value
@@ -236,7 +261,7 @@ def without_private(kind: object, value: Any) -> Any:  # noqa: ANN401 JSON
         return [without_private(typing.get_args(kind)[0], item) for item in value]
     if not dataclasses.is_dataclass(kind) or not isinstance(kind, type):
         return value
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _hints(kind, include_extras=True)
     return {
         name: _emptied(item)
         if PRIVATE in typing.get_args(hints[name])
@@ -268,8 +293,13 @@ def _read(kind: object, value: object, what: str) -> object:
     raise RemoteProtocolError(f"control reply: {what} is {type(value).__name__}, expected {kind}")
 
 
+@lru_cache(maxsize=256)
+def _hints(kind: type, *, include_extras: bool = False) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=include_extras)
+
+
 def _read_fields(kind: type, value: dict[str, Any], what: str) -> object:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     fields = {
         field.name: _read(hints[field.name], value[field.name], f"{what}.{field.name}")
         for field in dataclasses.fields(kind)
@@ -282,8 +312,4 @@ def _read_fields(kind: type, value: dict[str, Any], what: str) -> object:
 
 
 def _line(value: object) -> bytes:
-    return _json(value) + b"\n"
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return as_json(value) + b"\n"

@@ -142,7 +142,7 @@ class ControlServer:
         try:
             result = await self._steering.do(request.method, request.params)
             if request.method == "watch":
-                self._events.check(result["watching"])
+                self._events.check(_topics(request))
         except ControlError as error:
             return encode_error(request.id, error.code, str(error), error.why, error.next), None
         except Exception as error:  # noqa: BLE001 a bug costs one answer, not the session
@@ -155,7 +155,7 @@ class ControlServer:
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Send events until the client leaves; whoever does not read them is left behind and closed."""
-        topics = tuple(request.params.get("topics", ()))
+        topics = _topics(request)
         gone = self._watches.start("watched", reader.read(1))
         try:
             with self._events.subscribe(topics, Role.FULL) as subscription:
@@ -171,10 +171,16 @@ class ControlServer:
             gone.cancel()
 
 
+def _topics(request: Request) -> tuple[str, ...]:
+    """Return what an accepted `watch` asks for."""
+    return tuple(request.params.get("topics", ()))
+
+
 async def _write(writer: asyncio.StreamWriter, line: bytes) -> None:
     writer.write(line)
-    async with asyncio.timeout(WRITE_S):
-        await writer.drain()
+    if writer.transport.get_write_buffer_size():  # seldom: most answers fit into the socket
+        async with asyncio.timeout(WRITE_S):
+            await writer.drain()
 
 
 def _bind(path: Path) -> socket.socket:

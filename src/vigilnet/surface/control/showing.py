@@ -13,7 +13,7 @@ from vigilnet.routing.discovery.reachability import ReachFinding
 from vigilnet.surface.control import models
 from vigilnet.surface.control.host import SteeredHost, is_live
 from vigilnet.surface.control.schema import ControlError, ErrorCode
-from vigilnet.surface.control.states import Facts, coverage_of, protection_of, state_of
+from vigilnet.surface.control.states import Facts, country_name, coverage_of, protection_of, state_of
 from vigilnet.surface.control.who_sees import path_of
 
 HISTORY_S: Final = 60
@@ -214,15 +214,16 @@ class Showing:
             raise self._no_exit(country, 0)
 
     def _no_exit(self, country: str, port: int) -> ControlError:
-        where = f" in {country}" if country else ""
+        name = country_name(country)
+        where = f" in {name}" if country else ""
         what = f" allows port {port}" if port else " is known"
         here = self._host.node.exits(country)
         elsewhere = self._host.node.exits("", port)
-        why = (
-            f"{len(here)} of the known exits declare {country}" if country else f"{len(here)} exits are known"
-        )
         if here:
-            why += f"; they allow {'; '.join(sorted({one.ports for one in here}))}"
+            known = "1 exit" if len(here) == 1 else f"{len(here)} exits"
+            why = f"known{where}: {known}, for {'; '.join(sorted({one.ports for one in here}))}"
+        else:
+            why = f"no known exit declares {name}" if country else "no exit is known"
         step = f"vigilnet exits --port {port}" if port and elsewhere else "vigilnet exits"
         return ControlError(ErrorCode.NO_EXIT, f"no exit{where}{what}", why, step)
 

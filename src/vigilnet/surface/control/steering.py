@@ -72,8 +72,8 @@ class Steering:
             "open-session": self._open_session, "watch": self._watch, "stop": self._stop,
         }  # fmt: skip
 
-    async def do(self, name: str, params: dict[str, Any], role: Role = Role.FULL) -> Any:  # noqa: ANN401 JSON
-        """Serve one operation; returns the plain result.
+    async def do(self, name: str, params: dict[str, Any], role: Role = Role.FULL) -> object:
+        """Serve one operation; returns the result as `as_json` takes it: models, or plain values.
 
         Raises:
             ControlError: refused; the code says why.
@@ -91,14 +91,15 @@ class Steering:
         if isinstance(given, DoctorParams) and given.repair and role is not Role.FULL:
             raise ControlError(ErrorCode.FORBIDDEN, "doctor: repairing needs the full role")
         try:
-            result = plain(await self._handlers[name](given))
+            result = await self._handlers[name](given)
         except ControlError:
             raise
         except ConfigurationError as error:
-            raise ControlError(ErrorCode.BAD_OPTION, str(error)) from error
+            said = str(error).removesuffix(f" ({RUN_TIME})")  # where it would have come from says nothing
+            raise ControlError(ErrorCode.BAD_OPTION, said) from error
         except VigilnetError as error:
             raise ControlError(ErrorCode.FAILED, str(error)) from error
-        return result if role is Role.FULL else without_private(operation.result, result)
+        return result if role is Role.FULL else without_private(operation.result, plain(result))
 
     # --- reading ---------------------------------------------------------------------------------
 

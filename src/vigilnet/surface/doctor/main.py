@@ -21,7 +21,7 @@ from vigilnet.surface.doctor.this_machine import Machine
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 
 SHOWN_PEERS: Final = 8
-_LINKS = {"direct": "Direct", "relayed": "Relayed", "failed": "Failed", "none": "Not connected"}
+_LINKS = {"direct": "Direct", "relayed": "Relayed", "failed": "Failed"}
 _SIGNS = {"fail": ("!", "red"), "note": ("-", "yellow"), "pass": ("+", "green")}
 
 
@@ -101,9 +101,10 @@ def _show(diagnosis: Diagnosis, *, is_all: bool) -> None:
     _show_peers(diagnosis.peers, is_all=is_all)
     for text in diagnosis.repaired:
         write(f"repaired: {text}")
-    counts = f"{diagnosis.passed} checks passed, {diagnosis.problems} problems, {diagnosis.notes} notes"
+    counted = ((diagnosis.passed, "check"), (diagnosis.problems, "problem"), (diagnosis.notes, "note"))
+    checks, problems, notes = (f"{number} {word}{'' if number == 1 else 's'}" for number, word in counted)
     more = "" if is_all else "          --all  --json  --repair"
-    write(f"{counts}, {diagnosis.took_ms / 1000:.1f} s.{more}")
+    write(f"{checks} passed, {problems}, {notes}, {diagnosis.took_ms / 1000:.1f} s.{more}")
 
 
 def _show_peers(peers: Sequence[PeerDiagnosis], *, is_all: bool) -> None:
@@ -111,7 +112,8 @@ def _show_peers(peers: Sequence[PeerDiagnosis], *, is_all: bool) -> None:
     shown = peers if is_all else peers[:SHOWN_PEERS]
     for peer in shown:
         named = f" Named by {', '.join(peer.found_by)}." if peer.found_by else ""
-        write(f"  {peer.name or peer.peer_id}  {_LINKS[peer.link]}. {peer.why}{named}")
+        how = f"{_LINKS[peer.link]}. " if peer.link in _LINKS else ""  # of others the sentence says it
+        write(f"  {peer.name or peer.peer_id}  {how}{peer.why}{named}")
         if peer.help:
             write(f"    Would help: {peer.help}")
     if len(shown) < len(peers):

@@ -118,7 +118,7 @@ def _check_socket(situation: Situation) -> Iterator[Finding]:
     if not path.exists():
         yield noted(
             "node.off", "No node is running",
-            "Apps go out directly, or not at all if lockdown is on.", "vigilnet run",
+            "Apps go out directly, or not at all if lockdown is on.", "vigilnet up",
             str(situation.folder),
         )  # fmt: skip
     elif _answers(path):
@@ -130,7 +130,7 @@ def _check_socket(situation: Situation) -> Iterator[Finding]:
     else:
         yield failed(
             "node.stale", "A node ended without cleaning up",
-            "Its control socket is left over. Nothing serves it.", "vigilnet run", str(path),
+            "Its control socket is left over. Nothing serves it.", "vigilnet up", str(path),
             repair="remove the socket that nobody serves",
         )  # fmt: skip
 

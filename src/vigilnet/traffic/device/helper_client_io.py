@@ -61,8 +61,8 @@ class HelperClient:
         except OSError as error:
             connection.close()
             raise HelperMissingError(
-                f"helper {self._path}: {error.strerror}; start it with rights (sudo vigilnet up), or use "
-                "the SOCKS proxy, which needs none"
+                f"the helper does not run ({self._path}: {error.strerror}); start it with rights (sudo "
+                "vigilnet up), or use the SOCKS proxy, which needs none"
             ) from error
         self._connection = connection
 

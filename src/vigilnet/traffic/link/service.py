@@ -230,6 +230,11 @@ class LinkService:
         """What to add to our wall clock, by the median of at least three relays; None while unknown."""
         return self._clocks.median()
 
+    @property
+    def count(self) -> int:
+        """How many links there are."""
+        return len(self._tables.neighbours) + len(self._tables.others)
+
     def snapshot(self) -> tuple[LinkStatus, ...]:
         """Return what there is, for the status."""
         now = self._clock.now()

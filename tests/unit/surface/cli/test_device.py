@@ -28,7 +28,9 @@ def said(capsys: pytest.CaptureFixture[str], folder: str, *words: str) -> str:
 
 
 def test_up_and_down(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "all traffic goes through the network" in said(capsys, folder, "up")
+    up = said(capsys, folder, "up")
+    assert up.startswith("● Only some apps are protected")
+    assert "all traffic goes through the network" in up
     assert json.loads(said(capsys, folder, "device", "--json"))["is_up"] is True
     assert "down" in said(capsys, folder, "down")
 
@@ -50,6 +52,13 @@ def test_changes_are_passed_on(
     folder: str, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     assert said(capsys, folder, *words)
+
+
+def test_a_change_shows_what_was_changed_and_no_more(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, folder, "up")
+    assert "packets" in said(capsys, folder, "device")
+    assert "packets" not in said(capsys, folder, "dns", "overlay")
+    assert said(capsys, folder, "down") == "device  down\n"
 
 
 def test_lockdown_says_that_nothing_leaves(folder: str, capsys: pytest.CaptureFixture[str]) -> None:

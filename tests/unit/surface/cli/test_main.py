@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from vigilnet.surface.cli import main as cli
+from vigilnet.surface.cli.help_page import GROUPS, commands_of
 
 
 def test_run_and_keys_become_programs_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +24,7 @@ def test_run_and_keys_become_programs_of_their_own(monkeypatch: pytest.MonkeyPat
     ]
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["status", "--odd"], ["testnet", "--hops", "eleven"]])
+@pytest.mark.parametrize("arguments", [["fly"], ["status", "--odd"], ["testnet", "--hops", "eleven"]])
 def test_wrong_arguments_are_one_line_and_exit_code_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -33,6 +34,37 @@ def test_wrong_arguments_are_one_line_and_exit_code_2(
     err = capsys.readouterr().err
     assert err.startswith("vigilnet: ")
     assert err.count("\n") == 1
+
+
+def test_no_command_at_all_shows_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "vigilnet up " in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["statsu"], "no command is called 'statsu'; did you mean `status`; see `vigilnet --help`"),
+        (["fly"], "no command is called 'fly'; see `vigilnet --help`"),
+        (["status", "--odd"], "unrecognized arguments: --odd; see `vigilnet status --help`"),
+        (["config", "list", "a", "b"], "unrecognized arguments: b; see `vigilnet config list --help`"),
+    ],
+)
+def test_the_line_names_what_was_meant_and_whose_help_tells_more(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert capsys.readouterr().err == f"vigilnet: {line}\n"
+
+
+def test_help_shows_each_command_once() -> None:
+    parser = cli.new_parser()
+    grouped = [name for _, names in GROUPS for name in names]
+    assert sorted(grouped) == sorted(name for name, _ in commands_of(parser) if " " not in name)
+    assert all(command.description for _, command in commands_of(parser))
 
 
 def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +84,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "wipe",
         "testnet",
     ):
-        assert f"\n    {command}" in text
+        assert f"\n  {command} " in text
     assert "Exit codes" in text
 
 

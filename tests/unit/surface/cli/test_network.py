@@ -21,9 +21,9 @@ def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
 
 def test_circuits_are_shown_by_app(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "circuits", "--state-folder", folder).splitlines() == [
-        "ID  APP      PATH                                  MS  AGE     CONNECTIONS",
-        "1   firefox  DE guard 18 ms > NL middle > SE exit  84  12m00s  19",
-        "3   (ready)  DE guard 18 ms > NL middle > SE exit  97  40s     0",
+        "APP      PATH                                  MS  AGE     CONNECTIONS  ID",
+        "firefox  DE guard 18 ms > NL middle > SE exit  84  12m00s           19   1",
+        "(ready)  DE guard 18 ms > NL middle > SE exit  97  40s               0   3",
     ]
     text = said(capsys, "circuits", "--why", "--id", "--state-folder", folder)
     assert "1: The entry is one of few that are kept" in text
@@ -32,7 +32,7 @@ def test_circuits_are_shown_by_app(folder: str, capsys: pytest.CaptureFixture[st
 
 def test_streams(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "streams", "--state-folder", folder)
-    assert "5   1        open   2s   100 B  20.0 kB   example.org:443" in text
+    assert " 5        1  open   2s   100 B  20.0 kB   example.org:443" in text
 
 
 def test_one_path_with_who_sees_what(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +57,7 @@ def test_peers_say_why(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "peers", "--state-folder", folder).splitlines() == [
         "PEER      COUNTRY  LINK    MS  ROLES         FOUND BY         WHY",
         "guard     DE       direct  18  relay, guard  invites, gossip  Answers over HTX.",
-        "stranger  SE       failed  -   relay, exit   mdns             It did not answer. Next try in 8 s.",
+        "stranger  SE       failed   -  relay, exit   mdns             It did not answer. Next try in 8 s.",
     ]
 
 
@@ -99,8 +99,8 @@ def test_exits_and_their_choice(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_no_exit_says_why_and_what_next(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["exits", "--country", "JP", "--port", "6667", "--state-folder", folder]) == 9
     assert capsys.readouterr().err.splitlines() == [
-        "vigilnet: no exit in JP allows port 6667",
-        "  why   1 of the known exits declare JP; they allow 80,443",
+        "vigilnet: no exit in Japan allows port 6667",
+        "  why   known in Japan: 1 exit, for 80,443",
         "  next  vigilnet exits --port 6667",
     ]
 

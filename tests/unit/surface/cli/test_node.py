@@ -53,7 +53,7 @@ def test_no_node_is_one_line_and_exit_code_7(
     assert main([command, "--state-folder", str(tmp_path)]) == 7
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == f"vigilnet: no node runs with state folder {tmp_path}; start one: vigilnet run\n"
+    assert captured.err == f"vigilnet: no node runs with state folder {tmp_path}\n  next  vigilnet up\n"
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

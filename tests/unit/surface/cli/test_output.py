@@ -36,7 +36,7 @@ def test_fields_without_a_value_are_left_out(capsys: pytest.CaptureFixture[str])
 
 def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     output.write_table(("ID", "STATE"), [(1, "open"), (100, "building")])
-    assert capsys.readouterr().out == "ID   STATE\n1    open\n100  building\n"
+    assert capsys.readouterr().out == " ID  STATE\n  1  open\n100  building\n"
 
 
 def test_json_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

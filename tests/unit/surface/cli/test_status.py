@@ -61,6 +61,25 @@ def test_exit_code_says_the_state(
     assert main(["status", "--json", "--state-folder", str(tmp_path)]) == code
 
 
+@pytest.mark.parametrize(
+    ("facts", "is_on", "client", "line"),
+    [
+        (DeviceFacts(), True, ClientFacts(3, has_path=True), "sudo vigilnet up"),
+        (DeviceFacts(lockdown=True), False, None, "vigilnet connect, or: vigilnet lockdown off"),
+        (DeviceFacts(), False, None, "vigilnet connect"),
+        (GREEN, True, ClientFacts(3, has_path=True), ""),
+    ],
+)
+def test_state_that_asks_for_something_names_the_command(
+    host: FakeHost, tmp_path: Path, capsys: pytest.CaptureFixture[str], facts: DeviceFacts, is_on: bool,
+    client: ClientFacts | None, line: str,
+) -> None:  # fmt: skip
+    host.facts, host.is_on, host.node.facts = facts, is_on, client
+    main(["status", "--state-folder", str(tmp_path)])
+    said = [text.split(maxsplit=1)[1] for text in capsys.readouterr().out.splitlines() if "Next" in text]
+    assert said == ([line] if line else [])
+
+
 def test_relay_s_status(host: FakeHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     host.is_on, host.node.facts = False, None
     host.options = with_mode(replace(host.options, node=replace(host.options.node, mode=Mode.RELAY)))

@@ -103,7 +103,7 @@ def test_node_of_another_user_is_not_asked(tmp_path: Path, monkeypatch: pytest.M
         with monkeypatch.context() as other:
             other.setattr(os, "geteuid", lambda: 12345)
             other.setattr(client, "peer_uid", lambda _: 54321)
-            with pytest.raises(NotRunningError, match="another user"):
+            with pytest.raises(ControlError, match="another user"):
                 ControlClient(tmp_path)
         with ControlClient(tmp_path) as control:  # asyncio leaks a session that comes while it closes
             control.version()

@@ -114,6 +114,23 @@ def test_reply_to_another_request_blames_the_node() -> None:
         schema.decode_reply(b'{"v":2,"id":1,"result":{}}', 1)
 
 
+@given(STATUS, st.lists(CIRCUIT, max_size=3))
+def test_models_are_encoded_as_their_plain_copies_are(
+    value: models.Status, circuits: list[models.Circuit]
+) -> None:
+    both = {"a": value, "b": tuple(circuits)}
+    assert schema.as_json(both) == schema.as_json(schema.plain(both))
+
+
+def test_octets_sets_and_enums_are_encoded_and_nothing_unknown_is() -> None:
+    assert schema.as_json([b"\x01", status.NodeState.CONNECTED, {1}, models.Stopping()]) == (
+        b'["01","connected",[1],{"stopping":true}]'
+    )
+    for unknown in (object(), float("nan")):
+        with pytest.raises((TypeError, ValueError)):
+            schema.as_json(unknown)
+
+
 def test_plain_values_know_octets_enums_and_sets() -> None:
     value = {"a": b"\x01", "b": status.NodeState.CONNECTED, "c": frozenset({1})}
     assert schema.plain(value) == {"a": "01", "b": "connected", "c": [1]}

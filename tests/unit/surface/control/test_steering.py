@@ -10,7 +10,7 @@ from vigilnet.node.modes import Mode
 from vigilnet.node.options import load_options, with_mode
 from vigilnet.node.status import ClientFacts
 from vigilnet.surface.control.operations import OPERATIONS, Role
-from vigilnet.surface.control.schema import ControlError, read
+from vigilnet.surface.control.schema import ControlError, plain, read
 from vigilnet.surface.control.steering import Steering
 
 ASKED: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 
 def do(host: FakeHost, name: str, caller: Role = Role.FULL, **params: Any) -> Any:  # noqa: ANN401 JSON
-    return asyncio.run(Steering(host, "0.1.0").do(name, params, caller))
+    return plain(asyncio.run(Steering(host, "0.1.0").do(name, params, caller)))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -137,8 +137,8 @@ def test_no_exit_for_a_port_says_what_there_is(host: FakeHost) -> None:
     with pytest.raises(ControlError) as caught:
         do(host, "exits", country="JP", port=6667)
     error = caught.value
-    assert (error.code, str(error)) == ("exit.none", "no exit in JP allows port 6667")
-    assert error.why == "1 of the known exits declare JP; they allow 80,443"
+    assert (error.code, str(error)) == ("exit.none", "no exit in Japan allows port 6667")
+    assert error.why == "known in Japan: 1 exit, for 80,443"
     assert error.next == "vigilnet exits --port 6667"
 
 
