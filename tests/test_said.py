@@ -15,6 +15,10 @@ SOURCES = [
     *(ROOT / "src/vigilnet/surface/doctor").glob("*.py"),
     ROOT / "src/vigilnet/routing/discovery/reachability.py",
 ]
+STEERING = [
+    ROOT / "src/vigilnet/surface" / name
+    for name in ("control/steering.py", "control/device.py", "host.py", "idle_device.py")
+]
 # What is typed or taken over as it is, and stays so in every language.
 COMMAND = re.compile(r"(sudo |vigilnet |timedatectl |ulimit |chmod )[\w.{}@: /=-]*")
 
@@ -30,6 +34,12 @@ def test_every_finding_is_translated() -> None:
     assert sorted(wanted - SENTENCES.keys()) == [], f"add them to {SAID.name}, and copy it: make web"
 
 
+def test_what_changes_say_is_translated() -> None:
+    wanted = {text for source in STEERING for text in outcomes_of(source) if not COMMAND.fullmatch(text)}
+    assert len(wanted) > 15
+    assert sorted(wanted - SENTENCES.keys()) == [], f"add them to {SAID.name}, and copy it: make web"
+
+
 def test_translations_are_whole_and_keep_their_values() -> None:
     for text, said in SENTENCES.items():
         for language in ("de", "fr"):
@@ -39,6 +49,23 @@ def test_translations_are_whole_and_keep_their_values() -> None:
 
 def test_page_has_them_as_they_are() -> None:
     assert (ROOT / "src/vigilnet/surface/dashboard/said.json").read_bytes() == SAID.read_bytes()
+
+
+def outcomes_of(source: Path) -> Iterator[str]:
+    """Give what a module says of changes that a person asked for, done or refused."""
+    for node in ast.walk(ast.parse(source.read_text())):
+        name = getattr(node.func, "id", getattr(node.func, "attr", "")) if isinstance(node, ast.Call) else ""
+        if isinstance(node, ast.Call) and name == "Changed":
+            said = node.args[1]
+            both = [said.body, said.orelse] if isinstance(said, ast.IfExp) else [said]
+            yield from filter(None, map(template, both))
+        elif isinstance(node, ast.Call) and name == "ControlError" and not is_for_programs(node.args[0]):
+            yield from filter(None, map(template, node.args[1:]))
+
+
+def is_for_programs(code: ast.expr) -> bool:
+    """Whether an error is of a program that asks wrongly, and no person at a button."""
+    return getattr(code, "attr", "") in ("BAD_REQUEST", "UNKNOWN_METHOD", "FORBIDDEN", "UNSUPPORTED_VERSION")
 
 
 def findings_of(source: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-import { useT } from "@vigilnet/ui/i18n";
+import { useSaid, useT } from "@vigilnet/ui/i18n";
 import { cx } from "@vigilnet/ui/lib";
 import { CircleCheck, TriangleAlert, X } from "@vigilnet/ui/icons";
 import { useEffect } from "react";
@@ -9,6 +9,7 @@ const SHOWN_MS = 6000;
 /** What came of the last change. An error stays until it is read: what, why, and what next. */
 export function Notice() {
   const t = useT();
+  const said = useSaid();
   const outcome = useOutcome();
   useEffect(() => {
     if (!outcome || outcome.isError) return;
@@ -34,11 +35,14 @@ export function Notice() {
             className={cx("mt-0.5 shrink-0", outcome.isError ? "text-bad" : "text-ok")}
           />
           <div className="min-w-0 flex-1">
-            <p className="font-medium break-words text-ink first-letter:uppercase">{outcome.message}</p>
-            {outcome.why && <p className="break-words text-ink-2 first-letter:uppercase">{outcome.why}</p>}
+            <p className="font-medium break-words text-ink first-letter:uppercase">{said(outcome.message)}</p>
+            {outcome.why && (
+              <p className="break-words text-ink-2 first-letter:uppercase">{said(outcome.why)}</p>
+            )}
             {outcome.next && (
               <p className="mt-1 text-ink-2">
-                {t("next")} <code className="font-mono text-xs break-words text-ink">{outcome.next}</code>
+                {t("next")}{" "}
+                <code className="font-mono text-xs break-words text-ink">{said(outcome.next)}</code>
               </p>
             )}
           </div>

@@ -108,7 +108,7 @@ export function CircuitLine({ path }: { path: Path }) {
           number: index + 1,
           top: roleName(hop.role, t),
           place: placeOf(hop, lang),
-          leg: hop.ms === null ? "" : milliseconds(hop.ms),
+          leg: hop.ms === null ? "" : milliseconds(hop.ms, lang),
           isBuilt: true,
         })),
         {
@@ -256,7 +256,7 @@ export function CircuitCards({ path }: { path: Path }) {
               {hop.ms !== null && (
                 <span className="num ml-auto shrink-0 text-sm text-ink-3">
                   <span className="sr-only">{t("path.adds")} </span>
-                  {milliseconds(hop.ms)}
+                  {milliseconds(hop.ms, lang)}
                 </span>
               )}
             </div>
@@ -350,7 +350,7 @@ export function CircuitSteps({ path }: { path: Path }) {
           {stop.code && <CountryCode code={stop.code} />}
           <span className="truncate font-medium text-ink">{stop.place}</span>
           {stop.ms !== null && (
-            <span className="num ml-auto text-xs text-ink-3">{milliseconds(stop.ms)}</span>
+            <span className="num ml-auto text-xs text-ink-3">{milliseconds(stop.ms, lang)}</span>
           )}
         </li>
       ))}

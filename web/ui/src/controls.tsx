@@ -80,7 +80,7 @@ export function Card({ title, hint, action, children, className, flush }: CardPr
     >
       {title && (
         <header className="flex min-h-12 flex-wrap items-center gap-x-3 gap-y-1 px-5 pt-3.5 pb-1">
-          <div className="min-w-0 flex-1">
+          <div className="min-w-0 flex-1 basis-40">
             <h2 id={id} className="text-base font-semibold">
               {title}
             </h2>

@@ -46,8 +46,9 @@ export function duration(seconds: number, lang: string): string {
   return say(Math.floor(whole / 86_400), "day");
 }
 
-export function milliseconds(ms: number): string {
-  return `${ms < 10 ? ms.toFixed(1).replace(/\.0$/, "") : Math.round(ms)} ms`;
+export function milliseconds(ms: number, lang: string): string {
+  const digits = ms < 10 ? 1 : 0;
+  return `${new Intl.NumberFormat(lang, { maximumFractionDigits: digits }).format(ms)} ms`;
 }
 
 export function clockTime(unixSeconds: number, lang: string): string {

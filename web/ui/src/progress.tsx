@@ -52,7 +52,7 @@ export function Progress({ steps }: { steps: readonly Step[] }) {
                   {t("step.after", {
                     time:
                       step.after_ms < 1000
-                        ? milliseconds(step.after_ms)
+                        ? milliseconds(step.after_ms, lang)
                         : duration(step.after_ms / 1000, lang),
                   })}
                 </span>

@@ -28,6 +28,7 @@ export function takeSentences(sentences: Readonly<Record<string, Entry>>): void 
   plain = sentences;
   patterns = Object.entries(sentences)
     .filter(([text]) => text.includes("{0}"))
+    .sort(([a], [b]) => b.length - a.length) // what says more is looked for first
     .map(([text, entry]) => ({ matches: pattern(text), entry }));
 }
 

@@ -53,12 +53,12 @@ export function WhoSees({ rows }: { rows: readonly Row[] }) {
   const columns = ["address", "sites", "content"] as const;
   return (
     <div className="overflow-x-auto" tabIndex={0} role="group" aria-label={t("path.who")}>
-      <table className="w-full min-w-[440px] text-sm">
+      <table className="w-full text-sm max-sm:text-xs">
         <caption className="sr-only">{t("who.caption")}</caption>
         <thead>
           <tr className="border-b border-line text-left text-xs">
             {(["who.who", "who.address", "who.sites", "who.content"] as const).map((key) => (
-              <th key={key} scope="col" className="py-2 pr-3 font-medium text-ink-3">
+              <th key={key} scope="col" className="py-2 pr-3 max-sm:pr-1.5 font-medium text-ink-3">
                 {t(key)}
               </th>
             ))}
@@ -75,7 +75,10 @@ export function WhoSees({ rows }: { rows: readonly Row[] }) {
                   : [row.name, countryName(row.country, lang)].filter(Boolean).join(", ");
             return (
               <tr key={index} className={row.is_both ? "bg-warn-soft" : undefined}>
-                <th scope="row" className={cx("py-2 pr-3 text-left font-medium", row.is_both && "pl-2")}>
+                <th
+                  scope="row"
+                  className={cx("py-2 pr-3 max-sm:pr-1.5 text-left font-medium", row.is_both && "pl-2")}
+                >
                   {name ? t(name) : row.who}
                   <span
                     className={cx("block text-xs font-normal", row.is_both ? "text-warn-ink" : "text-ink-3")}
@@ -84,8 +87,8 @@ export function WhoSees({ rows }: { rows: readonly Row[] }) {
                   </span>
                 </th>
                 {columns.map((column) => (
-                  <td key={column} className="py-2 pr-3 align-top text-ink-2">
-                    <span className="flex items-start gap-2">
+                  <td key={column} className="py-2 pr-3 max-sm:pr-1.5 align-top text-ink-2">
+                    <span className="flex items-start gap-2 max-sm:gap-1">
                       <Mark level={row[column]} />
                       {t(cellKey(row, column))}
                     </span>

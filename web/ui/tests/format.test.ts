@@ -18,8 +18,8 @@ test("amounts and times have one or two units", () => {
   expect(octets(2_400_000_000, "en")).toBe("2.4 GB");
   expect(duration(8040, "en")).toBe("2 hr 14 min");
   expect(duration(40, "en")).toBe("40 sec");
-  expect(milliseconds(0.66)).toBe("0.7 ms");
-  expect(milliseconds(84.4)).toBe("84 ms");
+  expect(milliseconds(0.66, "de")).toBe("0,7 ms");
+  expect(milliseconds(84.4, "en")).toBe("84 ms");
 });
 
 test("countries have names in each language, and none has none", () => {

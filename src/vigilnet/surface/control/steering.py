@@ -171,8 +171,8 @@ class Steering:
 
     async def _set_hops(self, params: HopsParams) -> object:
         changed = await self._host.change({"circuits.hops": str(params.hops)}, keep=params.keep)
-        plural = "hop" if params.hops == 1 else "hops"
-        return models.Changed(bool(changed), f"new paths have {params.hops} {plural}")
+        said = "new paths have 1 hop" if params.hops == 1 else f"new paths have {params.hops} hops"
+        return models.Changed(bool(changed), said)
 
     async def _set_exit(self, params: ExitParams) -> object:
         country = params.country.upper()
@@ -180,8 +180,11 @@ class Steering:
             self.showing.check_exit(country, params.peer_id)
         wanted = {"circuits.exit_country": country, "circuits.exit_peer": params.peer_id}
         changed = await self._host.change(wanted, keep=params.keep)
-        where = f"exits in {country}" if country else "this exit" if params.peer_id else "any exit"
-        return models.Changed(bool(changed), f"new paths leave through {where}")
+        if country:
+            said = f"new paths leave through exits in {country}"
+        else:
+            said = f"new paths leave through {'this exit' if params.peer_id else 'any exit'}"
+        return models.Changed(bool(changed), said)
 
     # --- the node --------------------------------------------------------------------------------
 
@@ -198,7 +201,7 @@ class Steering:
         # a mode that the command line named is changed until the process ends, not in the file
         keep = params.keep and not any(map(self._is_locked, wanted))
         changed = await self._host.change(wanted, keep=keep, restart=True)
-        return models.Changed(bool(changed), f"this node is now {_MODES[mode.value]}")
+        return models.Changed(bool(changed), _MODES[mode.value])
 
     def _consent(self, params: ModeParams, mode: Mode) -> dict[str, str | None]:
         """Return the options of an exit, if its owner consents now or did before."""
@@ -239,7 +242,9 @@ class Steering:
         changed = await self._host.change({key: value}, keep=keep)
         waits = bool(changed) and not setting.is_live
         now = self.showing.setting(key).value
-        said = f"{key} is {now or 'empty'}" + ("; in effect after a restart" if waits else "")
+        said = (f"{key} = {now}" if now else f"{key} is empty") + (
+            "; in effect after a restart" if waits else ""
+        )
         return models.Changed(bool(changed), said, waits)
 
     async def _connect(self, _: object) -> object:
@@ -309,11 +314,11 @@ class Steering:
 _CONSENT: Final = ("exit.enabled", "exit.accept_notice", "node.mode")
 _HARMLESS: Final = ("", "false", "0", "no", "off", "client", "relay", "bootstrap")
 _MODES: Final = {
-    "client": "a client: it serves this device alone",
-    "relay": "a relay: it forwards for others",
-    "bootstrap": "a relay with a directory",
-    "exit": "an exit: it lets others' traffic out",
-    "super": "an exit with a directory",
+    "client": "this node is now a client: it serves this device alone",
+    "relay": "this node is now a relay: it forwards for others",
+    "bootstrap": "this node is now a relay with a directory",
+    "exit": "this node is now an exit: it lets others' traffic out",
+    "super": "this node is now an exit with a directory",
 }
 
 

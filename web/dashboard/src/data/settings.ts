@@ -4,6 +4,13 @@ import { device, run } from "./actions";
 import { change, read } from "./client";
 import { useLive } from "./live";
 
+/** The entries of an option that is a list. */
+export const splitList = (text: string): string[] =>
+  text
+    .split(",")
+    .map((part) => part.trim())
+    .filter(Boolean);
+
 /** Every option by its key, in the order of the file. */
 export type SettingsByKey = ReadonlyMap<string, Setting>;
 

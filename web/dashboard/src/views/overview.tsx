@@ -126,7 +126,7 @@ function Online() {
                           {hop.country && <span className="sr-only">{hop.country}</span>}
                         </span>
                       ))}
-                      {path.ms !== null && <span className="num ml-1">{milliseconds(path.ms)}</span>}
+                      {path.ms !== null && <span className="num ml-1">{milliseconds(path.ms, lang)}</span>}
                     </span>
                   </td>
                   <td className="num py-2 text-right text-ink-2">{path.streams}</td>

@@ -114,7 +114,7 @@ export function PathView() {
                   <li key={sentence}>{sentence}</li>
                 ))}
                 <li className="num text-ink-3">
-                  {path.ms !== null && t("path.round", { time: milliseconds(path.ms) })}{" "}
+                  {path.ms !== null && t("path.round", { time: milliseconds(path.ms, lang) })}{" "}
                   {t("path.age", { time: duration(path.age_s, lang) })}
                 </li>
               </ul>
@@ -187,7 +187,7 @@ function Choice({ path, name, isPicked, onPick }: ChoiceProps) {
           {name}
         </span>
         <span className={cx("num ml-auto shrink-0 text-xs", small)}>
-          {path.ms === null ? "" : milliseconds(path.ms)}
+          {path.ms === null ? "" : milliseconds(path.ms, lang)}
         </span>
       </span>
       <span className={cx("flex gap-2 text-xs", small)}>

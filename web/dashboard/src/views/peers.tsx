@@ -200,7 +200,7 @@ function Row({ peer }: { peer: Peer }) {
             ) : (
               <>
                 <span className="sr-only">{t("peer.round")} </span>
-                {milliseconds(peer.ms)}
+                {milliseconds(peer.ms, lang)}
               </>
             )}
           </span>

@@ -3,8 +3,9 @@ import { Segmented } from "@vigilnet/ui/controls";
 import { useT, type Key } from "@vigilnet/ui/i18n";
 import { useBusy } from "../data/actions";
 import { useLive } from "../data/live";
-import { setDevice, type SettingsByKey } from "../data/settings";
+import { setDevice, splitList, type SettingsByKey } from "../data/settings";
 import { OptionControl } from "./option-control";
+import { Programs } from "./settings-programs";
 import { Group, Row } from "./settings-row";
 
 interface SectionProps {
@@ -14,12 +15,6 @@ interface SectionProps {
 
 type NamesAt = "local" | "overlay" | "custom";
 type Scope = "all" | "included";
-
-const splitList = (text: string): string[] =>
-  text
-    .split(",")
-    .map((part) => part.trim())
-    .filter(Boolean);
 
 /** Who goes through VigilNet, who goes around it, and who is asked for names. */
 export function AppsAndNames({ settings, reload }: SectionProps) {
@@ -111,6 +106,7 @@ export function AppsAndNames({ settings, reload }: SectionProps) {
           {t("apps.scope.what")}
         </Row>
       )}
+      <Programs settings={settings} reload={reload} />
       {lists.map(([name, title]) => (
         <DeviceOption
           key={name}

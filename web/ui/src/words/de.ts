@@ -150,7 +150,7 @@ export const de: Catalogue = {
   "path.who.hint": "Auf dem Weg oben, bei Verkehr zu einer HTTPS-Seite",
   "path.why": "Warum dieser Weg",
   "path.round": "{time} hin und zurück.",
-  "path.age": "Gebaut vor {time}.",
+  "path.age": "Vor {time} gebaut.",
 
   "why.one":
     "Du hast 1 Station eingestellt: Der Ausgang wurde ausgelost unter denen, die zu deiner Wahl passen.",
@@ -377,6 +377,17 @@ export const de: Catalogue = {
   "apps.outside.networks.what": "Bereiche wie 192.0.2.0/24.",
   "apps.outside.users": "Benutzer, die es umgehen",
   "apps.outside.users.what": "Benutzernummern dieses Systems, deren Programme direkt hinausgehen.",
+  "apps.programs": "Programme",
+  "apps.programs.what":
+    "Ein Programm auf diesem Gerät, das seinen eigenen Weg nimmt, wann immer es startet. Wirkt, solange das ganze Gerät geschützt ist.",
+  "apps.programs.path": "Pfad des Programms",
+  "apps.programs.add": "Hinzufügen",
+  "apps.programs.remove": "Vergessen",
+  "apps.way": "Weg von {path}",
+  "apps.way.new": "Weg des neuen Programms",
+  "apps.way.outside": "Um VigilNet herum",
+  "apps.way.inside": "Durch VigilNet",
+  "apps.way.exit": "Hinaus in {where}",
   "apps.inside.users": "Benutzer, die hindurchgehen",
   "apps.inside.users.what": "Benutzernummern dieses Systems; Programme aller anderen gehen direkt hinaus.",
   "apps.inside.networks": "Adressen, die hindurchgehen",
