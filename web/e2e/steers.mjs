@@ -92,6 +92,14 @@ async function options(page) {
   await until("paths have 2 hops", async () => (await ask("status")).hops === 2);
   await page.getByRole("combobox", { name: "Hops" }).selectOption("3");
   await until("paths have 3 hops", async () => (await ask("status")).hops === 3);
+  await page.getByRole("textbox", { name: "Path of the program" }).fill("/usr/bin/true");
+  await page.keyboard.press("Enter");
+  await until(
+    "a program goes around",
+    async () => (await valueOf("device.outside_programs")) === "/usr/bin/true",
+  );
+  await page.getByRole("button", { name: "Forget /usr/bin/true" }).click();
+  await until("it does no longer", async () => (await valueOf("device.outside_programs")) === "");
   await page.getByRole("searchbox", { name: "Find a setting" }).fill("circuits.idle_s");
   const field = page.getByRole("textbox", { name: "circuits.idle_s" });
   await field.fill("61");
