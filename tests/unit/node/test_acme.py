@@ -331,10 +331,13 @@ def test_an_authority_that_never_ends_its_answer_is_given_up(
     from vigilnet.node import acme, acme_order
 
     ended = threading.Event()
-    monkeypatch.setattr(acme, "ORDER_TIMEOUT_S", 0.01)
     monkeypatch.setattr(acme_order.Order, "_begin", lambda _: ended.wait(60))
     monkeypatch.setattr(acme_order.Order, "abort", lambda _: ended.set())
     certificate = certificate_in(tmp_path / "acme", SystemClock())
-    assert not asyncio.run(certificate.renew())
+    for patience_s in (0.01, 0.1, 1.0, 10.0):  # a slow machine may use one up before the authority is asked
+        monkeypatch.setattr(acme, "ORDER_TIMEOUT_S", patience_s)
+        assert not asyncio.run(certificate.renew())
+        if ended.is_set():
+            break
     assert ended.is_set(), "its thread does not wait on"
     assert certificate.problem == "the authority has not decided in time"
