@@ -13,7 +13,7 @@ from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.system_io import NOT_BY_LINK, has_rights, is_closed_to_others, module_command
 from vigilnet.surface.cli.background import ensure_node, log_of, wait_connected
 from vigilnet.surface.cli.name_service import asks_instead
-from vigilnet.surface.cli.node import add_node_arguments, client_of
+from vigilnet.surface.cli.node import add_command, client_of
 from vigilnet.surface.cli.output import progress, write, write_fields, write_json
 from vigilnet.surface.cli.processes import become
 from vigilnet.surface.cli.status import code_of, headline
@@ -38,53 +38,41 @@ _LISTS: Final = {
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare this group's commands."""
-    up = commands.add_parser("up", help="take all of this device's traffic into the network (needs rights)")
-    add_node_arguments(up)
+    up = add_command(
+        commands, "up", "take all of this device's traffic into the network (needs rights)", go_up
+    )
     up.add_argument("--invite", action="append", default=[], metavar="URI",
                     help="a relay to begin with, if no node runs yet; may be repeated")  # fmt: skip
     up.add_argument("--wait", nargs="?", type=float, const=60.0, metavar="SECONDS",
                     help="until there is a path (60 s at most); the exit code says how it is")  # fmt: skip
     up.add_argument("--helper-argument", action="append", default=[], help=argparse.SUPPRESS)
-    up.set_defaults(command=go_up)
-    down = commands.add_parser("down", help="put the device back as it was")
-    add_node_arguments(down)
-    down.set_defaults(command=go_down)
-    device = commands.add_parser("device", help="how the whole device is protected")
-    add_node_arguments(device)
-    device.set_defaults(command=show_device)
-    dns = commands.add_parser("dns", help="who resolves names: local, overlay or custom")
-    add_node_arguments(dns)
+    add_command(commands, "down", "put the device back as it was", go_down)
+    add_command(commands, "device", "how the whole device is protected", show_device)
+    dns = add_command(commands, "dns", "who resolves names: local, overlay or custom", set_dns)
     dns.add_argument("mode", choices=("local", "overlay", "custom"), help="yours, the exit's, or named")
     dns.add_argument("server", nargs="?", default="", help="of custom: address or address:port")
     _add_once(dns)
-    dns.set_defaults(command=set_dns)
     for name, text in (("lan", "reach the local network directly"), ("lockdown", "nothing out while down")):
-        command = commands.add_parser(name, help=f"{text}: on or off")
-        add_node_arguments(command)
+        action = set_lan if name == "lan" else set_lockdown
+        command = add_command(commands, name, f"{text}: on or off", action)
         command.add_argument("switch", choices=("on", "off"), help="on or off")
         if name == "lan":
             _add_once(command)
         else:
             command.add_argument("--yes", action="store_true", help="on, although this shell is over SSH")
-        command.set_defaults(command=set_lan if name == "lan" else set_lockdown)
-    portal = commands.add_parser(
-        "portal", help="reach a network's sign-in page, and nothing else, for a time"
+    portal = add_command(
+        commands, "portal", "reach a network's sign-in page, and nothing else, for a time", open_portal
     )
-    add_node_arguments(portal)
     portal.add_argument("url", nargs="?", default="", help="the page; left out: look for it")
     portal.add_argument("--seconds", type=int, default=300, help="for how long (300)")
-    portal.set_defaults(command=open_portal)
-    firewall = commands.add_parser("firewall", help="rules of your own: list, add, remove")
-    add_node_arguments(firewall)
+    firewall = add_command(commands, "firewall", "rules of your own: list, add, remove", change_firewall)
     firewall.add_argument("verb", choices=("list", "add", "remove"), help="what to do")
     firewall.add_argument(
         "rule", nargs="*", help="out|in tcp|udp|any NETWORK [PORT]; out refuses, in lets in"
     )
     _add_once(firewall)
-    firewall.set_defaults(command=change_firewall)
     _add_split(commands)
-    execute = commands.add_parser("exec", help="run a program outside or inside the tunnel")
-    add_node_arguments(execute)
+    execute = add_command(commands, "exec", "run a program outside or inside the tunnel", run_program)
     where = execute.add_mutually_exclusive_group(required=True)
     where.add_argument("--outside", dest="group", action="store_const", const="outside", help="around it")
     where.add_argument("--inside", dest="group", action="store_const", const="inside", help="through it")
@@ -92,12 +80,10 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     execute.add_argument(
         "words", nargs=argparse.REMAINDER, metavar="-- CMD", help="the program and its words"
     )
-    execute.set_defaults(command=run_program)
 
 
 def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    split = commands.add_parser("split", help="what goes around the tunnel, or alone through it")
-    add_node_arguments(split)
+    split = add_command(commands, "split", "what goes around the tunnel, or alone through it", set_split)
     split.add_argument(
         "verb",
         choices=("scope", "set", "add", "remove", "list"),
@@ -109,7 +95,6 @@ def _add_split(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     where = split.add_mutually_exclusive_group()
     where.add_argument("--inside", action="store_true", help="of add: through the tunnel (scope included)")
     where.add_argument("--exit", metavar="SE", help="of add: out by an exit of this country or peer id")
-    split.set_defaults(command=set_split)
 
 
 def _add_once(command: argparse.ArgumentParser) -> None:

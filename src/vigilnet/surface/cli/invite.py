@@ -2,7 +2,7 @@
 
 import argparse
 
-from vigilnet.surface.cli.node import add_node_arguments, client_of
+from vigilnet.surface.cli.node import add_command, client_of
 from vigilnet.surface.cli.output import when, write, write_json
 from vigilnet.surface.exits import ExitCode
 
@@ -10,21 +10,18 @@ from vigilnet.surface.exits import ExitCode
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare this group's commands."""
     text = "a text or a list of them that brings another node into the network"
-    group = commands.add_parser("invite", help=text, description=text)
+    group = commands.add_parser("invite", help=text)
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True)
-    show = actions.add_parser("show", help="print the invite of this relay, or of one that it knows")
+    show = add_command(
+        actions, "show", "print the invite of this relay, or of one that it knows", show_invite
+    )
     show.add_argument("peer_id", nargs="?", default="", metavar="PEER-ID", help="12D3KooW...")
     show.add_argument(
         "--new", action="store_true", help="at an unlisted relay: an invite with a secret of its own"
     )
-    show.set_defaults(command=show_invite)
-    add = actions.add_parser("add", help="have the node take in an invite")
+    add = add_command(actions, "add", "have the node take in an invite", add_invite)
     add.add_argument("uri", metavar="URI", help="vigilnet:...")
-    add.set_defaults(command=add_invite)
-    listing = actions.add_parser("list", help="print a welcome list of the relays that the node knows")
-    listing.set_defaults(command=show_list)
-    for command in (show, add, listing):
-        add_node_arguments(command)
+    add_command(actions, "list", "print a welcome list of the relays that the node knows", show_list)
 
 
 def show_invite(arguments: argparse.Namespace) -> ExitCode:

@@ -33,7 +33,7 @@ def add_command(
     commands: "Commands[argparse.ArgumentParser]", name: str, text: str, action: Action
 ) -> argparse.ArgumentParser:
     """Declare one command that asks a node."""
-    command = commands.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
+    command = commands.add_parser(name, help=text)
     add_node_arguments(command)
     command.set_defaults(command=action)
     return command

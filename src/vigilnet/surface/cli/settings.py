@@ -7,7 +7,6 @@ from vigilnet.surface.cli.node import (
     SLOW_S,
     Commands,
     add_command,
-    add_node_arguments,
     client_of,
     tell_changed,
 )
@@ -32,28 +31,19 @@ def add_commands(commands: "Commands[argparse.ArgumentParser]") -> None:
     config = commands.add_parser("config", help="every option: list, get, set, reset",
                                  description="Every option of the running node.")  # fmt: skip
     actions = config.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = _action(actions, "list", "every option and its value", list_options)
+    listing = add_command(actions, "list", "every option and its value", list_options)
     listing.add_argument("table", nargs="?", default="", help="only this table, like circuits")
     listing.add_argument("--changed", action="store_true", help="only what is not at its default")
-    _action(actions, "get", "one option, with what it means", get_option).add_argument(
+    add_command(actions, "get", "one option, with what it means", get_option).add_argument(
         "key", metavar="KEY", help="like circuits.hops"
     )
-    change = _action(actions, "set", "change one option", set_option)
+    change = add_command(actions, "set", "change one option", set_option)
     change.add_argument("key", metavar="KEY", help="like circuits.hops")
     change.add_argument("value", metavar="VALUE", help="lists with commas")
     change.add_argument("--once", action="store_true", help="until the node's next start; not written down")
-    _action(actions, "reset", "put one option back to its default", reset_option).add_argument(
+    add_command(actions, "reset", "put one option back to its default", reset_option).add_argument(
         "key", metavar="KEY", help="like circuits.hops"
     )
-
-
-def _action(
-    actions: "Commands[argparse.ArgumentParser]", name: str, text: str, command: object
-) -> argparse.ArgumentParser:
-    action = actions.add_parser(name, help=text, description=f"{text[:1].upper()}{text[1:]}.")
-    add_node_arguments(action)
-    action.set_defaults(command=command)
-    return action
 
 
 def set_hops(arguments: argparse.Namespace) -> ExitCode:
