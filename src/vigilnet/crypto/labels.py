@@ -25,6 +25,7 @@ class Label(StrEnum):
     OPERATOR_REGISTRATION = "operator registration"
     DHT_KEY = "dht key"
     DHT_NETWORK = "dht network"
+    FAMILY = "family"
 
 
 def label_octets(use: Label, network: str = "") -> bytes:

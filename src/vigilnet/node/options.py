@@ -14,6 +14,7 @@ import platformdirs
 
 from vigilnet.base.config import Settings
 from vigilnet.base.errors import ConfigurationError
+from vigilnet.crypto.aead import Suite
 from vigilnet.node import legacy
 from vigilnet.node.modes import Mode, mode_of
 from vigilnet.routing.circuits.pool import Options as CircuitsOptions
@@ -75,6 +76,7 @@ class RelayOptions:
     advertise_htx: tuple[str, ...] = ()  # host:port as others reach it; empty: what we listen on
     is_unlisted: bool = False  # known by its invites alone, reached over htx alone; see docs/spec/htx.md
     family: str = ""  # relays of one operator: never two of a family on one path
+    suite: Suite = Suite.AES_256_GCM  # cipher of links to us; chacha20_poly1305: processors without AES
     country: str = ""  # two letters of where it stands, like SE; told to all, empty: not told
 
     def __post_init__(self) -> None:

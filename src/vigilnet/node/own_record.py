@@ -8,10 +8,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ConfigurationError, RemoteProtocolError
 from vigilnet.base.store_io import Store
+from vigilnet.crypto.aead import Suite
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import Capability, ExitSummary, PeerRecord
 from vigilnet.peer.identity import Identity
-from vigilnet.peer.issuing import Offer, RecordIssuer
+from vigilnet.peer.issuing import Offer, RecordIssuer, family_id
 from vigilnet.peer.state_io import load_issuer, load_key_ring, save_issuer, save_key_ring
 
 
@@ -41,6 +42,7 @@ class OwnRecord:
     ) -> None:
         self._store = store
         self._clock = clock
+        self._network = network
         identity = _read_key(key_file) if key_file is not None else None
         self.ring = load_key_ring(store, clock.wall(), random_bytes, network, identity)
         self._issuer = RecordIssuer(self.ring, random_bytes, work_bits)
@@ -89,6 +91,8 @@ class OwnRecord:
         exits: ExitSummary | None,
         software: str,
         country: str = "",
+        suite: Suite = Suite.AES_256_GCM,
+        family: str = "",
     ) -> None:
         """Say what our records offer from now on."""
         self._offer = Offer(
@@ -97,6 +101,8 @@ class OwnRecord:
             exit_summary=exits,
             software=software,
             country=country,
+            preferred_suite=suite,
+            family=(family_id(family, self._network),) if family else (),
         )
 
     def prepare(self) -> None:

@@ -103,7 +103,9 @@ class RelaySide:
             offered = capabilities | (introduces if is_reachable else Capability(0))
             if is_reachable or not vias:  # with neither, it serves its LAN
                 offered |= Capability.GUARD
-            own.describe([*dialled, *vias], offered, summary, software, options.relay.country)
+            own.describe(
+                [*dialled, *vias], offered, summary, software, relay.country, relay.suite, relay.family
+            )
 
         def address_changed() -> None:
             plain[:] = reach.mapped_endpoints((plain or bound)[0][1]) or plain

@@ -12,6 +12,8 @@ from typing import Final
 from vigilnet.base.codec import Value
 from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError
 from vigilnet.crypto.aead import Suite
+from vigilnet.crypto.kdf import sha256
+from vigilnet.crypto.labels import Label, label_octets
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import (
     DAY_S,
@@ -28,6 +30,7 @@ from vigilnet.peer.work import DEFAULT_BITS, epoch_of, find_nonce, is_work_done
 
 GRID_S: Final = 10_800
 MAX_DELAY_S: Final = 300  # our choice: half of the 600 s in which a record of the grid may be signed
+FAMILY_ID_SIZE: Final = 8
 MIN_OWN_LIFETIME_S: Final = 6 * 3600
 LIFETIME_S: Final = DAY_S
 _VERSION: Final = 1
@@ -47,6 +50,11 @@ class Offer:
     puzzle: PuzzleHint | None = None
     family: tuple[bytes, ...] = ()
     lifetime: int = LIFETIME_S
+
+
+def family_id(name: str, network: str = "") -> bytes:
+    """Return what a record says of a family: who does not know its name learns only who is in it."""
+    return sha256(label_octets(Label.FAMILY, network), name.encode())[:FAMILY_ID_SIZE]
 
 
 class RecordIssuer:

@@ -8,11 +8,12 @@ import pytest
 
 from vigilnet.base.errors import ConfigurationError, EnvironmentRefusedError
 from vigilnet.base.store_io import Store
+from vigilnet.crypto.aead import Suite
 from vigilnet.node.own_record import OwnRecord
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import DAY_S, Capability, PeerRecord, decode_record
 from vigilnet.peer.identity import Identity
-from vigilnet.peer.issuing import GRID_S, MAX_DELAY_S
+from vigilnet.peer.issuing import GRID_S, MAX_DELAY_S, family_id
 from vigilnet.peer.keyring import LINK_KEY_LIFE_S
 from vigilnet.peer.state_io import load_key_ring
 
@@ -93,6 +94,17 @@ def test_a_record_says_where_the_relay_stands(own: OwnRecord) -> None:
     own.describe([THERE], Capability.RELAY, None, "vigilnet", "SE")
     assert own.refresh()
     assert record_of(own).country == "SE"
+
+
+def test_a_record_says_cipher_and_family(own: OwnRecord) -> None:
+    assert record_of(own).preferred_suite is Suite.AES_256_GCM
+    assert record_of(own).family == ()
+    own.describe(
+        [THERE], Capability.RELAY, None, "vigilnet", "", suite=Suite.CHACHA20_POLY1305, family="ours"
+    )
+    assert own.refresh()
+    assert record_of(own).preferred_suite is Suite.CHACHA20_POLY1305
+    assert record_of(own).family == (family_id("ours"),)
 
 
 def test_a_new_onion_key_is_published_at_once(own: OwnRecord, clock: WallClock) -> None:

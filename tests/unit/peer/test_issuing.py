@@ -5,10 +5,11 @@ import pytest
 from tests.support.deterministic import counted_bytes
 from vigilnet.base.codec import Value, decode, encode
 from vigilnet.base.errors import EnvironmentRefusedError, LocalProtocolError, RemoteProtocolError
+from vigilnet.crypto.kdf import sha256
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import DAY_S, Capability, decode_record
 from vigilnet.peer.identity import Identity
-from vigilnet.peer.issuing import GRID_S, MAX_DELAY_S, Offer, RecordIssuer
+from vigilnet.peer.issuing import GRID_S, MAX_DELAY_S, Offer, RecordIssuer, family_id
 from vigilnet.peer.keyring import KeyRing
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome, PeerView
@@ -82,6 +83,11 @@ def test_every_record_is_accepted_by_a_view_over_days() -> None:
         assert verdict.outcome is Outcome.ACCEPTED
         wall = issuer.next_issue(wall, HERE)
     assert wall > GRID + 4 * DAY_S
+
+
+def test_a_family_is_told_by_a_hash_of_its_name_in_its_network() -> None:
+    assert family_id("example.org") == sha256(b"vigilnet v1 family", b"example.org")[:8]
+    assert len({family_id("a"), family_id("b"), family_id("a", "lab")}) == 3
 
 
 def test_own_mistakes_are_ours() -> None:
