@@ -16,6 +16,7 @@ FLOORS = {
     "src/vigilnet/traffic/circuit/*": 95.0,
     "src/vigilnet/traffic/stream/*": 95.0,
     "src/vigilnet/traffic/exit/policy.py": 95.0,
+    "src/vigilnet/routing/operators/*": 95.0,
 }
 
 

@@ -104,9 +104,13 @@ class HtxRelay:
 
 @asynccontextmanager
 async def htx_relay(
-    origin: int, *, invites: Sequence[bytes] | None = None, options: Options | None = None
+    origin: int,
+    *,
+    invites: Sequence[bytes] | None = None,
+    options: Options | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[HtxRelay]:
-    """Run a relay before the origin at this port of 127.0.0.1."""
+    """Run a relay at `host` before the origin at this port of 127.0.0.1."""
     relay = Relay(
         authenticator=Authenticator(lambda: (SECRET,), "", None if invites is None else lambda: invites),
         origin=("127.0.0.1", origin),
@@ -120,7 +124,7 @@ async def htx_relay(
     accepted: asyncio.Queue[Carrier] = asyncio.Queue()
     certificates = None
     transport = HtxTransport(certificates, relay)  # type: ignore[arg-type]  # never dials
-    listener = await transport.listen("127.0.0.1", 0, accepted.put_nowait)
+    listener = await transport.listen(host, 0, accepted.put_nowait)
     try:
         yield HtxRelay(listener, accepted)
     finally:

@@ -10,7 +10,7 @@ from vigilnet.node.known_relays import KnownRelays
 from vigilnet.peer.address import PeerAddress
 from vigilnet.peer.descriptor import PeerRecord, sign_record
 from vigilnet.peer.sources import BAD_WORKS, LAN_PLACE, Source
-from vigilnet.peer.view import PeerView
+from vigilnet.peer.view import Outcome, PeerView
 
 NOW = 1_800_000_000
 ATTACKER, NEIGHBOUR = "203.0.113.66", "192.0.2.7"
@@ -128,3 +128,35 @@ def test_a_relay_of_a_lan_alone_is_no_later_hop() -> None:
     lone = at("8.8.8.8")
     known.take(lone.encoded, Source("mdns x", LAN_PLACE, name="mdns"))
     assert not known.is_vouched(lone)
+
+
+SOURCES = (
+    "mdns",
+    "beacon",
+    "gossip",
+    "dht",
+    "directories",
+    "circuits",
+    "clients",
+    "links",
+    "invites",
+    "files",
+)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_source_brings_what_was_changed_or_is_over(name: str) -> None:
+    """DIS-13: whoever brings it, a record counts as signed and while it lasts, or not at all."""
+    known, source = known_relays(), Source(f"{name} of the test", "192.0", name=name)
+    maker = RecordMaker("relay")
+    right = maker.record(NOW, addresses=[PeerAddress.tcp(NEIGHBOUR, 4001)], country="SE")
+    for at in range(0, len(right.encoded), 5):
+        changed = bytearray(right.encoded)
+        changed[at] ^= 1 << at % 8
+        assert known.take(bytes(changed), source).outcome is not Outcome.ACCEPTED, at
+    assert known.take(right.encoded[:-1], source).is_fault
+    over = maker.record(NOW - 90_000, lifetime=86_400)
+    assert known.take(over.encoded, source).outcome is not Outcome.ACCEPTED
+    assert known.relays() == []
+    assert known.take(right.encoded, source).outcome is Outcome.ACCEPTED
+    assert known.relays() == [right]

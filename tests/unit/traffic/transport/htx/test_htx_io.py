@@ -51,15 +51,15 @@ def origin(certificates: Certificates) -> Iterator[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "host"), [*((each, "127.0.0.1") for each in NAMES), ("chromium", "::1")])
 def test_a_link_s_octets_pass_behind_a_real_handshake(
-    origin: int, certificates: Certificates, name: str
+    origin: int, certificates: Certificates, name: str, host: str
 ) -> None:
     async def scenario() -> None:
-        async with htx_relay(origin) as relay:
+        async with htx_relay(origin, host=host) as relay:
             for _ in range(2):  # the second knows how many records the origin sends
                 transport = HtxTransport(browser(certificates, name))
-                client = Peer(await transport.dial("127.0.0.1", relay.port, PARAMS))
+                client = Peer(await transport.dial(host, relay.port, PARAMS))
                 assert client.carrier.kind is CarrierKind.HTX_OWN_SITE
                 assert client.carrier.has_tls_records
                 client.carrier.write([HELLO])

@@ -41,30 +41,32 @@ def script(method: str, line: str) -> str:
 
 
 async def serve(
-    stack: AsyncExitStack, ours: PluggableTransport, name: str = "obfs4"
+    stack: AsyncExitStack, ours: PluggableTransport, name: str = "obfs4", host: str = "127.0.0.1"
 ) -> tuple[ServedTransport, list[Keeper]]:
     """Echo whatever comes until the test is over."""
     echoes: list[Keeper] = []
     stack.push_async_callback(ours.close)
-    served = await ours.serve(name, "127.0.0.1", 0, lambda carrier: echoes.append(Echo(carrier)))
+    served = await ours.serve(name, host, 0, lambda carrier: echoes.append(Echo(carrier)))
     stack.push_async_callback(close_all, echoes)
     return served, echoes
 
 
-async def say(stack: AsyncExitStack, ours: PluggableTransport, served: ServedTransport) -> None:
-    carrier = await ours.dial("127.0.0.1", served.port, served.params)
+async def say(
+    stack: AsyncExitStack, ours: PluggableTransport, served: ServedTransport, host: str = "127.0.0.1"
+) -> None:
+    carrier = await ours.dial(host, served.port, served.params)
     keeper = Keeper(carrier)
     stack.push_async_callback(close_all, [keeper])
     assert carrier.kind is CarrierKind.PLUGGABLE
-    assert carrier.remote_host == "127.0.0.1"
+    assert carrier.remote_host == host
     carrier.write([DATA])
     assert await keeper.wait_octets(len(DATA)) == DATA
 
 
 @pytest.mark.slow
 @needs_programs("obfs4proxy")
-@pytest.mark.parametrize("is_extended", [True, False])
-def test_debians_obfs4proxy_carries_octets(is_extended: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("is_extended", "host"), [(True, "127.0.0.1"), (False, "127.0.0.1"), (True, "::1")])
+def test_debians_obfs4proxy_carries_octets(is_extended: bool, host: str, tmp_path: Path) -> None:
     async def scenario() -> None:
         options = Options(
             client=OBFS4, server=OBFS4, extended_or_port=is_extended, server_options=("obfs4 = iat-mode=1",)
@@ -73,10 +75,10 @@ def test_debians_obfs4proxy_carries_octets(is_extended: bool, tmp_path: Path) ->
             ours = PluggableTransport(options, tmp_path)
             assert ours.can_dial({0: "obfs4"})
             assert not ours.can_dial({0: "meek"})
-            served, echoes = await serve(stack, ours)
+            served, echoes = await serve(stack, ours, host=host)
             assert dict(served.params[1])["iat-mode"] == "1"  # type: ignore[call-overload]
-            await say(stack, ours, served)
-            await say(stack, ours, served)
+            await say(stack, ours, served, host)
+            await say(stack, ours, served, host)
             assert [echo.carrier.kind for echo in echoes if echo.carrier] == [CarrierKind.PLUGGABLE] * 2
             cert = served.params[1]
         again = PluggableTransport(options, tmp_path)

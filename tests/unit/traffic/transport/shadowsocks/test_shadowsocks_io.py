@@ -43,10 +43,12 @@ def transport(method: str = METHOD, password: str = PASSWORD, max_unproven: int 
     return ShadowsocksTransport(clock, os.urandom, server)
 
 
-async def serve(stack: AsyncExitStack, ours: ShadowsocksTransport) -> ShadowsocksListener:
+async def serve(
+    stack: AsyncExitStack, ours: ShadowsocksTransport, host: str = "127.0.0.1"
+) -> ShadowsocksListener:
     """Echo whatever comes until the test is over."""
     echoes: list[Keeper] = []
-    listener = await ours.listen("127.0.0.1", 0, lambda carrier: echoes.append(Echo(carrier)))
+    listener = await ours.listen(host, 0, lambda carrier: echoes.append(Echo(carrier)))
     stack.push_async_callback(close_all, echoes)
     stack.callback(listener.close)
     return listener
@@ -58,24 +60,25 @@ async def dial(
     port: int,
     params: Mapping[int, object],
     buffer: int = 65_536,
+    host: str = "127.0.0.1",
 ) -> tuple[Carrier, Keeper]:
-    carrier = await ours.dial("127.0.0.1", port, params)
+    carrier = await ours.dial(host, port, params)
     keeper = Keeper(carrier, buffer)
     stack.push_async_callback(close_all, [keeper])
     return carrier, keeper
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_octets_go_both_ways(method: str) -> None:
+@pytest.mark.parametrize(("method", "host"), [*((each, "127.0.0.1") for each in METHODS), (METHOD, "::1")])
+def test_octets_go_both_ways(method: str, host: str) -> None:
     password = new_password(method, os.urandom)
 
     async def scenario() -> None:
         async with AsyncExitStack() as stack:
             ours = transport(method, password)
-            listener = await serve(stack, ours)
-            carrier, keeper = await dial(stack, ours, listener.port, {0: method, 1: password}, 1000)
+            listener = await serve(stack, ours, host)
+            carrier, keeper = await dial(stack, ours, listener.port, {0: method, 1: password}, 1000, host)
             assert carrier.kind is CarrierKind.SHADOWSOCKS
-            assert carrier.remote_host == "127.0.0.1"
+            assert carrier.remote_host == host
             for at in range(0, len(DATA), 60_000):
                 carrier.write([DATA[at : at + 30_000], memoryview(DATA)[at + 30_000 : at + 60_000]])
             assert await keeper.wait_octets(len(DATA)) == DATA
