@@ -84,7 +84,7 @@ class KnownPeers:
 
     def most(self, what: str) -> int:
         """The largest number of something in any sample."""
-        return max(getattr(sample, what) for sample in self.samples)
+        return max(int(getattr(sample, what)) for sample in self.samples)
 
 
 class _Run:
