@@ -29,6 +29,7 @@ from vigilnet.traffic.device.settings import INTERFACE, TUN_IPV4, TUN_IPV6
 from vigilnet.traffic.device.translation import Translation, Verdict
 
 SETTLE_S = 0.3
+NOBODY, MOST = 65_534, 0xFFFF_FFFD
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("tc", "curl")]
 
@@ -76,7 +77,6 @@ def test_ten_megabytes_each_way_arrive_whole(up: ProtectedDevice) -> None:
 @pytest.mark.parametrize(
     ("fields", "what"),
     [
-        ({"outside_users": [65_534]}, "excluding users"),
         ({"outside_domains": ["site.test"]}, "excluding domains"),
         ({"firewall": ["in tcp 0.0.0.0/0 8080"]}, "letting others in by a rule"),
     ],
@@ -102,6 +102,43 @@ def test_what_only_nftables_can_keep_is_refused_before_anything_opens(
     assert not sniffer.leaks
     device.ask("down")
     assert device.state() == before
+
+
+@needs_programs("setpriv")
+@pytest.mark.parametrize("family", ["v4", "v6"])
+def test_an_excluded_user_goes_around_and_others_do_not(up: ProtectedDevice, family: str) -> None:
+    host, target = up.host, up.network.target
+    up.ask("change", fields={"outside_users": [NOBODY, MOST]})
+    where = target.v4 if family == "v4" else f"[{target.v6}]"
+
+    def fetched(user: int, patience: int = 10) -> str:
+        words = ("setpriv", f"--reuid={user}", "--clear-groups", "curl", "-sS", "-m", patience)
+        return host.run(*words, f"http://{where}/page.txt", check=False).stdout
+
+    try:
+        for user in (NOBODY, MOST):
+            with up.sniff() as sniffer:
+                assert fetched(user) == "found\n"
+            assert sniffer.leaks
+            assert all(leak.endswith(":80") for leak in sniffer.leaks)
+        with up.sniff() as sniffer:
+            assert fetched(NOBODY - 1) == "found\n"
+            up.ask("change", fields={"outside_users": []})
+            assert fetched(NOBODY) == "found\n"
+            run_probes(up)
+            pause(SETTLE_S)
+        assert not sniffer.leaks
+        up.ask("change", fields={"outside_users": [NOBODY]})
+        with up.sniff() as sniffer:
+            up.stop_helper(9)
+            assert fetched(NOBODY, 2) == ""  # nobody marks what it opens now
+            pause(SETTLE_S)
+        assert not sniffer.leaks
+    finally:
+        up.stop_helper()
+        up.start_helper()
+        up.ask("up")
+        up.ask("change", fields={"outside_users": []})
 
 
 def test_down_leaves_the_device_as_it_was(device: ProtectedDevice) -> None:

@@ -201,6 +201,26 @@ def test_nothing_leaks_while_the_network_is_unreachable_or_flaps(device: Protect
     assert not sniffer.leaks
 
 
+def test_nothing_leaks_when_the_helper_alone_is_killed_and_another_takes_over(
+    device: ProtectedDevice,
+) -> None:
+    """The daemon still had the interface, so that the new one failed at first, and opened everything."""
+    url = f"http://{device.network.target.v4}/page.txt"
+    with device.sniff() as sniffer:
+        device.stop_helper(9)
+        run_probes(device, QUICK)
+        device.start_helper()
+
+        def is_carried() -> bool:
+            run_probes(device, QUICK)
+            return device.host.run("curl", "-sS", "-m2", url, check=False).stdout == "found\n"
+
+        wait_until(lambda: device.ask("status").is_up, "it is protected again", timeout=60)
+        wait_until(is_carried, "the page again", timeout=60)
+        pause(SETTLE_S)
+    assert not sniffer.leaks
+
+
 def test_nothing_leaks_after_the_daemon_was_killed(device: ProtectedDevice) -> None:
     with device.sniff() as sniffer:
         device.network.user.kill()

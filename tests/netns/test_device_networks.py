@@ -24,6 +24,7 @@ from tests.support.needs import needs_programs
 from tests.support.netns import Lab, Namespace, ip, wait_for_port
 from tests.support.nodes import SUPPORT
 from tests.support.waiting import held, pause, wait_until
+from vigilnet.traffic.device.backend import Capture
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_programs("nft", "curl", "dig", "ping")]
 
@@ -83,19 +84,33 @@ def echoed(host: Namespace, address: str, size: int = 100) -> bool:
     return False
 
 
-def test_a_hundred_times_up_and_down_leave_nothing_behind(device: ProtectedDevice) -> None:
-    before = device.state()
+@pytest.mark.parametrize(("times", "capture"), [(100, Capture.REDIRECT), (20, Capture.INTERFACE)])
+def test_a_hundred_times_up_and_down_leave_nothing_behind(
+    device: ProtectedDevice, times: int, capture: Capture
+) -> None:
+    """Routes, rules, nft, filters, resolver, groups; processes, files, descriptors, the system's settings."""
+    device.stop_helper()
+    device.capture = capture
+    device.start_helper()
+    device.ask("status")  # the session with the helper
+    before, traces = device.state(), device.traces()
     files = open_files(device)
     device.ask("up")
     start_at = time.monotonic()
-    for _ in range(99):
+    for _ in range(times - 1):
         assert not device.ask("down").is_up
         assert device.ask("up").is_up
-    taken = (time.monotonic() - start_at) / 99
+    taken = (time.monotonic() - start_at) / (times - 1)
     device.ask("down")
     assert device.state() == before
-    assert open_files(device) <= files + 2  # the session with the helper
-    assert taken < 3.0
+    for what, found in device.traces().items():
+        assert found == traces[what], what
+    assert open_files(device) <= files + 2  # links to relays may come and go
+    note(f"up and down, capture by {capture}", taken, "s each time")
+    assert taken < held(3.0)
+    device.stop_helper()
+    device.capture = ""
+    device.start_helper()
 
 
 def test_containers_behind_the_device_are_taken_along(device: ProtectedDevice) -> None:
@@ -142,6 +157,47 @@ def test_containers_behind_the_device_are_taken_along(device: ProtectedDevice) -
         client.run("nft", "delete table ip docker")
         client.sysctl("net.ipv4.ip_forward", 0)
         client.sysctl("net.ipv6.conf.all.forwarding", 0)
+
+
+@pytest.mark.parametrize("capture", Capture)
+@pytest.mark.parametrize("forwards", [0, 1])
+def test_a_neighbour_on_the_network_is_not_carried(
+    device: ProtectedDevice, forwards: int, capture: Capture
+) -> None:
+    """It could use this device's circuits, and learn by which exit they leave."""
+    host, target = device.host, device.network.target
+    neighbour = device.network.nodes["relay1"].host
+    device.stop_helper()
+    device.capture = capture
+    device.start_helper()
+    device.ask("up")
+    device.ask("change", fields={"dns": "overlay"})
+    for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+        host.sysctl(name, forwards)
+    for address, near in ((target.v4, host.v4), (target.v6, host.v6), ("192.0.2.53", host.v4)):
+        ip("-n", neighbour.name, "route", "add", address, "via", near)
+    try:
+        with device.sniff() as sniffer:
+            for where in (target.v4, f"[{target.v6}]"):
+                words = ("curl", "-sS", "-m", "3", f"http://{where}/page.txt")
+                assert neighbour.run(*words, check=False).stdout == ""
+            said = neighbour.run("ping", "-c1", "-W2", target.v4, check=False).stdout
+            assert "0 received" in said
+            words = ("dig", "+short", "+time=2", "+tries=1", "@192.0.2.53", "site.test")
+            assert target.v4 not in neighbour.run(*words, check=False).stdout
+            assert device.network.curl(f"http://{target.v4}/page.txt") == "found\n"
+        assert not sniffer.leaks
+    finally:
+        for address in (target.v4, target.v6, "192.0.2.53"):
+            ip("-n", neighbour.name, "route", "del", address)
+        for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
+            host.sysctl(name, 0)
+        set_routes(device)  # forwarding takes some of them away
+        device.ask("change", fields={"dns": "local"})
+        device.ask("down")
+        device.stop_helper()
+        device.capture = ""
+        device.start_helper()
 
 
 def set_wires(device: ProtectedDevice, mtu: int) -> None:

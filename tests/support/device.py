@@ -120,7 +120,11 @@ class ProtectedDevice:
         line = f"mount -t cgroup2 none /sys/fs/cgroup && exec {shlex.join(words)}"
         with (self.run_folder / "helper.log").open("ab") as log:
             self.helper = self.host.start("sh", "-c", line, stdout=log)
-        wait_until((self.run_folder / "helper.sock").exists, "the helper listens")
+        wait_until(self._is_served, "the helper listens")  # one that was killed leaves its socket behind
+
+    def _is_served(self) -> bool:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+            return asking.connect_ex(str(self.run_folder / "helper.sock")) == 0
 
     @property
     def helper_words(self) -> list[str]:
@@ -156,15 +160,37 @@ class ProtectedDevice:
             )
         return "\n".join(said)
 
+    def traces(self) -> dict[str, list[str]]:
+        """Processes, files, descriptors, settings of the system: what else must be equal before and after."""
+        settings = self.host.run("sysctl", "-a", "--pattern", r"^net\.").stdout.splitlines()
+        processes: list[str] = []
+        helper: list[str] = []
+        for pid in self.host.pids():
+            words = _words_of(pid)
+            processes.append(" ".join(words))
+            if "vigilnet.surface.device_helper" in words:
+                helper = [
+                    path.readlink().name.partition(":")[0] for path in Path(f"/proc/{pid}/fd").iterdir()
+                ]
+        return {
+            "processes": sorted(processes),
+            "files": sorted(map(str, self.run_folder.rglob("*"))),
+            "descriptors of the helper": sorted(helper),
+            "system settings": [line for line in settings if "nf_conntrack_count" not in line],
+        }
+
     def stop_helper(self, number: int = signal.SIGTERM) -> None:
         """End the helper."""
         for pid in self.host.pids():
-            words: list[bytes] = []
-            with contextlib.suppress(OSError):  # others may end meanwhile
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            if b"vigilnet.surface.device_helper" in words:
+            if "vigilnet.surface.device_helper" in _words_of(pid):
                 os.kill(pid, number)
                 wait_until(functools.partial(_has_ended, pid), "the helper ends")
+
+
+def _words_of(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):  # others may end meanwhile
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    return []
 
 
 def _has_ended(pid: int) -> bool:

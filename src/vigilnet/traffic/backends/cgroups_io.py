@@ -13,7 +13,7 @@ import platform
 import re
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +25,11 @@ if sys.platform != "linux":
     raise ImportError("for Linux alone")
 
 _SYS_BPF: Final = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "armv7l": 386, "i686": 357}
-_PROG_LOAD, _PROG_ATTACH = 5, 8
+_PROG_LOAD, _PROG_ATTACH, _LINK_CREATE = 5, 8, 28
 _PROG_TYPE_CGROUP_SOCK: Final = 9
 _ATTACH_INET_SOCK_CREATE: Final = 2
 _ALLOW_MULTI: Final = 2
+_CURRENT_USER: Final = 15  # bpf_get_current_uid_gid()
 _MARK_OFFSET: Final = 16  # in struct bpf_sock: bound_dev_if, family, type, protocol, mark
 _ATTRIBUTE_SIZE: Final = 128
 _LOG_SIZE: Final = 4096
@@ -75,6 +76,8 @@ class ControlGroups:
         self._mount = mounted_cgroup2(Path("/proc/self/mountinfo").read_text())
         self._marked: set[str] = set()
         self._came_from: dict[int, str] = {}
+        self._users: tuple[int, ...] = ()
+        self._users_link = -1
         self.refusal = ""  # why sockets cannot be marked as they are made
 
     @property
@@ -161,6 +164,28 @@ class ControlGroups:
             record.parent.mkdir(parents=True, exist_ok=True)
             record.write_text(json.dumps(now))
 
+    def mark_users(self, users: Sequence[int]) -> None:
+        """Have what these users' programs, in none of our groups, will send go around the tunnel.
+
+        It ends with us: when the helper is gone, what they open then does not leave.
+
+        Raises:
+            EnvironmentRefusedError: the kernel does not allow it.
+        """
+        if tuple(users) == self._users:
+            return
+        link = -1
+        if users:
+            try:
+                link = _link_to_all(self._folder().parent, users_program(users))
+            except OSError as error:
+                raise EnvironmentRefusedError(
+                    f"device: excluding users: BPF on control groups: {error.strerror}; install nftables"
+                ) from error
+        if self._users_link >= 0:
+            os.close(self._users_link)
+        self._users, self._users_link = tuple(users), link
+
     def group_of(self, pid: int) -> str:
         """Return which of our groups a process is in; empty if in none."""
         try:
@@ -207,25 +232,69 @@ class ControlGroups:
             return
 
 
-def _attach(folder: Path, mark: int) -> None:
-    """Have every socket made in a group marked; OSError if the kernel does not allow it."""
-    program = b"".join(
-        struct.pack("<BBhi", code, registers, offset, value)
-        for code, registers, offset, value in (
-            (0xB7, 0x02, 0, mark),  # r2 = mark
-            (0x63, 0x21, _MARK_OFFSET, 0),  # socket->mark = r2
+def _program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
+    return b"".join(struct.pack("<BBhi", *instruction) for instruction in instructions)
+
+
+def users_program(users: Sequence[int]) -> bytes:
+    """Return the program that marks sockets of these users as outside, but those that are marked already."""
+    count = len(users)
+    return _program(
+        [
+            (0xBF, 0x16, 0, 0),  # r6 = socket
+            (0x61, 0x60, _MARK_OFFSET, 0),  # r0 = socket->mark
+            (0x55, 0x00, count + 4, 0),  # a group's: allow
+            (0x85, 0x00, 0, _CURRENT_USER),
+            # The lower half of r0 is the user, in the numbers of the whole machine.
+            *(
+                (0x16, 0x00, count - at, user - (user >> 31 << 32))  # one of them: mark
+                for at, user in enumerate(users)
+            ),
+            (0x05, 0x00, 2, 0),  # nobody of them: allow
+            (0xB7, 0x02, 0, MARK_OUTSIDE),  # mark: r2 = mark
+            (0x63, 0x26, _MARK_OFFSET, 0),  # socket->mark = r2
             (0xB7, 0x00, 0, 1),  # allow
             (0x95, 0x00, 0, 0),
-        )
+        ]
     )
+
+
+def _link_to_all(folder: Path, program: bytes) -> int:
+    """Run a program for every socket made in a group or below; gives what holds it there. Raises OSError."""
+    loaded = _load(program)
+    try:
+        group = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return _bpf(_LINK_CREATE, struct.pack("<IIII", loaded, group, _ATTACH_INET_SOCK_CREATE, 0))
+        finally:
+            os.close(group)
+    finally:
+        os.close(loaded)
+
+
+def _load(program: bytes) -> int:
     code, licence = ctypes.create_string_buffer(program), ctypes.create_string_buffer(b"MIT")
-    loaded = _bpf(
+    return _bpf(
         _PROG_LOAD,
         struct.pack(
             "<IIQQIIQ", _PROG_TYPE_CGROUP_SOCK, len(program) // 8,
             ctypes.addressof(code), ctypes.addressof(licence), 0, 0, 0,
         ),
     )  # fmt: skip
+
+
+def _attach(folder: Path, mark: int) -> None:
+    """Have every socket made in a group marked; OSError if the kernel does not allow it."""
+    loaded = _load(
+        _program(
+            [
+                (0xB7, 0x02, 0, mark),  # r2 = mark
+                (0x63, 0x21, _MARK_OFFSET, 0),  # socket->mark = r2
+                (0xB7, 0x00, 0, 1),  # allow
+                (0x95, 0x00, 0, 0),
+            ]
+        )
+    )
     try:
         group = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

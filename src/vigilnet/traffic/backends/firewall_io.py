@@ -193,8 +193,6 @@ def _has_filter(device: str) -> bool:
 
 def _unkept(settings: DeviceSettings) -> str:
     """Return which setting filters at the doors cannot keep; empty if they can keep all."""
-    if settings.outside_users:
-        return "excluding users"
     if any(rule.direction == "in" for rule in settings.rules):
         return "letting others in by a rule"
     return ""

@@ -20,7 +20,7 @@ from typing import Final
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends import commands_io, routes, ruleset
 from vigilnet.traffic.backends.cgroups_io import ControlGroups
-from vigilnet.traffic.backends.firewall_io import Firewall
+from vigilnet.traffic.backends.firewall_io import DEVICES, Firewall
 from vigilnet.traffic.backends.program_watch_io import ProgramWatch
 from vigilnet.traffic.backends.written_io import LockdownMark
 from vigilnet.traffic.device.backend import Capture, Framing
@@ -71,6 +71,7 @@ class Kernel:
         self._tun = -1
         self._settings: DeviceSettings | None = None
         self._doors: set[str] = set()
+        self._ruled: set[str] = set()  # the doors that the rules of routes know
 
     @property
     def is_up(self) -> bool:
@@ -106,7 +107,8 @@ class Kernel:
     def up(self, settings: DeviceSettings, asker: int) -> int:
         """Protect the device; return the TUN interface's descriptor, which stays ours.
 
-        The firewall closes before anything else changes. What fails half-way is undone.
+        The firewall closes before anything else changes. What fails half-way is undone, but not what a helper
+        has left that was killed: that stays closed.
 
         Raises:
             EnvironmentRefusedError: the system refuses a step; says which.
@@ -114,6 +116,7 @@ class Kernel:
         if self._settings is not None and self._tun >= 0:
             self.update(settings, asker)
             return self._tun
+        was_left = self._journal.exists()
         try:
             self._write_journal()
             if self._tun < 0:
@@ -126,7 +129,8 @@ class Kernel:
             self._replace_rules(settings)
             self.programs.watch(settings.programs, asker)
         except BaseException:
-            self.restore()
+            if not was_left:
+                self.restore()
             raise
         self._settings = settings
         return self._tun
@@ -143,6 +147,8 @@ class Kernel:
         """Load the firewall again: groups or interfaces changed."""
         if self._settings is not None:
             self._load_rules(self._settings)
+            if self.capture is Capture.INTERFACE and self._ruled != self._doors:
+                self._replace_rules(self._settings)
 
     def down(self) -> None:
         """Put everything back; with lockdown on, the firewall stays closed."""
@@ -158,6 +164,7 @@ class Kernel:
             self.firewall.lock(self._settings, self._closed())
         self._settings = None
         self.programs.stop()
+        self.groups.mark_users(())
         for option in ("-4", "-6"):
             commands_io.ip_batch(routes.rules_down(commands_io.run(["ip", option, "rule", "show"]), option))
         for line in routes.table_down():
@@ -244,6 +251,7 @@ class Kernel:
                 "device: our own traffic cannot be told apart: BPF on control groups: "
                 f"{self.groups.refusal}; install nftables"
             )
+        self.groups.mark_users(settings.outside_users if self.capture is Capture.INTERFACE else ())
         self.firewall.protect(settings, self._closed(), self.groups.marks_by_firewall())
 
     def _closed(self) -> list[str]:
@@ -258,7 +266,9 @@ class Kernel:
             commands_io.ip_batch(routes.rules_down(commands_io.run(["ip", option, "rule", "show"]), option))
         if self.capture is Capture.INTERFACE:
             commands_io.ip_batch(_possible(routes.bindings_up(settings)))
-        commands_io.ip_batch(routes.rules_up(settings, self.capture, has_ipv6=_has_ipv6()))
+        self._ruled = set(self._doors)
+        doors = sorted(self._ruled)
+        commands_io.ip_batch(routes.rules_up(settings, self.capture, doors, has_ipv6=_has_ipv6()))
 
     def _write_journal(self) -> None:
         """Change what must be changed of the system's own values; write down what they were."""
@@ -307,14 +317,28 @@ def _with_children(pid: int) -> list[int]:
 
 
 def leading_out() -> list[str]:
-    """Return the interfaces that have a default route, and those of real devices, which may get one."""
-    devices = {path.parent.name for path in Path("/sys/class/net").glob("*/device")}
+    """Return the interfaces that have a default route, and those of real devices, which may get one.
+
+    What stands on such a one leads out, too: a bridge that it is in, a VLAN of it.
+    """
+    devices = {path.parent.name for path in DEVICES.glob("*/device")}
     for option in ("-4", "-6"):
         for line in commands_io.run(["ip", option, "route", "show", "default"]).splitlines():
             words = line.split()
             if "dev" in words and words[0] == "default":
                 devices.add(words[words.index("dev") + 1])
-    return sorted(devices - {INTERFACE})
+    return sorted(_with_uppers(devices - {INTERFACE}, DEVICES) - {INTERFACE})
+
+
+def _with_uppers(names: set[str], devices: Path) -> set[str]:
+    """Return interfaces, and those that are made of one of them."""
+    found = list(names)
+    for name in found:
+        for path in (devices / name).glob("upper_*"):
+            upper = path.name.removeprefix("upper_")
+            if upper not in found:
+                found.append(upper)
+    return set(found)
 
 
 def _has_ipv6() -> bool:

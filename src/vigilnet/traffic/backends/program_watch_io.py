@@ -65,7 +65,6 @@ class ProgramWatch:
         self._thread: threading.Thread | None = None
         self._notify = -1
         self._wake = -1
-        self._seen: set[int] = set()
         self.is_exact = False  # whether the kernel asks before a program starts
 
     def watch(self, programs: Sequence[Program], owner: int) -> None:
@@ -85,7 +84,6 @@ class ProgramWatch:
                 self._start()
             self._check(programs)
             self._programs, self._owner = tuple(programs), owner
-            self._seen.clear()
             self._mark()
             self._look(exact_too=True)
         if not programs:
@@ -206,18 +204,16 @@ class ProgramWatch:
     # ---- reading the list of processes
 
     def _look(self, *, exact_too: bool) -> None:
-        """Put what runs into its group: all of it once, and from then on where the kernel does not ask."""
+        """Put what runs into its group: once, and again and again where the kernel does not ask.
+
+        A process may have been another program's at the last look: it begins as a copy of who starts it.
+        """
         if not self._files or (self.is_exact and not exact_too):
             return
-        running: set[int] = set()
         for entry in self._processes.iterdir():
             if not entry.name.isdecimal():
                 continue
-            pid = int(entry.name)
-            running.add(pid)
-            if pid not in self._seen:
-                self._look_at(pid)
-        self._seen = running if not exact_too else set()
+            self._look_at(int(entry.name))
 
     def _look_at(self, pid: int) -> None:
         group = self._files.get(_file_of(f"{self._processes}/{pid}/exe") or (-1, -1))

@@ -79,9 +79,21 @@ def bindings_up(settings: DeviceSettings) -> list[str]:
 
 
 def rules_up(
-    settings: DeviceSettings, capture: Capture = Capture.REDIRECT, *, has_ipv6: bool = True
+    settings: DeviceSettings,
+    capture: Capture = Capture.REDIRECT,
+    doors: Iterable[str] = (),
+    *,
+    has_ipv6: bool = True,
 ) -> list[str]:
-    """Return the lines that lead packets to our table."""
+    """Return the lines that lead packets to our table.
+
+    Args:
+        settings: see there.
+        capture: how TCP comes.
+        doors: interfaces that lead out: what comes in by them is not carried further, as the firewall sees to
+            where there is one.
+        has_ipv6: whether the kernel has it.
+    """
     lines: list[str] = []
     for option, version in _FAMILIES:
         if version == 6 and not has_ipv6:
@@ -93,6 +105,7 @@ def rules_up(
             f"{add} pref {PREFERENCE + 3} fwmark {mark:#x} lookup main" for mark in settings.underlay_marks
         ]
         if capture is Capture.INTERFACE:
+            lines += [f"{add} pref {PREFERENCE + 4} iif {door} lookup main" for door in doors]
             lines += _without_firewall(add, version, settings)
         if settings.scope is Scope.ALL:
             if version == 4:  # a lease is renewed by unicast, which some clients do not bind to the interface

@@ -8,6 +8,7 @@ programs, users, networks), inside (included ones, and those bound to an exit, w
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Final
 
@@ -56,22 +57,23 @@ def protected(settings: DeviceSettings, devices: Sequence[str] = (), cgroups: Se
 
     Args:
         settings: see there.
-        devices: interfaces that lead out; packet sockets are stopped there.
+        devices: interfaces that lead out; packet sockets are stopped there, and what comes in by them is not
+            carried further.
         cgroups: only where sockets cannot be marked as they are made: lines of `cgroup_marks`.
     """
-    return disabled() + _table(settings, cgroups) + _egress(devices, settings)
+    return disabled() + _table(settings, devices, cgroups) + _egress(devices, settings)
 
 
 def lockdown(settings: DeviceSettings | None, devices: Sequence[str] = ()) -> str:
     """Return the rule set that lets only links out: before the daemon runs, and after it ended."""
-    settings = settings or DeviceSettings(1, 1)
+    settings = replace(settings or DeviceSettings(1, 1), scope=Scope.ALL)
     chains = [
         _sets(settings),
         _marks(settings, ()),
         _guard(),
         _output(settings),
         _input(settings),
-        _forward(),
+        _forward(settings, devices),
     ]
     return disabled() + _block(f"table inet {TABLE}", chains) + _egress(devices, settings)
 
@@ -92,10 +94,11 @@ def cgroup_marks(path: str, level: int, mark: int) -> str:
     return f'socket cgroupv2 level {level} "{path}" meta mark set {mark:#x}'
 
 
-def _table(settings: DeviceSettings, cgroups: Sequence[str]) -> str:
+def _table(settings: DeviceSettings, devices: Sequence[str], cgroups: Sequence[str]) -> str:
     chains = [
-        _sets(settings), _marks(settings, cgroups), _capture(settings), _capture_forwarded(settings),
-        _wishes(settings), _guard(), _output(settings), _input(settings), _forward(), _source(settings),
+        _sets(settings), _marks(settings, cgroups), _capture(settings), _capture_forwarded(settings, devices),
+        _wishes(settings), _guard(), _output(settings), _input(settings), _forward(settings, devices),
+        _source(settings),
     ]  # fmt: skip
     return _block(f"table inet {TABLE}", chains)
 
@@ -211,10 +214,19 @@ def _capture(settings: DeviceSettings) -> str:
     return _chain("capture", "type nat hook output priority -100; policy accept;", rules)
 
 
-def _capture_forwarded(settings: DeviceSettings) -> str:
-    """What comes from containers and virtual machines behind this device is taken like its own."""
+def _listed(devices: Sequence[str]) -> str:
+    return ", ".join(f'"{device}"' for device in devices)
+
+
+def _capture_forwarded(settings: DeviceSettings, devices: Sequence[str]) -> str:
+    """What comes from containers and virtual machines behind this device is taken like its own.
+
+    Not what comes from the network before it: a neighbour would use our circuits, and learn where they end.
+    """
+    if settings.scope is Scope.INCLUDED:
+        return ""
     rules = [
-        f'iifname {{ "lo", "{INTERFACE}" }} return',
+        f"iifname {{ {_listed(('lo', INTERFACE, *devices))} }} return",
         "fib daddr type { local, broadcast, multicast } return",
         f"{_NAMES} redirect to :{settings.dns_port}",
         *_lan(settings, "return"),
@@ -310,8 +322,13 @@ def _input(settings: DeviceSettings) -> str:
     return _chain("input", "type filter hook input priority filter; policy drop;", rules)
 
 
-def _forward() -> str:
-    rules = [f'oifname "{INTERFACE}" accept', f'iifname "{INTERFACE}" ct state established,related accept']
+def _forward(settings: DeviceSettings, devices: Sequence[str]) -> str:
+    rules = [
+        f'iifname {{ {_listed(devices)} }} oifname "{INTERFACE}" drop' if devices else "",
+        f'oifname "{INTERFACE}" accept',
+        f'iifname "{INTERFACE}" ct state established,related accept',
+        "accept" if settings.scope is Scope.INCLUDED else "",
+    ]
     return _chain("forward", "type filter hook forward priority filter; policy drop;", rules)
 
 
@@ -339,7 +356,6 @@ def _egress(devices: Sequence[str], settings: DeviceSettings) -> str:
     """The last door: also for packet sockets, which no other hook sees."""
     if not devices or settings.scope is Scope.INCLUDED:
         return ""
-    listed = ", ".join(f'"{device}"' for device in devices)
     rules = [
         f"meta mark & {BYPASS:#x} == {MARK_BYPASS:#x} accept",
         "ether type { arp, 0x888e } accept",  # 0x888e: the login of WLANs
@@ -347,5 +363,5 @@ def _egress(devices: Sequence[str], settings: DeviceSettings) -> str:
         *_housekeeping(),
         *_lan(settings, "accept"),
     ]
-    hook = f"type filter hook egress devices = {{ {listed} }} priority filter; policy drop;"
+    hook = f"type filter hook egress devices = {{ {_listed(devices)} }} priority filter; policy drop;"
     return _block(f"table netdev {TABLE}", [_chain("egress", hook, rules)])

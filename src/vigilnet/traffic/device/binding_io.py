@@ -45,7 +45,7 @@ class Binding:
         self._is_carried = is_carried
         self._has_redirect = translation is None
         isolation = f"{ISOLATION} {exit_}"
-        self.names = NameServer(dialler, clock, isolation, _learnt)
+        self.names = NameServer(dialler, clock, isolation, _learnt, is_carried=is_carried)
         self.capture = TcpCapture(dialler, self._target, isolation, most, translation)
         self.way = Way(dialler, isolation, self._name_of, None if self._has_redirect else self._answer)
 

@@ -37,6 +37,7 @@ class HelperClient:
         self._path = path
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
+        self.session = 0  # another number for each: what one helper was asked, the next does not know
 
     @property
     def is_connected(self) -> bool:
@@ -65,6 +66,7 @@ class HelperClient:
                 "vigilnet up), or use the SOCKS proxy, which needs none"
             ) from error
         self._connection = connection
+        self.session += 1
 
     @staticmethod
     def _has_ended(connection: socket.socket) -> bool:

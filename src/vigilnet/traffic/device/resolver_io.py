@@ -26,7 +26,7 @@ from vigilnet.traffic.device import dns
 from vigilnet.traffic.device.capture_io import EVERY_HOST, TUNNEL_HOSTS, StreamOpener, listen_pair
 from vigilnet.traffic.device.options import DnsMode
 from vigilnet.traffic.link import nat64
-from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
+from vigilnet.traffic.stream.messages import Resolve, Resolved, ResourceRecord, Target
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import EndReason
 
@@ -103,6 +103,8 @@ class NameServer:
         on_learnt: told (name, addresses, TTL) of every answer with addresses.
         servers: the system's own, asked in local mode.
         is_direct: whether a name's addresses are reached around the tunnel.
+        is_carried: whether a packed address may be reached through the network: an exit, or who is asked
+            through one, names no others. It could lead a program to this machine, or to the network around.
     """
 
     def __init__(
@@ -113,7 +115,9 @@ class NameServer:
         on_learnt: Callable[[str, list[str], int], Awaitable[None]],
         servers: Callable[[], list[str]] = system_servers,
         is_direct: Callable[[str], bool] = lambda name: False,
+        is_carried: Callable[[bytes], bool] = lambda address: True,
     ) -> None:
+        self._is_carried = is_carried
         self._is_direct = is_direct
         self._nat64: tuple[list[str], float, IPv6Network | None] = ([], 0.0, None)
         self._resolver = resolver
@@ -237,6 +241,8 @@ class NameServer:
                 return await self._ask_exit(question, limit)
             elif self.mode is DnsMode.CUSTOM:
                 answered = await self._ask_custom(octets)
+                if not all(map(self._may_be_told, dns.answered_addresses(answered)[1])):
+                    return dns.reply(question, dns.NOERROR, limit=limit)
             else:
                 answered = await self._ask_system(octets, is_tcp=is_tcp)
                 if question.kind == dns.AAAA and await self._is_of_nat64(question.name, answered):
@@ -288,16 +294,23 @@ class NameServer:
     async def _ask_exit(self, question: dns.Question, limit: int) -> bytes:
         async with asyncio.timeout(OVERLAY_S):
             resolved = await self._resolver.resolve(Resolve(question.name, question.kind), self._isolation)
-        found = [
-            str(ip_address(record.rdata))
-            for record in resolved.records
-            if (record.type, len(record.rdata)) in ((dns.A, 4), (dns.AAAA, 16))
-        ]
+        told: list[ResourceRecord] = []
+        found: list[str] = []
+        for record in resolved.records:
+            if (record.type, len(record.rdata)) in ((dns.A, 4), (dns.AAAA, 16)):
+                address = str(ip_address(record.rdata))
+                if not self._may_be_told(address):
+                    continue
+                found.append(address)
+            told.append(record)
         if found:
             # Longer than the answer's own life: applications keep addresses for longer, too.
             self.memory.learn(question.name, found, self._clock.now() + NAME_LIFE_S)
-            await self._on_learnt(question.name, found, min(record.ttl for record in resolved.records))
-        return dns.reply(question, resolved.rcode, resolved.records, cut=resolved.was_cut, limit=limit)
+            await self._on_learnt(question.name, found, min(record.ttl for record in told))
+        return dns.reply(question, resolved.rcode, tuple(told), cut=resolved.was_cut, limit=limit)
+
+    def _may_be_told(self, address: str) -> bool:
+        return self._is_carried(ip_address(address).packed)
 
     async def _learn(self, answered: bytes) -> None:
         try:

@@ -97,6 +97,7 @@ class DeviceService:
         self._port: TunPort | None = None
         self._changing = asyncio.Lock()
         self._wanted = False
+        self._taken = 0  # the session in which the device was taken
         self._told: dict[str, Any] = {}
 
     # ---- up and down
@@ -173,7 +174,10 @@ class DeviceService:
         if self._told.get("capture") == Capture.INTERFACE:
             self._translation = Translation(self._listener_of, self._is_carried, most)
         capture = TcpCapture(self._dialler, self._target, ISOLATION, most, self._translation)
-        names = NameServer(self._dialler, self._clock, ISOLATION, self._learnt, is_direct=self._is_direct)
+        names = NameServer(
+            self._dialler, self._clock, ISOLATION, self._learnt,
+            is_direct=self._is_direct, is_carried=self._is_carried,
+        )  # fmt: skip
         try:
             capture.start()
             names.start(has_redirect=self._translation is None)
@@ -199,13 +203,13 @@ class DeviceService:
             await port.close()
 
     async def _take(self) -> None:
+        await self._close_port()  # while we have the interface no other helper can
         self._told, descriptor = await self._client.ask(Request(Operation.UP, self._settings()))
         if descriptor < 0:
             raise EnvironmentRefusedError("device: the helper gave no interface")
         if (self._told.get("capture") == Capture.INTERFACE) != (self._translation is not None):
             os.close(descriptor)  # another kind of helper took over
             raise EnvironmentRefusedError("device: TCP comes another way now; vigilnet down, then up")
-        await self._close_port()
         options = self.options
         answer = self._answer if self._translation is not None else None  # else questions are redirected
         self._port = TunPort(
@@ -218,6 +222,7 @@ class DeviceService:
             self._is_carried,
         )
         self._bind_flows()
+        self._taken = self._client.session
 
     async def _answer(self, question: bytes) -> bytes:
         return await self._names.answer(question, is_tcp=False) if self._names is not None else b""
@@ -243,19 +248,23 @@ class DeviceService:
         """When the helper was lost, take the device again as soon as there is one."""
         while self._wanted:
             await asyncio.sleep(KEEP_S)
-            if (self._client.is_connected and not OUTER.index) or not self._wanted:
-                continue
             try:
-                if self._client.is_connected:
-                    self._told, _ = await self._client.ask(Request(Operation.STATUS))
-                    OUTER.follow(int(self._told.get("outer") or 0))  # the network may have changed
-                    continue
+                await asyncio.to_thread(self._client.connect)  # anew, if the helper is another
                 async with self._changing:
-                    await self._greet()
-                    await self._take()
-                _log.info("the device is protected again")
+                    await self._keep_once()
             except VigilnetError as error:
                 _log.debug("helper not there yet", reason=str(error))
+
+    async def _keep_once(self) -> None:
+        if not self._wanted:
+            return
+        if self._client.session != self._taken:
+            await self._greet()
+            await self._take()
+            _log.info("the device is protected again")
+        elif OUTER.index:
+            self._told, _ = await self._client.ask(Request(Operation.STATUS))
+            OUTER.follow(int(self._told.get("outer") or 0))  # the network may have changed
 
     # ---- what is taken
 

@@ -14,6 +14,7 @@ from vigilnet.traffic.backends import commands_io, linux_io
 from vigilnet.traffic.backends.cgroups_io import ControlGroups
 from vigilnet.traffic.backends.firewall_io import Nftables
 from vigilnet.traffic.backends.linux_io import Kernel
+from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.settings import DeviceSettings
 
 SETTINGS = DeviceSettings(1000, 1001)
@@ -227,3 +228,43 @@ def test_who_got_the_number_of_a_process_that_ended_is_sent_back(
     assert rooms.sent_back == [sleeper.pid]
     with pytest.raises(EnvironmentRefusedError, match="no such process"):
         kernel.join(sleeper.pid, "outside", os.getuid())
+
+
+def test_what_stands_on_a_way_out_is_one(tmp_path: Path) -> None:
+    for name in ("eth0/upper_bond0", "bond0/upper_br0", "br0", "v0/upper_docker0", "docker0"):
+        (tmp_path / name).mkdir(parents=True)
+    assert linux_io._with_uppers({"eth0"}, tmp_path) == {"eth0", "bond0", "br0"}
+
+
+def test_without_nftables_new_ways_out_get_rules_of_routes(
+    kernel: Kernel, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors = ["eth0"]
+    monkeypatch.setattr(linux_io, "leading_out", lambda: list(doors))
+    monkeypatch.setattr(kernel.firewall, "capture", Capture.INTERFACE)
+    monkeypatch.setattr(kernel, "_closed", lambda: kernel._doors.update(doors) or list(doors))
+    kernel.up(SETTINGS, 0)
+    assert "iif eth0 lookup main" in commands.run[-1]
+    commands.run.clear()
+    kernel.refresh()
+    assert "rule add" not in "".join(commands.run)
+    doors.append("wlan0")
+    kernel.refresh()
+    assert "iif wlan0 lookup main" in commands.run[-1]
+
+
+def test_what_a_killed_helper_left_closed_is_not_opened_by_a_start_that_fails(
+    kernel: Kernel, commands: Commands, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "changed.json").write_text("{}")
+    commands.fails_on = "link set dev"
+    with pytest.raises(EnvironmentRefusedError):
+        kernel.up(SETTINGS, 0)
+    assert not kernel.is_up
+    assert "policy drop" in commands.run[commands.position("nft")]
+    assert sum("nft" in line for line in commands.run) == 1
+    commands.fails_on = "nothing at all"
+    assert kernel.up(SETTINGS, 0) >= 0
+    kernel.down()
+    assert "policy drop" not in commands.run[-1]

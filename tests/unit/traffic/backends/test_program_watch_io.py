@@ -161,6 +161,9 @@ def test_without_fanotify_exclusions_are_found_among_what_runs(
         assert groups.joined == [(70, "outside")]
         fake_process(processes, 72, program)
         wait_until(lambda: (72, "outside") in groups.joined, "the new process is found")
+        (processes / "71" / "exe").unlink()  # that one is another program now
+        (processes / "71" / "exe").symlink_to(program)
+        wait_until(lambda: (71, "outside") in groups.joined, "what it became is found")
         with pytest.raises(EnvironmentRefusedError, match="only exclusions"):
             watch.watch([Program(program, "inside")], os.getuid())
     finally:

@@ -90,3 +90,13 @@ def test_without_a_firewall_rules_do_what_marks_and_redirects_would() -> None:
         "-6 addr replace fd56:4e45:5400::10/128 dev vigilnet0 nodad",
         "-6 route replace default dev vigilnet0 src fd56:4e45:5400::10 table 22090",
     ]
+
+
+def test_without_a_firewall_rules_keep_what_comes_in_by_the_way_out_from_the_tunnel() -> None:
+    lines = routes.rules_up(DeviceSettings(1, 1), Capture.INTERFACE, ["eth0"])
+    for option in ("-4", "-6"):
+        before = lines.index(f"{option} rule add pref 5624 iif eth0 lookup main")
+        assert before < lines.index(
+            f"{option} rule add pref 5625 not fwmark 0x56000000/0xfe000000 lookup 22089"
+        )
+    assert not [line for line in routes.rules_up(DeviceSettings(1, 1), doors=["eth0"]) if "eth0" in line]

@@ -1,6 +1,7 @@
 """The firewall as text: golden files, since each line of it is somebody's safety."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,20 @@ def test_addresses_are_let_out_for_a_time_by_family() -> None:
 def test_groups_are_matched_by_path_where_sockets_cannot_be_marked() -> None:
     line = ruleset.cgroup_marks("unified/vigilnet/outside", 2, ruleset.MARK_OUTSIDE)
     assert line in ruleset.protected(PLAIN, cgroups=[line])
+
+
+def test_lockdown_closes_also_where_only_what_is_included_was_taken() -> None:
+    """It let everything out that was not included, until the next start of the machine."""
+    assert ruleset.lockdown(INCLUDED, ["eth0"]) == ruleset.lockdown(
+        replace(INCLUDED, scope=Scope.ALL), ["eth0"]
+    )
+
+
+def test_what_comes_in_by_the_way_out_is_not_carried_further() -> None:
+    text = ruleset.protected(PLAIN, ["eth0", "wlan0"])
+    _, _, forwarded = text.partition("chain capture_forwarded {")
+    assert forwarded.index('iifname { "lo", "vigilnet0", "eth0", "wlan0" } return') < forwarded.index(
+        "redirect"
+    )
+    _, _, forward = text.partition("chain forward {")
+    assert forward.index('iifname { "eth0", "wlan0" } oifname "vigilnet0" drop') < forward.index("accept")

@@ -49,6 +49,9 @@ def test_a_machine_without_the_file_has_none(tmp_path: Path) -> None:
 # ---- the name server itself
 
 
+REBOUND = (b"\x7f\0\0\x01", b"\xc0\xa8\x01\x01", b"\xc0\x00\x02\x01")
+
+
 class Upstream:
     """A dialler whose exit knows one name; streams are refused."""
 
@@ -60,6 +63,8 @@ class Upstream:
         self.asked.append(request)
         if self.is_dead:
             raise StreamEndedError(EndReason.TIMEOUT)
+        if request.name == "rebound.example":
+            return Resolved(0, tuple(ResourceRecord(request.qtype, 60, rdata) for rdata in REBOUND))
         if request.name != "host.example":
             return Resolved(3)
         return Resolved(0, (ResourceRecord(request.qtype, 60, b"\xc0\x00\x02\x01"),))
@@ -79,7 +84,10 @@ def asked(
 
     async def scenario() -> None:
         upstream = Upstream()
-        names = NameServer(upstream, SystemClock(), "", learn, lambda: servers or [])
+        names = NameServer(
+            upstream, SystemClock(), "", learn, lambda: servers or [],
+            is_carried=lambda address: address not in REBOUND[:2],
+        )  # fmt: skip
         names.start()
         try:
             async with asyncio.timeout(60):
@@ -139,6 +147,40 @@ def test_an_overlay_that_is_dead_is_told_at_once_and_local_names_never_leave() -
         ).rcode() == dns.rcode.NXDOMAIN
         assert len(upstream.asked) == before
         assert names.failed == 1
+
+    asked(ask)
+
+
+def test_an_exit_leads_nobody_to_this_machine_or_the_network_before_it() -> None:
+    """A page would else reach what listens on loopback, or a printer, under its own name."""
+
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        names.mode = DnsMode.OVERLAY
+        answer = await by_udp(names.port, dns.message.make_query("rebound.example", "A").to_wire())
+        assert [rrset.to_text() for rrset in answer.answer] == ["rebound.example. 60 IN A 192.0.2.1"]
+        assert names.memory.name_of("127.0.0.1", SystemClock().now()) == ""
+
+    assert asked(ask) == [("rebound.example", ["192.0.2.1"], 60)]
+
+
+@pytest.mark.parametrize(("address", "is_told"), [("192.0.2.1", True), ("127.0.0.1", False)])
+def test_nor_does_a_server_that_is_asked_through_one(
+    monkeypatch: pytest.MonkeyPatch, address: str, is_told: bool
+) -> None:
+    told = dns.message.make_response(QUERY)
+    told.answer.append(dns.rrset.from_text("host.example.", 30, "IN", "CNAME", "other.example."))
+    told.answer.append(dns.rrset.from_text("other.example.", 30, "IN", "A", address))
+
+    async def by_custom(self: NameServer, octets: bytes) -> bytes:
+        return octets[:2] + told.to_wire()[2:]
+
+    monkeypatch.setattr(NameServer, "_ask_custom", by_custom)
+
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        names.mode = DnsMode.CUSTOM
+        answer = await by_udp(names.port, QUERY.to_wire())
+        assert answer.rcode() == dns.rcode.NOERROR
+        assert bool(answer.answer) == is_told
 
     asked(ask)
 
