@@ -1,6 +1,6 @@
 """The whole device beside the SOCKS proxy (root):
 
-    python -m tests.bench.bench_device [HOPS ...] [--interface] [--quick]
+    python -m tests.bench.bench_device [HOPS ...] [--interface] [--quick] [--page]
 
 In namespaces on this machine; one network for all figures of a path length; --interface: as where there is
 no nftables. Writes device.md and device.json of docs/benchmarks (with --quick it only prints), keeping what
@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.device_bars import bars
 from tests.bench.run import PAGES, machine
 from tests.support import socks_shim
 from tests.support.device import ProtectedDevice, start_device
@@ -233,7 +234,7 @@ def page(result: Figures) -> str:
     for name, figures in zip(names, lengths.values(), strict=True):
         reached = figures["udp"]["arrived_per_s_by_sent_per_s"].items()
         lines.append(f"- {name}: " + ", ".join(f"{arrived} of {sent}" for sent, arrived in reached))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *bars(lengths)]) + "\n"
 
 
 def main() -> None:
@@ -242,12 +243,13 @@ def main() -> None:
     parser.add_argument("hops", nargs="*", type=int, default=[1, 3])
     parser.add_argument("--interface", action="store_true", help="as where there is no nftables")
     parser.add_argument("--quick", action="store_true", help="a minute; prints, not for quoting")
+    parser.add_argument("--page", action="store_true", help="measure nothing: write the page anew")
     options = parser.parse_args()
     kept = PAGES / "device.json"
     found: Figures = {}
     if kept.exists() and not options.quick:
         found = json.loads(kept.read_text())["hops"]
-    for hops in options.hops:
+    for hops in () if options.page else options.hops:
         key = f"{hops} interface" if options.interface else str(hops)
         found[key] = measure(hops, "interface" if options.interface else "", quick=options.quick)
     result = {

@@ -8,6 +8,7 @@ Nothing but links, ARP and neighbour discovery may be seen there while the devic
 
 import contextlib
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,31 @@ def test_nothing_leaves_when_the_daemon_is_killed_and_repair_puts_everything_bac
     assert not sniffer.leaks
     device.repair()
     assert device.state() == before
+    device.start_helper()
+    device.network.user.start()
+    device.network.user.wait_ready()
+
+
+def test_doctor_repairs_what_a_killed_helper_and_node_have_left(device: ProtectedDevice) -> None:
+    """By the command that a user gives, with the folders of the helper where every system has them."""
+    before = device.state(with_groups=False)
+    device.ask("up")
+    device.network.user.kill()
+    device.stop_helper(9)
+    assert device.state(with_groups=False) != before
+    url = f"http://{device.network.target.v4}/page.txt"
+    assert device.host.run("curl", "-m1", url, check=False).returncode != 0
+    folders = "mount -t tmpfs none /run && mkdir /run/vigilnet && mount --bind {0} /run/vigilnet"
+    settings = ("--config", device.network.folder / "client.toml")
+    words = (sys.executable, "-m", "vigilnet.surface.cli.main", "doctor", "--repair", *settings)
+    doctor = shlex.join(map(str, words))
+    said = device.shell(f"{folders.format(device.run_folder)} && {doctor}", check=False)
+    assert "put the firewall and the routes back" in said
+    assert device.state(with_groups=False) == before
+    with device.sniff() as sniffer:
+        assert device.network.curl(url) == "found\n"
+    assert sniffer.leaks  # around the network, as before
+    device.repair()  # the group of processes, whose name is this test's own
     device.start_helper()
     device.network.user.start()
     device.network.user.wait_ready()

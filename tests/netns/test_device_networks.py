@@ -179,12 +179,12 @@ def test_a_neighbour_on_the_network_is_not_carried(
     try:
         with device.sniff() as sniffer:
             for where in (target.v4, f"[{target.v6}]"):
-                words = ("curl", "-sS", "-m", "3", f"http://{where}/page.txt")
+                words = ("curl", "-sS", "-m", "2", f"http://{where}/page.txt")
                 assert neighbour.run(*words, check=False).stdout == ""
-            said = neighbour.run("ping", "-c1", "-W2", target.v4, check=False).stdout
+            said = neighbour.run("ping", "-c1", "-W1", target.v4, check=False).stdout
             assert "0 received" in said
-            words = ("dig", "+short", "+time=2", "+tries=1", "@192.0.2.53", "site.test")
-            assert target.v4 not in neighbour.run(*words, check=False).stdout
+            asking = ("dig", "+short", "+time=1", "+tries=1", "@192.0.2.53", "site.test")
+            assert target.v4 not in neighbour.run(*asking, check=False).stdout
             assert device.network.curl(f"http://{target.v4}/page.txt") == "found\n"
         assert not sniffer.leaks
     finally:

@@ -1,5 +1,6 @@
 """What can be wrong with this machine: folder, disk, ports, kernel, rights, what others left behind."""
 
+import errno
 import os
 import platform
 import re
@@ -229,13 +230,21 @@ def _check_device(situation: Situation, options: Options, machine: Machine) -> I
         )  # fmt: skip
     has_doors = helper.with_name("doors.json").exists()
     is_closed = has_doors or ("nft" not in missing and machine.has_rights() and _is_left_behind())
-    if machine.has_rights() and not helper.exists() and is_closed:
+    if machine.has_rights() and not _is_served(helper) and is_closed:
         yield failed(
             "device.leftover", "A helper was killed and left the firewall closed",
             "Nothing leaves this device, so that nothing leaks.", "sudo vigilnet helper --repair",
             "our filters are there, and nobody keeps them",
             repair="put the firewall and the routes back",
         )  # fmt: skip
+
+
+def _is_served(path: Path) -> bool:
+    """Whether a helper listens there: one that was killed leaves its socket behind."""
+    if sys.platform != "linux":
+        return path.exists()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asking:
+        return asking.connect_ex(str(path)) not in (errno.ECONNREFUSED, errno.ENOENT, errno.ENOTDIR)
 
 
 def _is_left_behind() -> bool:

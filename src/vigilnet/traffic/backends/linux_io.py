@@ -325,7 +325,7 @@ def leading_out() -> list[str]:
     for option in ("-4", "-6"):
         for line in commands_io.run(["ip", option, "route", "show", "default"]).splitlines():
             words = line.split()
-            if "dev" in words and words[0] == "default":
+            if "dev" in words and words[0] in ("default", "nexthop"):  # one of several ways of one route
                 devices.add(words[words.index("dev") + 1])
     return sorted(_with_uppers(devices - {INTERFACE}, DEVICES) - {INTERFACE})
 

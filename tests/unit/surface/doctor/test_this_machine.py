@@ -187,3 +187,15 @@ def test_another_vpn_that_takes_everything(tmp_path: Path) -> None:
 def test_firewall_that_a_killed_helper_left(tmp_path: Path) -> None:
     said = in_a_namespace(tmp_path, "ip link set lo up", "nft add table inet vigilnet")
     assert "('device.leftover', 'fail')" in said
+
+
+def test_helper_that_was_killed_is_told_from_one_that_runs(tmp_path: Path) -> None:
+    """Its socket is still there; the doctor took that for a helper, and had nothing to repair."""
+    path = tmp_path / "helper.sock"
+    (tmp_path / "doors.json").write_text('["eth0"]')
+    machine = Machine(lambda: NOW, which=lambda name: f"/{name}", has_rights=lambda: True, helper=path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        assert "device.leftover" not in {one.id for one in diagnose(situation(tmp_path), machine).findings}
+    assert found(diagnose(situation(tmp_path), machine), "device.leftover").level == "fail"

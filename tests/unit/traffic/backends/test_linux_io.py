@@ -18,6 +18,12 @@ from vigilnet.traffic.device.backend import Capture
 from vigilnet.traffic.device.settings import DeviceSettings
 
 SETTINGS = DeviceSettings(1000, 1001)
+DEFAULT_ROUTES = """default via 192.0.2.1 dev eth0 proto dhcp
+default metric 9
+\tnexthop via 198.51.100.1 dev ppp0 weight 1
+\tnexthop via 198.51.100.2 dev ppp1 weight 1
+default dev vigilnet0
+"""
 
 
 @dataclass
@@ -35,7 +41,7 @@ class Commands:
         if command[-2:] == ["rule", "show"]:
             return "0:\tfrom all lookup local\n5625:\tnot fwmark x lookup 22089\n"
         if command[-2:] == ["show", "default"]:
-            return "default via 192.0.2.1 dev eth0 proto dhcp\ndefault dev vigilnet0\n"
+            return DEFAULT_ROUTES
         if "counters" in command:
             return json.dumps({"nftables": [{"metainfo": {}}, {"counter": {"name": "own", "packets": 7}}]})
         return ""
@@ -242,7 +248,12 @@ def test_without_nftables_new_ways_out_get_rules_of_routes(
     doors = ["eth0"]
     monkeypatch.setattr(linux_io, "leading_out", lambda: list(doors))
     monkeypatch.setattr(kernel.firewall, "capture", Capture.INTERFACE)
-    monkeypatch.setattr(kernel, "_closed", lambda: kernel._doors.update(doors) or list(doors))
+
+    def closed() -> list[str]:
+        kernel._doors.update(doors)
+        return list(doors)
+
+    monkeypatch.setattr(kernel, "_closed", closed)
     kernel.up(SETTINGS, 0)
     assert "iif eth0 lookup main" in commands.run[-1]
     commands.run.clear()
@@ -268,3 +279,8 @@ def test_what_a_killed_helper_left_closed_is_not_opened_by_a_start_that_fails(
     assert kernel.up(SETTINGS, 0) >= 0
     kernel.down()
     assert "policy drop" not in commands.run[-1]
+
+
+def test_every_way_of_a_route_leads_out(commands: Commands) -> None:
+    assert {"eth0", "ppp0", "ppp1"} <= set(linux_io.leading_out())
+    assert "vigilnet0" not in linux_io.leading_out()
