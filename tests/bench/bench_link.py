@@ -59,9 +59,6 @@ class Drain:
     def run_received(self, buffer: memoryview, at: int, cells: int) -> None:
         self.octets += cells * CELL_SIZE
 
-    def batch_ended(self, now: float) -> None:
-        pass
-
     def link_closed(self) -> None:
         pass
 

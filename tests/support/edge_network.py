@@ -13,10 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from vigilnet.base.clock import Clock, SystemClock
+from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.cell import CELL_SIZE, TAG_ROOM
 from vigilnet.traffic.exit.options import Options
 from vigilnet.traffic.exit.service import ExitService
-from vigilnet.traffic.ingress.ports import OnionUnavailableError
+from vigilnet.traffic.ingress.begun_io import BegunByTask
+from vigilnet.traffic.ingress.ports import OnionUnavailableError, Opening, StreamTold
 from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow, Flow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
 from vigilnet.traffic.stream.mux import Acceptor, StreamMux
@@ -96,6 +98,7 @@ class DirectNetwork:
     ) -> None:
         self.clock = clock or SystemClock()
         self.exit = ExitService(options, self.clock, hosts_file)
+        self.tasks = TaskGroup("direct network")
         self.circuits: dict[str, list[DirectCircuit]] = {}
         self.is_down = False
         self.down_reason: EndReason | None = None
@@ -110,7 +113,8 @@ class DirectNetwork:
             for circuit in circuits:
                 circuit.close()
         await self.exit.close()
-        assert self.exit._tasks.failures == []
+        await self.tasks.close()
+        assert self.exit._tasks.failures == self.tasks.failures == []
 
     def circuit(self, isolation: str) -> DirectCircuit:
         """The circuit that requests of this key get."""
@@ -122,6 +126,9 @@ class DirectNetwork:
                 return circuit
         circuits.append(DirectCircuit(self.exit, self.clock))
         return circuits[-1]
+
+    def begin_stream(self, target: Target, isolation: str, early: bytes, told: StreamTold) -> Opening:
+        return BegunByTask(self.tasks, self.open_stream(target, isolation, early), told)
 
     async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
         stream = self.circuit(isolation).client.open_stream(target, early)

@@ -45,9 +45,6 @@ class End:
             self._heard = True
             say("echo")
 
-    def batch_ended(self, now: float) -> None:
-        pass
-
     def link_closed(self) -> None:
         say("closed")
 

@@ -86,14 +86,10 @@ class Gatherer:
     def __init__(self, port: LinkPort | None = None) -> None:
         self.port = port
         self.runs: list[bytes] = []
-        self.batches = 0
         self.is_closed = False
 
     def run_received(self, buffer: memoryview, at: int, cells: int) -> None:
         self.runs.append(bytes(buffer[at : at + CELL_SIZE * cells]))
-
-    def batch_ended(self, now: float) -> None:
-        self.batches += 1
 
     def link_closed(self) -> None:
         self.is_closed = True

@@ -123,9 +123,6 @@ class _TamperedReceiver:
             view = memoryview(bytearray(each))
             self._place.run_received(view, 0, len(view) // CELL_SIZE)
 
-    def batch_ended(self, now: float) -> None:
-        self._place.batch_ended(now)
-
     def link_closed(self) -> None:
         self._place.link_closed()
 

@@ -131,3 +131,15 @@ else:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
     send_parts = socket.socket.sendmsg
+
+
+def accept(listener: socket.socket, family: socket.AddressFamily) -> socket.socket:
+    """Return the next connection, non-blocking; raises as `socket.accept`.
+
+    That looks up family and kind of each anew, which costs as much as the rest of it.
+    """
+    # Nothing public gives the descriptor alone.
+    descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+    accepted = socket.socket(family, socket.SOCK_STREAM, fileno=descriptor)
+    accepted.setblocking(False)
+    return accepted

@@ -11,9 +11,11 @@ from typing import Final
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.safelog import get_logger
+from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT
 from vigilnet.traffic.exit.service import ExitService
-from vigilnet.traffic.ingress.ports import Dialler
+from vigilnet.traffic.ingress.begun_io import BegunByTask
+from vigilnet.traffic.ingress.ports import Dialler, Opening, StreamTold
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
 from vigilnet.traffic.stream.mux import StreamMux
@@ -53,6 +55,7 @@ class OwnExit:
         self._options = options
         self._clock = clock
         self._wire: _Wire | None = None
+        self._tasks = TaskGroup("own exit")
 
     async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
         """Return a stream once the target is reached; see `Dialler`."""
@@ -67,6 +70,12 @@ class OwnExit:
             raise StreamEndedError(reason)
         return stream
 
+    def begin_stream(self, target: Target, isolation: str, early: bytes, told: StreamTold) -> Opening:
+        """Open a stream; see `Dialler`."""
+        if self._knows_relays():
+            return self._circuits.begin_stream(target, isolation, early, told)
+        return BegunByTask(self._tasks, self.open_stream(target, isolation, early), told)
+
     async def resolve(self, request: Resolve, isolation: str) -> Resolved:
         """Return what an exit's resolver says; through circuits alone."""
         return await self._circuits.resolve(request, isolation)
@@ -77,6 +86,7 @@ class OwnExit:
 
     def close(self) -> None:
         """End what runs."""
+        self._tasks.cancel()
         if self._wire is not None:
             self._wire.close()
 

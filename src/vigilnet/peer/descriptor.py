@@ -95,7 +95,10 @@ class ExitSummary:
 
     def allows(self, port: int) -> bool:
         """Whether a stream to `port` is worth trying."""
-        return any(low <= port <= high for low, high in self.ranges) == self.is_accept_list
+        for low, high in self.ranges:  # a loop: each stream asks, and `any` costs a generator
+            if low <= port <= high:
+                return self.is_accept_list
+        return not self.is_accept_list
 
 
 @dataclass(frozen=True)

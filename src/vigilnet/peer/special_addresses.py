@@ -43,6 +43,15 @@ _IPV4: Final = tuple(
         ("240.0.0.0/4", "reserved"),  # and the broadcast address
     )
 )
+# By first octet: most addresses have nothing to be compared with.
+_IPV4_BY_OCTET: Final = tuple(
+    tuple(
+        (int(network.network_address), int(network.netmask), name)
+        for network, name in _IPV4
+        if network.overlaps(IPv4Network((octet << 24, 8)))
+    )
+    for octet in range(256)
+)
 _IPV6_GLOBAL: Final = IPv6Network("2000::/3")
 _IPV6: Final = tuple(
     (IPv6Network(network), name)
@@ -86,7 +95,11 @@ def special_purpose(address: IpAddress) -> str | None:
     Internet is reached only that way.
     """
     if isinstance(address, IPv4Address):
-        return next((name for network, name in _IPV4 if address in network), None)
+        value = int(address)
+        for network, mask, name in _IPV4_BY_OCTET[value >> 24]:
+            if value & mask == network:
+                return name
+        return None
     inner = embedded_ipv4(address)
     if inner is not None:
         return special_purpose(inner)

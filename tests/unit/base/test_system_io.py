@@ -75,3 +75,20 @@ def test_our_own_modules_are_not_looked_for_where_we_happen_to_be(tmp_path: Path
     command = [*system_io.module_command("vigilnet.surface.device_helper"), "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def test_an_accepted_connection_does_not_block_and_speaks_to_its_client() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            system_io.accept(listener, listener.family)
+        listener.setblocking(True)
+        with socket.create_connection(listener.getsockname()) as client:
+            accepted = system_io.accept(listener, listener.family)
+            with accepted:
+                assert not accepted.getblocking()
+                assert accepted.family is socket.AF_INET
+                assert accepted.getpeername() == client.getsockname()
+                client.sendall(b"x")
+                accepted.setblocking(True)
+                assert accepted.recv(1) == b"x"

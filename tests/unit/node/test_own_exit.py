@@ -11,7 +11,7 @@ from vigilnet.node.own_exit import OwnExit
 from vigilnet.traffic.exit.options import Options as ExitOptions
 from vigilnet.traffic.exit.service import ExitService
 from vigilnet.traffic.ingress.options import Options as IngressOptions
-from vigilnet.traffic.ingress.ports import OnionUnavailableError
+from vigilnet.traffic.ingress.ports import OnionUnavailableError, Opening, StreamTold
 from vigilnet.traffic.ingress.service import IngressService
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
@@ -24,6 +24,9 @@ BULK = bytes(range(256)) * 4096  # 1 MiB: more than all windows of a stream
 
 class NoCircuits:
     """A pool that has none."""
+
+    def begin_stream(self, target: Target, isolation: str, early: bytes, told: StreamTold) -> Opening:
+        raise AssertionError("not asked here")
 
     async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
         raise OnionUnavailableError("no circuits here")

@@ -3,25 +3,25 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.peer.descriptor import Capability, PeerRecord
+from vigilnet.routing.circuits.opening_io import Opening, Openings
 from vigilnet.routing.circuits.pool import Options, Pool, PooledCircuit
 from vigilnet.routing.paths.bad_tags import BadTagBook
 from vigilnet.routing.paths.selection import Dice, Guards, NoPathError, PathRequest, choose_path
 from vigilnet.traffic.circuit.client import CircuitClosedError, CircuitState, ClientCircuit, Hop
 from vigilnet.traffic.circuit.messages import DestroyReason
-from vigilnet.traffic.ingress.ports import OnionUnavailableError
-from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow, Flow
+from vigilnet.traffic.ingress.ports import OnionUnavailableError, StreamTold
+from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.messages import BeginFlag, Resolve, Resolved, Target
 from vigilnet.traffic.stream.mux import StreamMux
 from vigilnet.traffic.stream.stream import Stream, StreamEndedError
 from vigilnet.traffic.stream.wire import EndReason
 
-MAX_TRIES: Final = 3
 WAIT_FOR_CIRCUIT_S: Final = 30.0
 AVOID_S: Final = 60.0
 LOST_S: Final = 15.0  # another guard is preferred for so long when the link to one was lost
@@ -34,7 +34,6 @@ SWEEP_S: Final = 5.0
 UDP: Final = Target("", 0, 17, BeginFlag.IPV4_OK | BeginFlag.IPV6_OK)
 
 _log = get_logger(__name__)
-_F = TypeVar("_F", DatagramFlow, EchoFlow)
 
 
 class Circuits(Protocol):
@@ -89,6 +88,8 @@ class CircuitPool:
         self._is_vouched = is_vouched
         self.pool = Pool(options, clock.now)
         self._tasks = TaskGroup("circuit pool")
+        self._loop = asyncio.get_running_loop()
+        self._openings = Openings(self, self._tasks, clock.now, lambda: self.options.stream_timeout_s)
         self._changed = asyncio.Event()
         self._wake = asyncio.Event()
         self._waiting: dict[int | None, int] = {}  # port -> how many requests wait for a circuit
@@ -115,6 +116,7 @@ class CircuitPool:
 
     async def close(self) -> None:
         """Stop building; circuits are closed by their own room."""
+        self._openings.close()
         await self._tasks.close()
 
     @property
@@ -191,20 +193,17 @@ class CircuitPool:
             StreamEndedError: the exit refused, or did not reach the target.
             OnionUnavailableError: no circuit can be had.
         """
-        ended: EndReason | None = None
-        for _ in range(MAX_TRIES):
-            entry = await self._acquire(isolation, target.port or None, ended)  # 0: it is said inside
-            stream = entry.circuit.mux.open_stream(target, early)
-            ended = await self._wait_open(stream)
-            if ended is None:
-                return stream
-            if not self._may_retry(entry, target.port, ended, early):
-                break
-        raise StreamEndedError(ended or EndReason.CLOSING)
+        ask = _asking_for(target, early)
+        return await self._openings.wait_open(ask, target.port, isolation, has_early=bool(early))
+
+    def begin_stream(self, target: Target, isolation: str, early: bytes, told: StreamTold) -> Opening[Stream]:
+        """As `open_stream`, without a task; see `Dialler`."""
+        ask = _asking_for(target, early)
+        return self._openings.begin(ask, target.port, isolation, told, has_early=bool(early))
 
     async def resolve(self, request: Resolve, isolation: str) -> Resolved:
         """Return what the exit's resolver says; raises as `open_stream`."""
-        entry = await self._acquire(isolation, None)
+        entry = await self.acquire(isolation, None)
         answered: asyncio.Future[Resolved | EndReason] = asyncio.get_running_loop().create_future()
         mux = entry.circuit.mux
         lookup = mux.resolve(request, lambda answer: None if answered.done() else answered.set_result(answer))
@@ -221,50 +220,19 @@ class CircuitPool:
 
     async def open_datagrams(self, isolation: str, target: Target = UDP) -> DatagramFlow:
         """Return a flow for UDP once an exit serves it, to one `target` if given; raises as `open_stream`."""
-        return await self._open_flow(target, isolation, lambda mux: mux.open_datagrams(target))
+        return await self._openings.wait_open(
+            lambda mux: mux.open_datagrams(target), target.port or None, isolation
+        )
 
     async def open_echo(self, target: Target, isolation: str) -> EchoFlow:
         """Return a flow for ICMP echoes once an exit serves it; raises as `open_stream`."""
-        return await self._open_flow(target, isolation, lambda mux: mux.open_echo(target))
-
-    async def _open_flow(self, target: Target, isolation: str, begin: Callable[[StreamMux], _F]) -> _F:
-        ended: EndReason | None = None
-        port = target.port or None
-        for _ in range(MAX_TRIES):
-            entry = await self._acquire(isolation, port, ended)
-            flow = begin(entry.circuit.mux)
-            ended = await self._wait_open(flow)
-            if ended is None:
-                return flow
-            if not self._may_retry(entry, port, ended, b""):
-                break
-        raise StreamEndedError(ended or EndReason.CLOSING)
-
-    async def _wait_open(self, opening: Stream | Flow) -> EndReason | None:
-        """Wait until the exit answers; None means open."""
-        answered: asyncio.Future[EndReason | None] = asyncio.get_running_loop().create_future()
-
-        def on_answer(reason: EndReason | None) -> None:
-            if not answered.done():
-                answered.set_result(reason)
-
-        opening.on_opened = on_answer
-        timer = asyncio.get_running_loop().call_later(
-            self.options.stream_timeout_s, on_answer, EndReason.TIMEOUT
+        return await self._openings.wait_open(
+            lambda mux: mux.open_echo(target), target.port or None, isolation
         )
-        try:
-            reason = await answered
-        except asyncio.CancelledError:
-            opening.close(EndReason.RESET)
-            raise
-        finally:
-            timer.cancel()
-            opening.on_opened = None
-        if reason is not None:
-            opening.close(reason)
-        return reason
 
-    def _may_retry(self, entry: PooledCircuit, port: int | None, reason: EndReason, early: bytes) -> bool:
+    def may_retry(
+        self, entry: PooledCircuit, port: int | None, reason: EndReason, *, has_early: bool
+    ) -> bool:
         """Whether another exit may do better, and nothing can happen twice."""
         if reason is EndReason.POLICY:
             # An exit that lists the port refused the address: others would too, and a page full of
@@ -276,9 +244,20 @@ class CircuitPool:
                 if other.exit == entry.exit:
                     other.refused_ports.add(port)
             return True
-        return reason in (EndReason.CLOSING, EndReason.LIMIT) and not early
+        return reason in (EndReason.CLOSING, EndReason.LIMIT) and not has_early
 
-    async def _acquire(
+    def take(self, isolation: str, port: int | None) -> PooledCircuit | None:
+        """Return a circuit with room for one more request, or None if none is ready."""
+        entry = self.pool.take(isolation, port)
+        if entry is not None:
+            self._loop.call_soon(self._build_ahead)  # behind the request, which is to leave first
+        return entry
+
+    def _build_ahead(self) -> None:
+        if self.pool.wanted():
+            self._wake.set()
+
+    async def acquire(
         self, isolation: str, port: int | None, ended: EndReason | None = None
     ) -> PooledCircuit:
         """Return a circuit with room for one more request, waiting for one to be built.
@@ -288,10 +267,8 @@ class CircuitPool:
             port: the exit must serve it.
             ended: how the try before ended; raised if there is nobody else to ask.
         """
-        entry = self.pool.take(isolation, port)
+        entry = self.take(isolation, port)
         if entry is not None:
-            if self.pool.wanted():
-                self._wake.set()
             return entry
         self._check_served(port)
         self._waiting[port] = self._waiting.get(port, 0) + 1
@@ -475,6 +452,10 @@ class CircuitPool:
             self._wake.set()  # the pause is now known: `_maintain` waits for no more than that
         _log.debug("circuit not built", reason=str(error))
         self._notify()
+
+
+def _asking_for(target: Target, early: bytes) -> Callable[[StreamMux], Stream]:
+    return lambda mux: mux.open_stream(target, early)
 
 
 def hop_of(record: PeerRecord) -> Hop:

@@ -186,9 +186,6 @@ class LinkCircuits:
         if len(self._used) > MAX_USED_IDS:
             del self._used[next(iter(self._used))]
 
-    def batch_ended(self, now: float) -> None:
-        """Nothing is gathered here: the link pulls."""
-
     def link_closed(self) -> None:
         """Tell every circuit that the link is gone."""
         self.is_closed = True

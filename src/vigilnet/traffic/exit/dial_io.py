@@ -19,6 +19,10 @@ from vigilnet.traffic.stream.wire import EndReason
 STAGGER_S: Final = 0.25  # RFC 8305's "connection attempt delay"
 MAX_CANDIDATES: Final = 8
 
+_IPV4_OK, _IPV6_OK = int(BeginFlag.IPV4_OK), int(BeginFlag.IPV6_OK)  # an enumeration's operators are slow
+_PREFER_IPV6: Final = int(BeginFlag.PREFER_IPV6)
+_FAMILY_FLAG: Final = {4: _IPV4_OK, 6: _IPV6_OK}
+
 _REASON_FOR_ERRNO: Final = {
     errno.ECONNREFUSED: EndReason.REFUSED,
     errno.EHOSTUNREACH: EndReason.NO_ROUTE,
@@ -55,13 +59,11 @@ def reason_for(error_number: int) -> EndReason:
 
 def in_dialling_order(addresses: Sequence[IpAddress], flags: int) -> list[IpAddress]:
     """Drop the families that the client did not allow and take turns between the others."""
-    ipv4: list[IpAddress] = [
-        address for address in addresses if address.version == 4 and flags & BeginFlag.IPV4_OK
-    ]
-    ipv6: list[IpAddress] = [
-        address for address in addresses if address.version == 6 and flags & BeginFlag.IPV6_OK
-    ]
-    first, second = (ipv6, ipv4) if flags & BeginFlag.PREFER_IPV6 else (ipv4, ipv6)
+    if len(addresses) == 1:
+        return list(addresses) if flags & _FAMILY_FLAG[addresses[0].version] else []
+    ipv4: list[IpAddress] = [address for address in addresses if address.version == 4 and flags & _IPV4_OK]
+    ipv6: list[IpAddress] = [address for address in addresses if address.version == 6 and flags & _IPV6_OK]
+    first, second = (ipv6, ipv4) if flags & _PREFER_IPV6 else (ipv4, ipv6)
     turns: list[IpAddress] = []
     for index in range(max(len(first), len(second))):
         turns += first[index : index + 1]
@@ -133,7 +135,17 @@ class Dial:
         on_done: gets the connected socket and its address, or None and the reason.
     """
 
-    __slots__ = ("_deadline", "_left", "_loop", "_on_done", "_pending", "_port", "_reason", "_stagger")
+    __slots__ = (
+        "_deadline",
+        "_left",
+        "_loop",
+        "_on_done",
+        "_pending",
+        "_port",
+        "_reason",
+        "_stagger",
+        "_timeout_s",
+    )
 
     def __init__(
         self,
@@ -150,11 +162,14 @@ class Dial:
         self._pending: dict[int, tuple[socket.socket, IpAddress]] = {}
         self._reason = EndReason.NO_ROUTE
         self._stagger: asyncio.TimerHandle | None = None
-        self._deadline = loop.call_later(timeout_s, self._time_out)
+        self._timeout_s = timeout_s
+        self._deadline: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Try the first candidate; may call `on_done` before it returns."""
         self._try_next()
+        if self._on_done is not None:
+            self._deadline = self._loop.call_later(self._timeout_s, self._time_out)
 
     def cancel(self) -> None:
         """Give up without a word."""
@@ -229,7 +244,8 @@ class Dial:
 
     def _stop(self) -> None:
         self._left.clear()
-        self._deadline.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         if self._stagger is not None:
             self._stagger.cancel()
             self._stagger = None

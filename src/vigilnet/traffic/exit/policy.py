@@ -184,7 +184,10 @@ class ExitPolicy:
             return False  # a rule about an IPv4 network holds for its NAT64 spelling, too
         if not 1 <= port <= MAX_PORT or self._is_special(address):
             return False
-        return next((rule.accepts for rule in self.rules if rule.matches(address, port)), False)
+        for rule in self.rules:
+            if rule.matches(address, port):
+                return rule.accepts
+        return False
 
     def _is_special(self, address: IpAddress) -> bool:
         purpose = special_purpose(address)

@@ -230,17 +230,21 @@ class ExitService:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _join(self, stream: Stream, sock: socket.socket, address: IpAddress, ttl: int) -> None:
-        stream.accept(str(address), ttl)  # first: the client waits for it
         self._streams.add(stream)
         self.counters.accepted += 1
+        stream.accept(str(address), ttl)
+        # Behind the flush that sends this answer, which the client waits for.
+        asyncio.get_running_loop().call_soon(self._bridge, stream, sock)
+
+    def _bridge(self, stream: Stream, sock: socket.socket) -> None:
+        """Pump between a stream and its target; closes the socket if the stream ended in between."""
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # or a target that vanished stays for ever
         prelude = self._preludes.pop(stream, None)
-        loop = asyncio.get_running_loop()
-        made = SocketBridge(loop, sock, stream, lambda _: self._closed(stream))
+        made = SocketBridge(asyncio.get_running_loop(), sock, stream, lambda _: self._closed(stream))
         if prelude is not None and (early := prelude.take_early()):
             made.data_received(memoryview(early))
-        made.start_soon()  # behind the flush that sends the answer
+        made.start()
 
     def _closed(self, stream: Stream) -> None:
         self._streams.discard(stream)

@@ -10,7 +10,7 @@ from typing import Final
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.peer.special_addresses import IpAddress
-from vigilnet.traffic.stream.names import check_name
+from vigilnet.traffic.stream.names import check_name, pack_ipv4
 from vigilnet.traffic.stream.wire import EndReason
 
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -59,10 +59,9 @@ def parse_host(text: str, *, allow_local_names: bool = False) -> IpAddress | str
         TargetRefusedError: neither; `POLICY` for what is refused on purpose, `RESOLVE_FAILED` for
             what is no name.
     """
-    try:
-        return IPv4Address(text)
-    except AddressValueError:
-        pass
+    packed = pack_ipv4(text)
+    if packed is not None:
+        return IPv4Address(packed)
     if ":" in text:
         return _parse_ipv6(text)
     name = parse_name(text)

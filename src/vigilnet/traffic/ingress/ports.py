@@ -1,5 +1,6 @@
 """What the proxies need from above: streams, answers and datagrams (served by `routing.circuits`)."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from vigilnet.base.errors import ErrorKind, VigilnetError
@@ -24,8 +25,24 @@ class OnionUnavailableError(VigilnetError):
         self.reason = reason
 
 
+StreamTold = Callable[[Stream | VigilnetError], None]
+"""Hears of a stream once the exit has reached its target, or why there is none (`Dialler.open_stream`)."""
+
+
+class Opening(Protocol):
+    """A stream on its way to be opened."""
+
+    def cancel(self) -> None:
+        """Give up without a word; safe to call at any time."""
+        ...
+
+
 class Dialler(Protocol):
     """Opens streams on circuits. Requests with different `isolation` keys never share a circuit."""
+
+    def begin_stream(self, target: Target, isolation: str, early: bytes, told: StreamTold) -> Opening:
+        """As `open_stream`, without a task: `told` is called once, after this returned, unless cancelled."""
+        ...
 
     async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
         """Return a stream once the exit has reached `target`; `early` is sent along with the request.

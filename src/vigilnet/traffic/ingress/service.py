@@ -1,6 +1,6 @@
 """The proxies' listeners: SOCKS5 and HTTP on this machine, streams over circuits behind them.
 
-Raw non-blocking sockets and callbacks: a stream costs one small object and one task until it is
+Raw non-blocking sockets and callbacks: a stream costs some small objects and no task until it is
 bridged. Nothing listens beyond this machine unless the options say so.
 """
 
@@ -15,16 +15,17 @@ from typing import Final, Protocol
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.base.safelog import get_logger
-from vigilnet.base.system_io import own_port
+from vigilnet.base.system_io import accept, own_port
 from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.ingress.http_io import HttpConnection
 from vigilnet.traffic.ingress.options import Options
 from vigilnet.traffic.ingress.ports import Dialler
 from vigilnet.traffic.ingress.socks_io import SocksConnection
-from vigilnet.traffic.ingress.tunnel_io import Surroundings
+from vigilnet.traffic.ingress.tunnel_io import Surroundings, Tunnel
 
 BACKLOG: Final = 4096
 ACCEPTS_A_TURN: Final = 128
+RUSH_S: Final = 0.003  # connections this close are taken many at a time
 PAUSE_S: Final = 0.5  # after the system refused a socket
 SWEEP_S: Final = 5.0
 
@@ -65,6 +66,7 @@ class IngressService:
         self._listeners: list[_Listener] = []
         self._handshakes: dict[_Waiting, float] = {}  # oldest first
         self._sweeper: asyncio.TimerHandle | None = None
+        self._opening: set[Tunnel] = set()
         self._connections = 0
         self._accepted = 0
         self.socks_address: tuple[str, int] | None = None
@@ -78,7 +80,12 @@ class IngressService:
         """
         loop = self._loop = asyncio.get_running_loop()
         around = Surroundings(
-            loop, self._dialler, self._tasks, self._options.isolate_destinations, self._connection_closed
+            loop,
+            self._dialler,
+            self._tasks,
+            self._options.isolate_destinations,
+            self._connection_closed,
+            self._opening,
         )
         options = self._options
         try:
@@ -120,6 +127,8 @@ class IngressService:
         waiting, self._handshakes = list(self._handshakes), {}
         for connection in waiting:
             connection.close()
+        for tunnel in list(self._opening):
+            tunnel.close()
         await self._tasks.close()
 
     def snapshot(self) -> Snapshot:
@@ -180,7 +189,10 @@ class _Listener:
         self._loop = loop
         self._socket = sock
         self._may_accept = may_accept
+        self._family = sock.family
         self._is_listening = False
+        self._accepted_at = 0.0
+        self._most = 1  # of the next turn
         self._retry: asyncio.TimerHandle | None = None
         self.serve: Callable[[socket.socket], None] = socket.socket.close
         host, port = sock.getsockname()[:2]
@@ -205,13 +217,17 @@ class _Listener:
             self._loop.remove_reader(self._socket.fileno())
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_A_TURN):
+        """Take one; more in a turn only while they come turn after turn, for the last try of many fails."""
+        now = self._loop.time()
+        self._most = min(2 * self._most, ACCEPTS_A_TURN) if now - self._accepted_at < RUSH_S else 1
+        self._accepted_at = now
+        for _ in range(self._most):
             if not self._may_accept():
                 _log.warning("as many proxy connections as the settings allow: see ingress.max_connections")
                 self._pause()
                 return
             try:
-                sock, _ = self._socket.accept()
+                sock = accept(self._socket, self._family)
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -219,7 +235,6 @@ class _Listener:
                 self._pause()
                 self._retry = self._loop.call_later(PAUSE_S, self.resume)
                 return
-            sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.serve(sock)
 

@@ -24,6 +24,7 @@ from typing import Final
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.ingress.hosts import canonical_address, canonical_host
 from vigilnet.traffic.ingress.http_head import error_page
+from vigilnet.traffic.stream.names import ipv4_text
 from vigilnet.traffic.stream.wire import EndReason
 
 # From the specification.
@@ -256,7 +257,7 @@ def decode_host(data: bytes, at: int) -> tuple[str, int, int] | None:
 
 
 _HOST_TEXT: Final[dict[int, Callable[[bytes], str]]] = {
-    1: lambda packed: str(IPv4Address(packed)),
+    1: ipv4_text,
     _NAME_TYPE: lambda octets: canonical_host(octets.decode("latin-1")),
     4: lambda packed: canonical_address(IPv6Address(packed)),
 }

@@ -47,10 +47,18 @@ class SocksConnection:
         self._is_over = False
 
     def start(self) -> None:
-        """Read the request; mostly its first octets are here already."""
-        self._read()
+        """Read the request: mostly its first octets are here already.
+
+        The rest often is when we look again, which is cheaper than to be told: at once where the
+        application has our processor in between, and a moment later where it has another.
+        """
+        came = self._read()
+        if came and not self._is_over:
+            self._read()
         if not self._is_over:
             self._around.loop.add_reader(self._socket.fileno(), self._read)
+            if came:
+                self._read()
 
     def time_out(self) -> None:
         """The application took too long."""
@@ -64,16 +72,21 @@ class SocksConnection:
         self._socket.close()
         self._around.on_closed()
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take what came; return whether anything did."""
         try:
             octets = self._socket.recv(_READ)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             octets = b""
-        if not octets:
+        if octets:
+            self._take(octets)
+        else:
             self.time_out()
-            return
+        return True
+
+    def _take(self, octets: bytes) -> None:
         try:
             request = self._machine.receive(octets)
         except RemoteProtocolError:

@@ -7,16 +7,16 @@ file in that time means that it gave up, unless it had sent something, which may
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from vigilnet.base.errors import VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
-from vigilnet.traffic.ingress.ports import Dialler, OnionUnavailableError
+from vigilnet.traffic.ingress.ports import Dialler, OnionUnavailableError, Opening
 from vigilnet.traffic.stream.messages import Target
 from vigilnet.traffic.stream.socket_bridge_io import bridge
-from vigilnet.traffic.stream.stream import StreamEndedError
+from vigilnet.traffic.stream.stream import Stream, StreamEndedError
 from vigilnet.traffic.stream.wire import EndReason
 
 MAX_EARLY: Final = 64 * 1024
@@ -35,6 +35,7 @@ class Surroundings:
     tasks: TaskGroup
     isolate_destinations: bool
     on_closed: Callable[[], None]  # a connection is gone for good
+    opening: set["Tunnel"] = field(default_factory=set)  # not bridged yet
 
     def isolation(self, key: str, host: str) -> str:
         """Return the key for a request to `host` under the application's own key."""
@@ -46,7 +47,7 @@ class Tunnel:
 
     Args:
         around: see there.
-        sock: the application's, non-blocking, without a reader.
+        sock: the application's, non-blocking; a reader that it has is replaced.
         target: where to.
         isolation: see `Dialler`.
         early: what the application sent already.
@@ -54,7 +55,16 @@ class Tunnel:
         failure: what it is told otherwise, by reason; None means that there is no circuit.
     """
 
-    __slots__ = ("_around", "_early", "_failure", "_has_early", "_is_reading", "_socket", "_success", "_task")
+    __slots__ = (
+        "_around",
+        "_early",
+        "_failure",
+        "_has_early",
+        "_is_reading",
+        "_opening",
+        "_socket",
+        "_success",
+    )
 
     def __init__(
         self,
@@ -72,32 +82,40 @@ class Tunnel:
         self._has_early = bool(early)
         self._success = success
         self._failure = failure
-        self._is_reading = True
-        around.loop.add_reader(sock.fileno(), self._read)
-        self._task = around.tasks.start("open a stream", self._open(target, isolation, early))
+        self._is_reading = False
+        around.opening.add(self)
+        self._opening: Opening = around.dialler.begin_stream(
+            target, around.isolation(isolation, target.host), early, self._opened
+        )
+        around.loop.call_soon(self._start_reading)  # behind the request, which is to leave first
 
-    async def _open(self, target: Target, isolation: str, early: bytes) -> None:
-        isolation = self._around.isolation(isolation, target.host)
-        reason: EndReason | None = None
-        try:
-            stream = await self._around.dialler.open_stream(target, isolation, early)
-        except (StreamEndedError, OnionUnavailableError) as error:
-            reason = error.reason
-        except VigilnetError as error:
-            _log.debug("no stream", error=error)
-        except BaseException:
-            self._drop()
-            raise
-        else:
-            try:
-                self._socket.send(self._success)
-            except OSError:
-                stream.close(EndReason.RESET)
-                self._drop()
-                return
-            on_closed = self._around.on_closed
-            bridge(self._around.loop, self._socket, stream, self._early, lambda _: on_closed())
+    def close(self) -> None:
+        """Give up: the application has gone, or the proxy closes."""
+        self._opening.cancel()
+        self._drop()
+
+    def _opened(self, outcome: Stream | VigilnetError) -> None:
+        """Tell the application, in the turn in which we hear of it; then join both."""
+        if isinstance(outcome, VigilnetError):
+            self._refused(outcome)
             return
+        around = self._around
+        try:
+            self._socket.send(self._success)
+        except OSError:
+            outcome.close(EndReason.RESET)
+            self._drop()
+            return
+        around.opening.discard(self)
+        bridge(around.loop, self._socket, outcome, self._early, lambda _: around.on_closed())
+
+    def _refused(self, error: VigilnetError) -> None:
+        reason: EndReason | None = None
+        if isinstance(error, StreamEndedError | OnionUnavailableError):
+            reason = error.reason
+        else:
+            _log.debug("no stream", error=error)
+        self._around.opening.discard(self)
         LastWords(self._around, self._socket, self._failure(reason))
 
     def _read(self) -> None:
@@ -106,15 +124,20 @@ class Tunnel:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._task.cancel()
+            self.close()
             return
         self._early += octets
         if not octets:
             self._stop_reading()
             if not self._has_early and not self._early:
-                self._task.cancel()
+                self.close()
         elif len(self._early) >= MAX_EARLY:
             self._stop_reading()
+
+    def _start_reading(self) -> None:
+        if self in self._around.opening:
+            self._is_reading = True
+            self._around.loop.add_reader(self._socket.fileno(), self._read)
 
     def _stop_reading(self) -> None:
         if self._is_reading:
@@ -122,6 +145,7 @@ class Tunnel:
             self._around.loop.remove_reader(self._socket.fileno())
 
     def _drop(self) -> None:
+        self._around.opening.discard(self)
         self._stop_reading()
         self._socket.close()
         self._around.on_closed()

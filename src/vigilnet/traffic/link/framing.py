@@ -349,7 +349,7 @@ class FrameOpener:
 
 def _deliver_runs(buffer: memoryview, at: int, end: int, receiver: RunReceiver, joiner: PartJoiner) -> None:
     """Deliver each run in buffer[at:end]; what follows the last one is padding."""
-    if joiner.is_inside_run:
+    if joiner.filled:
         raise RemoteProtocolError("link frame: RUNS inside a run")
     joiner.has_stream = True
     while end - at >= CELL_SIZE:

@@ -139,8 +139,8 @@ class LinkMachine:
     @property
     def has_data_to_send(self) -> bool:
         """Whether `data_to_send` would return something."""
-        waits = self._outbox or self._frames or self._gossip or self._cutter.all_waiting
-        return bool(waits or self._scheduler.has_work)
+        waits = self._outbox or self._frames or self._gossip or self.active_sources
+        return bool(waits or self._scheduler.control or self._cutter.all_waiting)
 
     @property
     def spoke_at(self) -> float:
@@ -160,7 +160,7 @@ class LinkMachine:
             RemoteProtocolError: the neighbour broke the protocol. The machine is closed: close the
                 carrier without a word.
         """
-        if self.is_closed:
+        if self.state is LinkState.CLOSED:
             return end
         self._received_at = now
         try:
@@ -169,7 +169,6 @@ class LinkMachine:
                 at = self._receive_packets(buffer, end, now)
             if self._opener is not None and self._receiver is not None:
                 at = self._opener.open_frames(buffer, at, end, self._receiver, self._control_received)
-                self._receiver.batch_ended(now)
         except RemoteProtocolError:
             self._closed()
             raise
@@ -270,7 +269,7 @@ class LinkMachine:
             for kind, body in self._frames:
                 parts.extend(sealer.seal(kind, body, now))
             self._frames.clear()
-            if self._scheduler.has_work:
+            if self.active_sources or self._scheduler.control:
                 options = self._options
                 frames = self._scheduler.gather(now, options.batch_octets, options.batch_frames)
                 parts.extend(sealer.seal_runs(frames, now))

@@ -175,10 +175,10 @@ class PartJoiner:
 
     __slots__ = (
         "_control",
-        "_filled",
         "_run",
         "_size",
         "extra",
+        "filled",
         "has_control",
         "has_stream",
         "more",
@@ -188,7 +188,7 @@ class PartJoiner:
 
     def __init__(self) -> None:
         self._run: memoryview | None = None  # made when it is first needed
-        self._filled = 0
+        self.filled = 0  # octets of a run that is not complete yet
         self._size = 0  # of the run that is under way; 0 while its header is
         self.planned = 0  # records since they were last taken
         self.extra = 0  # length of the last record beside the plan
@@ -197,11 +197,6 @@ class PartJoiner:
         self.more = False  # whether more waits at the other end
         self._control = bytearray()
         self.has_control = False  # whether a frame of the control stream is complete
-
-    @property
-    def is_inside_run(self) -> bool:
-        """Whether a run is not complete yet."""
-        return self._filled > 0
 
     def part_received(self, buffer: memoryview, at: int, end: int, receiver: RunReceiver) -> None:
         """Take the body of a PART frame, in buffer[at:end], and deliver the runs that it completes.
@@ -222,13 +217,13 @@ class PartJoiner:
             self.planned += 1
         if flags & (PLAN | CONTROL):
             self._take_more(flags, buffer[stop:end])
-        filled, size = self._filled, self._size
+        filled, size = self.filled, self._size
         if size and size - filled <= count:  # the hot path: a run ends in here
             end_of_run = start + size - filled
             run = self._run
             run[filled:size] = buffer[start:end_of_run]  # type: ignore[index]  # begun, so it is there
             start = end_of_run
-            self._filled = self._size = 0
+            self.filled = self._size = 0
             receiver.run_received(run, 0, size >> CELL_SHIFT)  # type: ignore[arg-type]
         elif filled:
             start = self._go_on(buffer, start, stop, receiver)
@@ -282,20 +277,20 @@ class PartJoiner:
         if run is None:
             return start
         if not self._size:
-            taken = min(RUN_HEADER_SIZE - self._filled, stop - start)
-            run[self._filled : self._filled + taken] = buffer[start : start + taken]
-            self._filled += taken
+            taken = min(RUN_HEADER_SIZE - self.filled, stop - start)
+            run[self.filled : self.filled + taken] = buffer[start : start + taken]
+            self.filled += taken
             start += taken
-            if self._filled < RUN_HEADER_SIZE:
+            if self.filled < RUN_HEADER_SIZE:
                 return start
             self._size = CELL_SIZE * run_cells(run, 0)
-        filled = self._filled
+        filled = self.filled
         taken = min(self._size - filled, stop - start)
         run[filled : filled + taken] = buffer[start : start + taken]
-        self._filled = filled + taken
-        if self._filled == self._size:
+        self.filled = filled + taken
+        if self.filled == self._size:
             receiver.run_received(run, 0, self._size // CELL_SIZE)
-            self._filled = self._size = 0
+            self.filled = self._size = 0
         return start + taken
 
     def _keep(self, buffer: memoryview, start: int, stop: int) -> None:
@@ -305,5 +300,5 @@ class PartJoiner:
             run = self._run = memoryview(bytearray(RUN_ROOM))
         taken = stop - start
         run[:taken] = buffer[start:stop]
-        self._filled = taken
+        self.filled = taken
         self._size = CELL_SIZE * run_cells(run, 0) if taken >= RUN_HEADER_SIZE else 0

@@ -55,9 +55,6 @@ class _NoRuns:
     def run_received(self, buffer: memoryview, at: int, cells: int) -> None:
         raise RemoteProtocolError("pipe: cells")
 
-    def batch_ended(self, now: float) -> None:
-        pass
-
     def link_closed(self) -> None:
         pass
 

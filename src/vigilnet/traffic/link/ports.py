@@ -34,10 +34,6 @@ class RunReceiver(Protocol):
         """
         ...
 
-    def batch_ended(self, now: float) -> None:
-        """All runs of one read were delivered; flush what was gathered."""
-        ...
-
     def link_closed(self) -> None:
         """The link is gone; nothing follows."""
         ...

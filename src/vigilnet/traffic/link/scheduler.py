@@ -24,12 +24,12 @@ _NEGLIGIBLE: Final = 2048.0  # less than one cell is forgotten
 class Scheduler:
     """The sources of one link that have something to send."""
 
-    __slots__ = ("_base", "_control", "_heap", "_order", "_sent", "active")
+    __slots__ = ("_base", "_heap", "_order", "_sent", "active", "control")
 
     def __init__(self, now: float) -> None:
         self._base = now
-        self._control: deque[memoryview] = deque()
-        self.active: set[RunSource] = set()  # to look into; changed here only
+        self.control: deque[memoryview] = deque()  # to look into, as `active`
+        self.active: set[RunSource] = set()  # those in the heap; to look into, changed here only
         self._heap: list[tuple[float, int, RunSource]] = []
         self._order = 0  # among equals, first come first served
         self._sent: dict[RunSource, float] = {}
@@ -37,7 +37,7 @@ class Scheduler:
     @property
     def has_work(self) -> bool:
         """Whether `gather` may return something."""
-        return bool(self._control or self._heap)
+        return bool(self.control or self._heap)
 
     def activate(self, source: RunSource) -> bool:
         """Note that `source` has something to send; return whether that is news."""
@@ -50,15 +50,15 @@ class Scheduler:
 
     def add_control(self, frame: memoryview) -> bool:
         """Queue a frame view that goes before every source's; False when `MAX_CONTROL` wait already."""
-        if len(self._control) >= MAX_CONTROL:
+        if len(self.control) >= MAX_CONTROL:
             return False
-        self._control.append(frame)
+        self.control.append(frame)
         return True
 
     def gather(self, now: float, octets: int, frames: int) -> list[memoryview]:
         """Pull frame views, in sending order, until about `octets` or exactly `frames` are there."""
         out: list[memoryview] = []
-        control = self._control
+        control = self.control
         while control and len(out) < frames:
             out.append(control.popleft())
         if not self._heap:
@@ -105,7 +105,7 @@ class Scheduler:
 
     def clear(self) -> None:
         """Forget everything: the link is gone."""
-        self._control.clear()
+        self.control.clear()
         self.active.clear()
         self._heap.clear()
         self._sent.clear()

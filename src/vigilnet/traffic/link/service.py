@@ -62,9 +62,6 @@ class _Sink:
     def run_received(self, buffer: memoryview, at: int, cells: int) -> None:
         pass
 
-    def batch_ended(self, now: float) -> None:
-        pass
-
     def link_closed(self) -> None:
         pass
 

@@ -8,11 +8,11 @@ DATA, PADDING and the payload of a connected DATAGRAM are plain octets; FIN and 
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv6Address
 from typing import Final, Self
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
-from vigilnet.traffic.stream.names import check_host, check_name
+from vigilnet.traffic.stream.names import check_host, check_name, ipv4_text, pack_ipv4
 from vigilnet.traffic.stream.wire import EndReason
 
 # From the specification.
@@ -46,7 +46,11 @@ class BeginFlag(IntFlag):
 
 
 ANY_FAMILY: Final = BeginFlag.IPV4_OK | BeginFlag.IPV6_OK
-_ALL_FLAGS: Final = ANY_FAMILY | BeginFlag.PREFER_IPV6 | BeginFlag.CONNECTED_UDP
+
+# As plain numbers: each stream is checked by them at both ends, and an enumeration's operators are slow.
+_ICMP, _TCP, _UDP = int(Protocol.ICMP), int(Protocol.TCP), int(Protocol.UDP)
+_CONNECTED_UDP: Final = int(BeginFlag.CONNECTED_UDP)
+_UNKNOWN_FLAGS: Final = ~int(ANY_FAMILY | BeginFlag.PREFER_IPV6 | BeginFlag.CONNECTED_UDP)
 
 
 def check_empty(body: Octets, what: str) -> None:
@@ -61,10 +65,11 @@ def _head(body: Octets, form: struct.Struct, what: str) -> None:
 
 
 def _pack_address(address: str) -> bytes:
+    packed = pack_ipv4(address)
+    if packed is not None:
+        return b"\x04" + packed
     try:
-        return (
-            b"\x06" + IPv6Address(address).packed if ":" in address else b"\x04" + IPv4Address(address).packed
-        )
+        return b"\x06" + IPv6Address(address).packed
     except AddressValueError as error:
         raise LocalProtocolError("address in a relay message: not an IP address") from error
 
@@ -77,7 +82,7 @@ def _take_address(body: Octets, at: int, what: str) -> tuple[str, int]:
     packed = bytes(body[at + 1 : at + 1 + size])
     if len(packed) != size:
         raise RemoteProtocolError(f"{what}: {len(packed)} octets of address, expected {size}")
-    return str(IPv4Address(packed) if size == 4 else IPv6Address(packed)), at + 1 + size
+    return ipv4_text(packed) if size == 4 else str(IPv6Address(packed)), at + 1 + size
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +121,17 @@ class Target:
 
     def fault(self) -> str:
         """Say what is wrong with this target, or return an empty text; never repeats the host."""
-        if self.proto not in (Protocol.ICMP, Protocol.TCP, Protocol.UDP):
+        flags = int(self.flags)
+        if self.proto not in (_ICMP, _TCP, _UDP):
             return f"protocol {self.proto}, expected 1, 6 or 17"
-        if self.flags & ~int(_ALL_FLAGS) or self.flags < 0:
-            return f"flags {self.flags:#x}, unknown bits set"
-        is_udp = self.proto == Protocol.UDP
-        if self.flags & BeginFlag.CONNECTED_UDP and not is_udp:
+        if flags & _UNKNOWN_FLAGS:
+            return f"flags {flags:#x}, unknown bits set"
+        is_udp = self.proto == _UDP
+        if flags & _CONNECTED_UDP and not is_udp:
             return "flag for connected udp on another protocol"
-        if not 0 <= self.port <= 0xFFFF or (self.port and self.proto == Protocol.ICMP):
+        if not 0 <= self.port <= 0xFFFF or (self.port and self.proto == _ICMP):
             return f"port {self.port}"
-        if is_udp and not self.flags & BeginFlag.CONNECTED_UDP:
+        if is_udp and not flags & _CONNECTED_UDP:
             return "unconnected udp with a host or port" if self.host or self.port else ""
         return check_host(self.host)
 

@@ -81,11 +81,6 @@ class SocketBridge:
         self._stream.set_consumer(self)
         self._listen()
 
-    def start_soon(self) -> None:
-        """Begin to pump, but look at the socket, which nobody reads yet, in the next turn of the loop."""
-        self._stream.set_consumer(self)
-        self._loop.call_soon(self._listen)
-
     def _listen(self) -> None:
         if not self._is_closed:
             self._resume()

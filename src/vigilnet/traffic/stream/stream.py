@@ -262,10 +262,11 @@ class Stream:
         if self.connected_to is not None:
             raise RemoteProtocolError("stream: connected twice")
         self.connected_to = (address, ttl)
+        consumer = self._consumer  # one that is set by whoever waited hears of it there
         if self.on_opened is not None:
             self.on_opened(None)
-        if self._consumer is not None:
-            self._consumer.connected(address, ttl)
+        if consumer is not None:
+            consumer.connected(address, ttl)
 
     def on_data(self, data: memoryview) -> None:
         """DATA came, within the credit."""

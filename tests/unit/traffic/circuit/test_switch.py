@@ -321,7 +321,3 @@ def test_memory_of_used_ids_is_bounded_also_when_all_of_them_live(monkeypatch: p
     table.receive(THEIRS, 1, Command.CREATE)  # forgotten as used, yet alive: still refused
     assert not table.host.creates
     assert table.place.circuits == 30
-
-
-def test_batch_end_is_nothing_to_the_table() -> None:
-    Switch().place.batch_ended(1.0)

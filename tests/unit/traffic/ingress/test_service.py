@@ -8,6 +8,7 @@ from tests.support.edge_clients import connect, proxies, run, socks_open, until
 from tests.support.edge_network import DirectNetwork
 from tests.support.edge_servers import echo_server
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.base.system_io import accept
 from vigilnet.traffic.ingress import service as service_module
 from vigilnet.traffic.ingress.options import Options
 from vigilnet.traffic.ingress.service import IngressService, bind_listener
@@ -108,29 +109,19 @@ def test_accepting_goes_on_after_the_system_ran_out_of_sockets(monkeypatch: pyte
     async def scenario() -> None:
         monkeypatch.setattr(service_module, "PAUSE_S", 0.02)
         async with echo_server() as port, DirectNetwork() as network, proxies(network) as service:
-            listener = service._listeners[0]
-            real = listener._socket
+            failures = [OSError(errno.EMFILE, "too many open files")] * 2
 
-            class Failing:
-                left = 2
+            def scarce(listener: socket.socket, family: socket.AddressFamily) -> socket.socket:
+                if failures:
+                    raise failures.pop()
+                return accept(listener, family)
 
-                def accept(self) -> tuple[socket.socket, object]:
-                    if self.left:
-                        self.left -= 1
-                        raise OSError(errno.EMFILE, "too many open files")
-                    return real.accept()
-
-                def fileno(self) -> int:
-                    return real.fileno()
-
-                def close(self) -> None:
-                    real.close()
-
-            listener._socket = Failing()  # type: ignore[assignment]  # as much of a socket as is used
+            monkeypatch.setattr(service_module, "accept", scarce)
             code, _, writer = await socks_open(service.socks_address, "127.0.0.1", port)
             assert code == 0
             writer.close()
             await until(lambda: service.snapshot().connections == 0)
+            assert not failures
 
     run(scenario())
 

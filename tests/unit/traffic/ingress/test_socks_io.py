@@ -16,7 +16,10 @@ from tests.support.edge_servers import (
     tcp_server,
 )
 from tests.support.ports import free_port
+from vigilnet.base.tasks import TaskGroup
 from vigilnet.traffic.exit.options import Options as ExitOptions
+from vigilnet.traffic.ingress.begun_io import BegunByTask
+from vigilnet.traffic.ingress.ports import Opening, StreamTold
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import Resolve, Resolved, Target
 from vigilnet.traffic.stream.stream import Stream, StreamEndedError
@@ -125,6 +128,10 @@ class Scripted:
         self.reason = reason
         self.asked: list[tuple[Target, str, bytes]] = []
         self.is_cancelled = False
+        self.tasks = TaskGroup("scripted dialler")
+
+    def begin_stream(self, target: Target, isolation: str, early: bytes, told: StreamTold) -> Opening:
+        return BegunByTask(self.tasks, self.open_stream(target, isolation, early), told)
 
     async def open_stream(self, target: Target, isolation: str, early: bytes = b"") -> Stream:
         self.asked.append((target, isolation, early))

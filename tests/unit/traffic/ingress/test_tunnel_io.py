@@ -38,6 +38,7 @@ class Case:
 
     def __init__(self, dialler: Scripted) -> None:
         self.closed = 0
+        self.dialler = dialler
         self.tasks = TaskGroup("test")
         self.client, self.server = connected_pair()
         self.around = Surroundings(asyncio.get_running_loop(), dialler, self.tasks, False, self._on_closed)
@@ -50,7 +51,8 @@ class Case:
 
     async def close(self) -> None:
         await self.tasks.close()
-        assert self.tasks.failures == []
+        await self.dialler.tasks.close()
+        assert self.tasks.failures == self.dialler.tasks.failures == []
         assert self.closed == 1
         assert self.server.fileno() == -1
         self.client.close()
@@ -100,13 +102,13 @@ def test_an_end_after_early_octets_is_a_half_close() -> None:
     async def scenario() -> None:
         dialler = Scripted(None)
         case = Case(dialler)
-        case.tunnel()
+        tunnel = case.tunnel()
         case.client.send(b"whole request")
         await asyncio.sleep(0.02)
         case.client.shutdown(socket.SHUT_WR)
         await asyncio.sleep(0.02)
         assert not dialler.is_cancelled
-        await case.tasks.close()
+        tunnel.close()
         await case.close()
 
     run(scenario())

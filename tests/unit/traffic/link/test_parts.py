@@ -43,7 +43,7 @@ def test_runs_pass_through_records_of_any_length(runs: list[tuple[int, int]], le
     while cutter.waiting:
         pass_on(cutter, joiner, receiver, 16_401)
     assert receiver.runs == expected
-    assert not joiner.is_inside_run
+    assert not joiner.filled
 
 
 def test_records_are_counted_by_whether_they_were_planned() -> None:

@@ -1,8 +1,10 @@
+from ipaddress import AddressValueError, IPv4Address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vigilnet.traffic.stream.names import check_host, check_name
+from vigilnet.traffic.stream.names import check_host, check_name, ipv4_text, pack_ipv4
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,23 @@ def test_every_text_gets_an_answer(text: str) -> None:
         assert text.isascii()
         assert text.isprintable()
         assert 0 < len(text) <= 253
+
+
+@given(st.integers(0, 0xFFFF_FFFF))
+def test_ipv4_addresses_are_written_and_read_as_the_library_does(value: int) -> None:
+    address = IPv4Address(value)
+    assert ipv4_text(address.packed) == str(address)
+    assert pack_ipv4(str(address)) == address.packed
+    assert check_host(str(address)) == ""
+
+
+@given(
+    st.from_regex(r"[0-9]{1,4}(\.[0-9]{1,4}){2,4}\n?", fullmatch=True)
+    | st.text(alphabet="0123456789.\u0663", max_size=16)
+)
+def test_what_the_library_takes_for_no_ipv4_address_is_none(text: str) -> None:
+    try:
+        packed = IPv4Address(text).packed
+    except AddressValueError:
+        packed = None
+    assert pack_ipv4(text) == packed
