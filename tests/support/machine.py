@@ -130,7 +130,7 @@ class Machine:
         return int(file.read_text().split()[0])
 
     def run(
-        self, *words: object, check: bool = True, timeout: float = 30.0
+        self, *words: object, check: bool = True, timeout: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         """Run a command within."""
         enter = ("nsenter", "-t", str(self._leader()), "-m", "-u", "-i", "-n", "-p", "-C")
