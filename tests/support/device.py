@@ -100,7 +100,7 @@ class ProtectedDevice:
         switch = next(host for host in self.lab.namespaces if "switch" in host.name)
         return Sniffer(switch, "p1", relays)
 
-    def cli(self, *words: object, timeout: float = 40.0, check: bool = True) -> str:
+    def cli(self, *words: object, timeout: float = 100.0, check: bool = True) -> str:
         """Run `vigilnet ...` in the client's host, as somebody with a cgroup tree would."""
         command = shlex.join(
             [str(Path(sys.executable)), "-m", "vigilnet.surface.cli.main", *map(str, words),
@@ -108,7 +108,7 @@ class ProtectedDevice:
         )  # fmt: skip
         return self.shell(command, timeout=timeout, check=check)
 
-    def shell(self, command: str, timeout: float = 40.0, *, check: bool = True) -> str:
+    def shell(self, command: str, timeout: float = 100.0, *, check: bool = True) -> str:
         """Run a line of shell in the client's host, with cgroup v2 mounted."""
         mount = "mount -t cgroup2 none /sys/fs/cgroup"
         return self.host.run("sh", "-c", f"{mount} && {command}", timeout=timeout, check=check).stdout

@@ -77,7 +77,7 @@ class Namespace:
         return ["ip", "netns", "exec", self.name, *map(str, arguments)]
 
     def run(
-        self, *arguments: object, timeout: float = 30.0, check: bool = True, stdin: str | None = None
+        self, *arguments: object, timeout: float = 60.0, check: bool = True, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end and give what it printed; a failure shows its output."""
         done = subprocess.run(

@@ -160,7 +160,7 @@ class Network:
             return False
 
     def dial(
-        self, words: str, *, login: tuple[str, str] | None = None, timeout: float = 30.0
+        self, words: str, *, login: tuple[str, str] | None = None, timeout: float = 60.0
     ) -> socket.socket:
         """A connection to the target's octet server through SOCKS, told `words`."""
         with self.client.entered():
