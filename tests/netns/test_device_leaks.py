@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.device import ProtectedDevice, run_probes, start_device
-from tests.support.leak_probes import FAR4, PROBES
+from tests.support.leak_probes import FAR4, FAR6, PROBES
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, ip
 from tests.support.nodes import Network
@@ -159,6 +159,28 @@ def test_a_lease_is_had_and_renewed_by_dhcp_and_nothing_else_leaves(
         pause(SETTLE_S)
     assert set(sniffer.leaks) == {f"protocol 17 {leased} > {target.v4}:67"}
     ip("-n", host.name, "addr", "del", f"{leased}/24", "dev", host.interfaces[0])
+
+
+PUSHED = ("0.0.0.0/1", "128.0.0.0/1", f"{FAR4}/32", "::/1", "8000::/1", f"{FAR6}/128")
+
+
+@pytest.mark.parametrize("lan", [False, True], ids=["lan off", "lan on"])
+def test_routes_that_the_network_pushes_lead_nothing_around(device: ProtectedDevice, lan: bool) -> None:
+    """As a DHCP server may, or one that gives out addresses of others as its own network's."""
+    host, target = device.host, device.network.target
+    for where in PUSHED:
+        ip("-n", host.name, "route", "add", where, "via", target.v6 if ":" in where else target.v4)
+    device.ask("change", fields={"allow_lan": lan})
+    far = [name for name in QUICK if name.startswith("IPv") and "same wire" not in name]
+    try:
+        with device.sniff() as sniffer:
+            run_probes(device, far if lan else None)
+            pause(SETTLE_S)
+        assert not sniffer.leaks
+    finally:
+        device.ask("change", fields={"allow_lan": False})
+        for where in PUSHED:
+            ip("-n", host.name, "route", "del", where)
 
 
 def test_nothing_leaks_while_settings_change(device: ProtectedDevice) -> None:

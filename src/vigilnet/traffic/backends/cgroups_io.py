@@ -232,6 +232,18 @@ class ControlGroups:
             return
 
 
+def users_of(process: Path) -> set[int]:
+    """Return the users that a process of /proc is, and may become; none if it is gone.
+
+    The owner of its files would be root's for a process that lets nobody look into it.
+    """
+    with contextlib.suppress(OSError):
+        for line in (process / "status").read_text().splitlines():
+            if line.startswith("Uid:"):
+                return set(map(int, line.split()[1:]))
+    return set()
+
+
 def _program(instructions: Iterable[tuple[int, int, int, int]]) -> bytes:
     return b"".join(struct.pack("<BBhi", *instruction) for instruction in instructions)
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError
 from vigilnet.traffic.backends import commands_io, routes, ruleset
-from vigilnet.traffic.backends.cgroups_io import ControlGroups
+from vigilnet.traffic.backends.cgroups_io import ControlGroups, users_of
 from vigilnet.traffic.backends.firewall_io import DEVICES, Firewall
 from vigilnet.traffic.backends.program_watch_io import ProgramWatch
 from vigilnet.traffic.backends.written_io import LockdownMark
@@ -232,7 +232,7 @@ class Kernel:
         except OSError as error:
             raise EnvironmentRefusedError("control groups: there is no such process") from error
         try:
-            if asker != 0 and _users_of(pid) != {asker}:
+            if asker != 0 and users_of(Path("/proc") / str(pid)) != {asker}:
                 raise EnvironmentRefusedError("control groups: that process is another user's")
             self.groups.join(pid, group)
             if _has_ended(process):
@@ -290,14 +290,6 @@ class Kernel:
             return
         if value in (0, 1):
             (self._values / "ipv4" / "conf" / "all" / "src_valid_mark").write_text(str(value))
-
-
-def _users_of(pid: int) -> set[int]:
-    """Return the users that a process is, and may become; whom its files belong to may say otherwise."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("Uid:"):
-            return set(map(int, line.split()[1:]))
-    return set()
 
 
 def _has_ended(process: int) -> bool:

@@ -68,6 +68,7 @@ class Mac:
             self.update(settings, asker)
             return self._tunnel.fileno()
         _check(settings)
+        was_left = self._journal.read() is not None  # closed by a helper that was killed: it stays so
         try:
             self._tunnel, self._name = _open_utun()
             self._close_firewall(pf_rules.protected(settings, self._name))
@@ -76,7 +77,10 @@ class Mac:
             self._lead(settings)
             commands_io.run(["scutil"], macos_commands.names_up())
         except BaseException:
-            self.restore()
+            if was_left:
+                self._close_interface()
+            else:
+                self.restore()
             raise
         self._settings = settings
         return self._tunnel.fileno()
@@ -108,11 +112,14 @@ class Mac:
         self._take_back_routes()
         with contextlib.suppress(EnvironmentRefusedError):
             commands_io.run(["scutil"], macos_commands.names_down())
-        if self._tunnel is not None:
-            self._tunnel.close()  # its routes go with it
-            self._tunnel = None
+        self._close_interface()
         if not self.is_locked:
             self._open_firewall()
+
+    def _close_interface(self) -> None:
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            tunnel.close()  # its routes go with it
 
     def set_lockdown(self, *, is_on: bool) -> None:
         """Keep the device closed while it is not protected, until told otherwise."""

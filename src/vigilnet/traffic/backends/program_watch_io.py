@@ -19,6 +19,7 @@ from typing import Final
 
 from vigilnet.base.errors import EnvironmentRefusedError, VigilnetError
 from vigilnet.base.safelog import get_logger
+from vigilnet.traffic.backends.cgroups_io import users_of
 from vigilnet.traffic.device.helper_wire import Group
 from vigilnet.traffic.device.settings import Program
 
@@ -184,10 +185,8 @@ class ProgramWatch:
         return self._put(pid, group) or group == Group.OUTSIDE
 
     def _is_meant(self, pid: int) -> bool:
-        try:
-            return self._owner == 0 or (self._processes / str(pid)).stat().st_uid == self._owner
-        except OSError:
-            return True  # nobody we can look at: it must not start outside of a group that binds it
+        users = users_of(self._processes / str(pid)) if self._owner else set()
+        return not users or self._owner in users  # nobody we can look at must start outside of its group
 
     def _put(self, pid: int, group: str) -> bool:
         """Put one process into a group, unless it is where that would open more than somebody wished."""

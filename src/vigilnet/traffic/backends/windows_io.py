@@ -75,6 +75,7 @@ class Windows:
             self.update(settings, asker)
             return self._pump.far.fileno()
         _check(settings)
+        was_left = self._journal.read() is not None  # closed by a helper that was killed: it stays so
         try:
             adapter = self._open_adapter()
             self._pump = Pump(adapter)
@@ -86,7 +87,10 @@ class Windows:
                 commands_io.run(command)
             commands_io.run(windows_commands.names_up())
         except BaseException:
-            self.restore()
+            if was_left:
+                self._close_interface()
+            else:
+                self.restore()
             raise
         self._settings = settings
         return self._pump.far.fileno()
@@ -120,11 +124,14 @@ class Windows:
         self._settings = None
         with contextlib.suppress(EnvironmentRefusedError):
             commands_io.run(windows_commands.names_down())
+        self._close_interface()
+        if not self.is_locked:
+            self._open()
+
+    def _close_interface(self) -> None:
         pump, self._pump = self._pump, None
         if pump is not None:
             pump.close()  # the adapter's routes go with it
-        if not self.is_locked:
-            self._open()
 
     def set_lockdown(self, *, is_on: bool) -> None:
         """Keep the device closed while it is not protected, until told otherwise; also at boot."""

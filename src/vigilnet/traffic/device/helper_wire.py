@@ -26,6 +26,7 @@ MAX_MESSAGE: Final = 64 * 1024
 MAX_ADDRESSES: Final = 256  # in one message
 MAX_LIFE_S: Final = 3600
 MAX_SOCKETS: Final = 128  # in one message; the kernel takes 253
+MAX_PID: Final = 1 << 22  # the kernel's PID_MAX_LIMIT
 
 
 class Operation(StrEnum):
@@ -104,7 +105,7 @@ class Request:
         if (self.settings is not None) != (self.operation in (Operation.UP, Operation.UPDATE)):
             raise RemoteProtocolError(f"helper request {self.operation}: with or without settings")
         has_group = self.group in tuple(Group) or is_bound_group(self.group)
-        if self.operation is Operation.JOIN and (self.pid < 2 or not has_group):
+        if self.operation is Operation.JOIN and not (1 < self.pid <= MAX_PID and has_group):
             raise RemoteProtocolError("helper request join: no such process or group")
         if self.operation is Operation.OPEN:
             if self.purpose not in ("learnt", "portal") or not 1 <= self.seconds <= MAX_LIFE_S:

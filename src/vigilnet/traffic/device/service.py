@@ -20,7 +20,7 @@ from vigilnet.traffic.device.helper_client_io import (
     mark_requests,
     outward_sockets,
 )
-from vigilnet.traffic.device.helper_wire import MAX_ADDRESSES, MAX_LIFE_S, Group, Operation, Request
+from vigilnet.traffic.device.helper_wire import MAX_LIFE_S, Group, Operation, Request
 from vigilnet.traffic.device.interface_io import interface_of
 from vigilnet.traffic.device.options import DnsMode, Options, parse_server
 from vigilnet.traffic.device.outer_sockets_io import OUTER
@@ -34,6 +34,8 @@ from vigilnet.traffic.stream.messages import Target
 
 KEEP_S: Final = 2.0  # between two looks whether the helper is there
 MIN_LEARNT_S: Final = 60  # an address by name stays outside at least so long
+MAX_LEARNT: Final = 32  # addresses of one answer, and of a sign-in page: who answers may name those of others
+MAX_PORTAL: Final = 4
 
 _log = get_logger(__name__)
 
@@ -313,7 +315,7 @@ class DeviceService:
         """An answer is about to be given: open the way for names that are reached around the tunnel."""
         if self._is_direct(name):
             seconds = min(max(ttl, MIN_LEARNT_S), MAX_LIFE_S)
-            await self._open("learnt", addresses[:MAX_ADDRESSES], seconds)
+            await self._open("learnt", addresses[:MAX_LEARNT], seconds)
 
     async def _open(self, purpose: str, addresses: list[str], seconds: int) -> None:
         request = Request(Operation.OPEN, purpose=purpose, addresses=tuple(addresses), seconds=seconds)
@@ -374,7 +376,7 @@ class DeviceService:
             found = await find_portal(names.system_addresses, self.options.portal_probe)
         if found.url:
             names.ask_here(found.host, seconds)
-            await self._open("portal", found.addresses[:MAX_ADDRESSES], min(seconds, MAX_LIFE_S))
+            await self._open("portal", found.addresses[:MAX_PORTAL], min(seconds, MAX_LIFE_S))
         return found.url, self.snapshot()
 
     async def lockdown(self, *, is_on: bool) -> DeviceSnapshot:

@@ -92,6 +92,20 @@ def test_a_start_that_fails_at_any_step_is_undone(mac: Mac, commands: Commands, 
     assert mac.up(SETTINGS, 0) >= 0
 
 
+def test_what_a_killed_helper_left_closed_is_not_opened_by_a_start_that_fails(
+    mac: Mac, commands: Commands, tmp_path: Path
+) -> None:
+    mac.up(SETTINGS, 501)
+    after = Mac(tmp_path / "run", tmp_path / "keep")
+    commands.run.clear()
+    commands.fails_on = "ifconfig"
+    with pytest.raises(EnvironmentRefusedError):
+        after.up(SETTINGS, 501)
+    assert not after.is_up
+    assert not [line for line in commands.run if "-F all" in line or "pfctl -X" in line]
+    commands.fails_on = "nothing at all"
+
+
 def test_settings_change_without_opening(mac: Mac, commands: Commands) -> None:
     first = mac.up(SETTINGS, 0)
     commands.run.clear()

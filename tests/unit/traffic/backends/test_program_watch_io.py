@@ -1,6 +1,5 @@
 """Programs by path: put into their groups before they run where the kernel asks, else soon after."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -141,8 +140,9 @@ def test_nobody_is_taken_out_of_a_group_that_binds_more(
         assert bool(groups.joined) is is_moved
 
 
-def fake_process(folder: Path, pid: int, program: str) -> None:
+def fake_process(folder: Path, pid: int, program: str, user: int = 1000) -> None:
     (folder / str(pid)).mkdir(parents=True)
+    (folder / str(pid) / "status").write_text(f"Name:\tx\nUid:\t{user}\t{user}\t0\t{user}\nGid:\t1\n")
     (folder / str(pid) / "exe").symlink_to(program)
 
 
@@ -154,10 +154,11 @@ def test_without_fanotify_exclusions_are_found_among_what_runs(
     processes = tmp_path / "proc"
     fake_process(processes, 70, program)
     fake_process(processes, 71, "/bin/sh")
+    fake_process(processes, 73, program, user=1001)
     (processes / "cmdline").touch()
     watch = ProgramWatch(groups.join, groups.group_of, processes)
     try:
-        watch.watch([Program(program, "outside")], os.getuid())
+        watch.watch([Program(program, "outside")], 1000)
         assert groups.joined == [(70, "outside")]
         fake_process(processes, 72, program)
         wait_until(lambda: (72, "outside") in groups.joined, "the new process is found")
@@ -165,6 +166,6 @@ def test_without_fanotify_exclusions_are_found_among_what_runs(
         (processes / "71" / "exe").symlink_to(program)
         wait_until(lambda: (71, "outside") in groups.joined, "what it became is found")
         with pytest.raises(EnvironmentRefusedError, match="only exclusions"):
-            watch.watch([Program(program, "inside")], os.getuid())
+            watch.watch([Program(program, "inside")], 1000)
     finally:
         watch.stop()

@@ -138,6 +138,13 @@ def test_what_a_killed_helper_left_is_found_again(machine: Machine, tmp_path: Pa
     killed = windows_on(machine, tmp_path)
     killed.up(SETTINGS, 0)
     assert machine.filters
+    machine.fails_on = "set address"
+    after = windows_on(machine, tmp_path)
+    with pytest.raises(EnvironmentRefusedError):
+        after.up(SETTINGS, 0)
+    assert machine.filters  # what was closed stays so
+    assert not after.is_up
+    machine.fails_on = "nothing at all"
     windows_on(machine, tmp_path).restore(everybody=True)
     assert not machine.filters
     killed.restore()

@@ -51,6 +51,7 @@ def test_every_operation_comes_back_as_it_went(request_: Request) -> None:
         {"op": "up"},
         {"op": "down", "settings": SETTINGS.encode()},
         {"op": "join", "pid": 1, "group": "outside"},
+        {"op": "join", "pid": (1 << 22) + 1, "group": "outside"},
         {"op": "join", "pid": 4711, "group": "../.."},
         {"op": "join", "pid": 4711, "group": "exit1234"},
         {"op": "join", "pid": 4711, "group": "exit16"},  # one more than there are
