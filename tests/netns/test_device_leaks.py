@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.device import ProtectedDevice, run_probes, start_device
+from tests.support.device import ProtectedDevice, name_server_of_its_own, run_probes, start_device
 from tests.support.leak_probes import FAR4, FAR6, PROBES
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, ip
-from tests.support.nodes import Network
 from tests.support.waiting import pause, wait_until
 from vigilnet.traffic.device.backend import Capture
 
@@ -34,16 +33,7 @@ def device(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ProtectedDevice]:
     with Lab() as lab, contextlib.ExitStack() as ends:
-
-        def name_server(network: Network) -> None:
-            """The client's host has a resolv.conf of its own, which names the target."""
-            file = Path("/etc/netns") / network.client.name / "resolv.conf"
-            file.parent.mkdir(parents=True)
-            ends.callback(file.parent.rmdir)
-            ends.callback(file.unlink)
-            file.write_text(f"nameserver {network.target.v4}\n")
-
-        made = start_device(lab, tmp_path_factory.mktemp("device"), before_nodes=name_server)
+        made = start_device(lab, tmp_path_factory.mktemp("device"), before_nodes=name_server_of_its_own(ends))
         made.capture = request.param
         client, target = made.host, made.network.target
         ip("-n", client.name, "route", "add", "default", "via", target.v4)

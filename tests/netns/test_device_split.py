@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.device import ProtectedDevice, Sniffer, start_device
+from tests.support.device import ProtectedDevice, Sniffer, name_server_of_its_own, start_device
 from tests.support.needs import needs_programs
 from tests.support.netns import Lab, Namespace, wait_for_port
 from tests.support.nodes import OCTETS_PORT
@@ -26,11 +26,12 @@ NOBODY = 65_534
 
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProtectedDevice]:
-    with Lab() as lab:
+    with Lab() as lab, contextlib.ExitStack() as ends:
         made = start_device(
             lab,
             tmp_path_factory.mktemp("device"),
             exits=2,
+            before_nodes=name_server_of_its_own(ends),
             tables={"exit": {"relay": {"country": "SE"}}, "exit2": {"relay": {"country": "DE"}}},
         )
         made.start_helper()
@@ -124,10 +125,16 @@ def test_an_excluded_name_is_reached_directly_once_it_was_resolved(up: Protected
     with up.sniff() as sniffer:
         assert up.network.curl(url_of(up)) == "found\n"
     assert not sniffer.leaks
-    with up.sniff() as sniffer:
+    with up.sniff() as sniffer:  # no exit says where it is
         tcp = ("+tcp",) if mode == "custom" else ()
         said = up.host.run("dig", "+short", *tcp, "@192.0.2.53", "site.test", check=False).stdout
         assert said.strip() == up.network.target.v4
+    assert went_directly(sniffer, 53)
+    with up.sniff() as sniffer:
+        said = up.host.run("dig", "+short", *tcp, "@192.0.2.53", "who.test", "TXT", check=False).stdout
+        assert said.strip()
+    assert not sniffer.leaks
+    with up.sniff() as sniffer:
         assert up.network.curl(url_of(up)) == "found\n"
     assert went_directly(sniffer)
 

@@ -199,6 +199,19 @@ def _has_ended(pid: int) -> bool:
     return True
 
 
+def name_server_of_its_own(ends: contextlib.ExitStack) -> Callable[[Network], None]:
+    """Work before the nodes of `start_device`: the client's host has a resolv.conf that names the target."""
+
+    def write(network: Network) -> None:
+        file = Path("/etc/netns") / network.client.name / "resolv.conf"
+        file.parent.mkdir(parents=True)
+        ends.callback(file.parent.rmdir)
+        ends.callback(file.unlink)
+        file.write_text(f"nameserver {network.target.v4}\n")
+
+    return write
+
+
 def start_device(
     lab: Lab,
     folder: Path,

@@ -102,7 +102,7 @@ class NameServer:
         isolation: see `ingress.ports.Dialler`.
         on_learnt: told (name, addresses, TTL) of every answer with addresses.
         servers: the system's own, asked in local mode.
-        is_direct: whether a name's addresses are reached around the tunnel.
+        is_direct: whether a name's addresses are reached around the tunnel: the system's servers tell them.
         is_carried: whether a packed address may be reached through the network: an exit, or who is asked
             through one, names no others. It could lead a program to this machine, or to the network around.
     """
@@ -235,7 +235,7 @@ class NameServer:
         if here is not None and (self.mode is not DnsMode.LOCAL or here[0] == dns.NOERROR):
             return dns.reply(question, *here, limit=limit)
         try:
-            if self._here.get(question.name, 0.0) > self._clock.now():
+            if self._is_answered_here(question.name):
                 answered = await self._ask_system(octets, is_tcp=is_tcp)
             elif self.mode is DnsMode.OVERLAY:
                 return await self._ask_exit(question, limit)
@@ -251,10 +251,18 @@ class NameServer:
             _log.debug("name not resolved", error=error)
             self.failed += 1
             return dns.reply(question, dns.SERVFAIL, limit=limit)
-        await self._learn(answered)
+        await self._learn(question.name, answered)
         if len(answered) > limit:
             return dns.reply(question, dns.NOERROR, cut=True, limit=limit)
         return answered
+
+    def _is_answered_here(self, name: str) -> bool:
+        """Whether the network's own servers are asked, whoever is asked for other names.
+
+        Of what is reached around the tunnel no exit says where it is: by the address of a host of its own it
+        would learn whose circuit that is.
+        """
+        return self._is_direct(name) or self._here.get(name, 0.0) > self._clock.now()
 
     def ask_here(self, name: str, seconds: float) -> None:
         """Have this network's own servers answer for one name for a time: a sign-in page's."""
@@ -312,12 +320,12 @@ class NameServer:
     def _may_be_told(self, address: str) -> bool:
         return self._is_carried(ip_address(address).packed)
 
-    async def _learn(self, answered: bytes) -> None:
+    async def _learn(self, asked: str, answered: bytes) -> None:
         try:
             name, found, ttl = dns.answered_addresses(answered)
         except RemoteProtocolError:
             return
-        if found:
+        if found and name == asked:  # else it would say that of a name that nobody asked for
             await self._on_learnt(name, found, ttl)
 
     async def _ask_custom(self, octets: bytes) -> bytes:

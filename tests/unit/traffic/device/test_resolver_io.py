@@ -185,6 +185,43 @@ def test_nor_does_a_server_that_is_asked_through_one(
     asked(ask)
 
 
+@pytest.mark.parametrize("mode", [DnsMode.OVERLAY, DnsMode.CUSTOM])
+def test_no_exit_says_where_an_excluded_name_is(monkeypatch: pytest.MonkeyPatch, mode: DnsMode) -> None:
+    """By the address of a host of its own, reached directly, it would learn whose circuit that is."""
+    told = dns.message.make_response(QUERY)
+    told.answer.append(dns.rrset.from_text("host.example.", 30, "IN", "A", "192.0.2.7"))
+
+    async def by_system(self: NameServer, octets: bytes, *, is_tcp: bool) -> bytes:
+        return octets[:2] + told.to_wire()[2:]
+
+    monkeypatch.setattr(NameServer, "_ask_system", by_system)
+
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        names.mode = mode
+        monkeypatch.setattr(names, "_is_direct", lambda name: name == "host.example")
+        answer = await by_udp(names.port, QUERY.to_wire())
+        assert [rrset.to_text() for rrset in answer.answer] == ["host.example. 30 IN A 192.0.2.7"]
+        assert not upstream.asked
+
+    assert asked(ask) == [("host.example", ["192.0.2.7"], 30)]
+
+
+def test_an_answer_to_another_question_teaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = dns.message.make_response(dns.message.make_query("excluded.example", "A"))
+    other.answer.append(dns.rrset.from_text("excluded.example.", 30, "IN", "A", "192.0.2.1"))
+
+    async def by_custom(self: NameServer, octets: bytes) -> bytes:
+        return octets[:2] + other.to_wire()[2:]
+
+    monkeypatch.setattr(NameServer, "_ask_custom", by_custom)
+
+    async def ask(names: NameServer, upstream: Upstream) -> None:
+        names.mode = DnsMode.CUSTOM
+        await by_udp(names.port, QUERY.to_wire())
+
+    assert asked(ask) == []
+
+
 def test_what_is_no_question_is_refused() -> None:
     async def ask(names: NameServer, upstream: Upstream) -> None:
         assert (await by_udp(names.port, b"\x12\x34" + bytes(20))).rcode() == dns.rcode.FORMERR
