@@ -4,14 +4,10 @@ A real daemon over real HTTP on loopback; the limit of requests is off, so that 
 """
 
 import contextlib
-import json
 import socket
 import ssl
 import threading
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -20,58 +16,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from tests.support.helper_nodes import CONSENT, PAGE, HelperNode, exit_settings, web_server
-from tests.support.operators import Relay
 from tests.support.origins import make_certificates
 from tests.support.ports import free_port
+from tests.support.strangers import DAY, REGISTER, Junk, Stranger, resident, rows
 from tests.support.waiting import wait_until
 from vigilnet.base.codec import decode, encode
-from vigilnet.peer.address import PeerAddress
-from vigilnet.routing.operators.wire import encode_registration, sign_registration
-from vigilnet.surface.control.client import ControlClient
 
 pytestmark = pytest.mark.slow
 
-NETWORK = "operators"
 JUNK = 10_000
 MOST_GROWTH = 8 << 20
-REGISTER = "/api/relay/register"
-DAY = 86_400
 
 
 def directory(folder: Path, **settings: str) -> HelperNode:
     given = exit_settings(1) | settings
     return HelperNode(folder, "super", ("--accept-exit-notice",), given, CONSENT)
-
-
-class Stranger(Relay):
-    """A relay at this machine's address that says what it likes."""
-
-    def __init__(self, name: str, network: str = NETWORK) -> None:
-        super().__init__(name, "127.0.0.1", network)
-
-    def says(
-        self,
-        published: float | None = None,
-        signed: float | None = None,
-    ) -> dict[str, Any]:
-        """A registration; published and signed are now unless told."""
-        at = int(published or time.time())
-        record = self.maker.record(at, addresses=[PeerAddress.tcp(self.host, 4001)])
-        return encode_registration(
-            sign_registration(self.maker.identity, record, signed or time.time(), self.network)
-        )
-
-
-def resident(node: HelperNode) -> int:
-    """Memory of the daemon."""
-    with ControlClient(node.folder) as control:
-        pid = control.status().pid
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
-
-
-def rows(node: HelperNode) -> int:
-    """How many relays the directory remembers."""
-    return int(node.ask("/api/relays/prune")[1]["total_peers"])
 
 
 def other_letters(text: str) -> str:
@@ -134,30 +93,10 @@ def test_each_bad_registration_gets_its_status_and_leaves_nothing(tmp_path: Path
 def test_ten_thousand_junk_registrations_leave_no_growth(tmp_path: Path) -> None:
     with directory(tmp_path / "super") as node:
         assert node.ask(REGISTER, Stranger("good").says())[0] == 200
-        host, _, port = node.ready["status"].rpartition(":")
-        bodies = [
-            json.dumps(body).encode()
-            for number in range(50)
-            for body in (
-                Stranger(f"far {number}", "elsewhere").says(),
-                Stranger(f"late {number}").says(published=time.time() - 3 * DAY),
-                Stranger(f"thief {number}").says() | {"peer_id": Stranger(f"new {number}").peer_id},
-                {"peer_id": "x" * 60, "number": number},
-            )
-        ]
-
-        def send(number: int) -> int:
-            connection = HTTPConnection(host, int(port), timeout=60)
-            with contextlib.closing(connection):
-                connection.request("POST", REGISTER, bodies[number % len(bodies)])
-                answer = connection.getresponse()
-                assert "error" in json.loads(answer.read())
-                return answer.status
-
-        with ThreadPoolExecutor(8) as senders:
-            list(senders.map(send, range(1000)))  # what a process needs anyhow is there before we measure
-            before = resident(node)
-            codes = Counter(senders.map(send, range(JUNK)))
+        junk = Junk(node)
+        junk.send(1000)  # what a process needs anyhow is there before we measure
+        before = resident(node)
+        codes = junk.send(JUNK)
         assert set(codes) == {400, 403}
         assert sum(codes.values()) == JUNK
         assert resident(node) - before < MOST_GROWTH

@@ -33,6 +33,8 @@ def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
         (1_000, 0.0, 0.2, 0),
         (1_000, LIARS, 0.2, 0),
         (300, 0.1, 0.0, 500),
+        (1_000, LIARS, 0.2, 500),
+        (10_000, LIARS, 0.2, 0),
     ):
         if size > max(sizes):
             continue

@@ -1,7 +1,7 @@
 """Real relays in namespaces: `sudo python -m tests.bench.bench_fleet PART [--relays N] [--minutes M]`.
 
-Parts: known, churn, idle, crawl, nat. Each writes its figures to docs/benchmarks/discovery.json and the page,
-unless `--dry`. Takes minutes; nothing else should run on the machine.
+Parts: known, churn, idle, crawl, nat, lan. Each writes its figures to docs/benchmarks/discovery.json and the
+page, unless `--dry`. Takes minutes; nothing else should run on the machine.
 """
 
 import argparse
@@ -14,12 +14,14 @@ from tests.bench.discovery_page import update
 from tests.support.behind_routers import Meeting
 from tests.support.fleet import Churn, Crawl, Fleet, Idle, Known
 from tests.support.internet import Router
+from tests.support.lan import Lan
 from tests.support.netns import Lab
 from tests.support.waiting import pause
 
 RELAYS = 40
 CLIENTS = 10
 TRIES = 3
+LAN_TRIES = 5
 WORK_BITS = 12
 START_S = 240.0  # for all to know all, before something else is measured
 SETTLE_S = 90.0
@@ -73,12 +75,23 @@ def nat(lab: Lab, folder: Path, relays: int, minutes: float) -> object:
     return [asdict(Meeting.measure(folder / f"{number}", *pair, TRIES)) for number, pair in enumerate(pairs)]
 
 
+def lan(lab: Lab, folder: Path, relays: int, minutes: float) -> object:
+    """How soon two relays that were told nothing are linked."""
+    del relays, minutes
+    lab.close()
+    return [
+        asdict(Lan.measure(folder, has_mdns=True, tries=LAN_TRIES)),
+        asdict(Lan.measure(folder, has_mdns=False, tries=LAN_TRIES)),
+    ]
+
+
 PARTS: dict[str, tuple[Callable[[Lab, Path, int, float], object], float]] = {
     "known": (known, 0.0),
     "churn": (churn, 3.0),
     "idle": (idle, 5.0),
     "crawl": (crawl, 10.0),
     "nat": (nat, 0.0),
+    "lan": (lan, 0.0),
 }
 
 

@@ -1,7 +1,7 @@
 """docs/benchmarks/discovery.md, written from discovery.json: simulated networks, then real processes."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +58,13 @@ def markdown(result: dict[str, Any]) -> str:
          "-" if day["sybils_passed_on"] is None else day["sybils_passed_on"]]
         for day in result["bad_days"]
     ]  # fmt: skip
-    return HEAD + _rows(spreads) + MIDDLE + _rows(days) + _real(result)
+    return _bars(result) + HEAD + _rows(spreads) + MIDDLE + _rows(days) + _real(result)
 
 
 REAL_HEAD = """
 # Real processes
 
-    sudo python -m tests.bench.bench_fleet known|churn|idle|crawl|nat     # each writes its part
+    sudo python -m tests.bench.bench_fleet known|churn|idle|crawl|nat|lan     # each writes its part
 
 `vigilnetd` processes in network namespaces of one machine with 2 cores, all behind one router, so that each
 host has one neighbour (tests/support/fleet.py). Bars are those of the issue.
@@ -72,7 +72,7 @@ host has one neighbour (tests/support/fleet.py). Bars are those of the issue.
 
 
 def _real(result: dict[str, Any]) -> str:
-    parts = [_known(result), _churn(result), _idle(result), _crawl(result), _nat(result)]
+    parts = [_known(result), _churn(result), _idle(result), _lan(result), _crawl(result), _nat(result)]
     found = [part for part in parts if part]
     return REAL_HEAD + "".join(found) if found else ""
 
@@ -142,6 +142,128 @@ directories, while clients fetch pages through three hops. Bar: 10 minutes, 10 c
     rows = [[one["minutes"], one["relays"], one["relays_seen"], one["clients"], one["pages"], one["found"]]
             for one in result["crawl"]]  # fmt: skip
     return head + _rows(rows)
+
+
+def _lan(result: dict[str, Any]) -> str:
+    if "lan" not in result:
+        return ""
+    head = """
+**Two relays on a bridge** that were told nothing, from the start of the last one's process to their link.
+Bar: 5 s.
+
+| by | tries | median s | longest s |
+|---|---|---|---|
+"""
+    return head + _rows(
+        [one["source"], one["tries"], one["median_s"], one["longest_s"]] for one in result["lan"]
+    )
+
+
+FLEET = "sudo python -m tests.bench.bench_fleet"
+OPERATORS = "python -m tests.bench.bench_operators"
+SIMULATION = "python -m tests.bench.bench_discovery"
+
+BARS_HEAD = """# The bars of finding peers
+
+| bar | figure | command |
+|---|---|---|
+"""
+
+
+def _bars(result: dict[str, Any]) -> str:
+    """Each bar of the issue, what was measured last, and how to measure it again."""
+    rows = [
+        *_bars_of_processes(result),
+        *_bars_of_directories(result),
+        *_bars_of_simulations(result),
+        *_TESTED,
+    ]
+    return BARS_HEAD + _rows([bar, figure, f"`{command}`"] for bar, figure, command in rows) + "\n"
+
+
+Bar = tuple[str, str, str]
+
+
+def _bars_of_processes(result: dict[str, Any]) -> Iterator[Bar]:
+    for one in result.get("lan", ()):
+        figure = f"{one['median_s']} s, longest of {one['tries']} {one['longest_s']} s"
+        yield f"two namespaces on a bridge linked within 5 s by {one['source']}", figure, f"{FLEET} lan"
+    for one in result.get("known", ()):
+        figure = f"{one['seconds']} s, {one['strangers']} strangers in {one['packets']} packets"
+        bar = (
+            f"{one['relays']} processes know each other within 30 s from one known peer, no packet to others"
+        )
+        yield bar, figure, f"{FLEET} known"
+    for one in result.get("churn", ()):
+        bar = f"{one['relays']} nodes, 20 %/min killed for 3 minutes: look-ups at least 98 % right"
+        share = one["found"] / one["asked"]
+        figure = f"{share:.1%} of {one['asked']}, {one['killed']} killed in {one['seconds']:.0f} s"
+        yield bar, figure, f"{FLEET} churn"
+    for one in result.get("crawl", ()):
+        bar = "a crawler of all sources finds none of 10 clients in 10 minutes"
+        figure = (
+            f"{one['found']} of {one['clients']} in {one['minutes']} minutes, {one['pages']} pages fetched"
+        )
+        yield bar, figure, f"{FLEET} crawl"
+    if "idle" in result:
+        worst = result["idle"][0]
+        most = max(one["cpu_percent"] for one in worst), max(one["kb_per_min"] for one in worst)
+        links = min(one["links"] for one in worst)
+        bar = "idle relay, 40 known, 8 links: below 2 % of a core and 20 KB/min"
+        figure = f"{most[0]} %, {most[1]} KB/min: the most of {len(worst)} relays with {links} links and more"
+        yield bar, figure, f"{FLEET} idle"
+
+
+def _bars_of_directories(result: dict[str, Any]) -> Iterator[Bar]:
+    found = result.get("operators")
+    if found is None:
+        return
+    figure = f"{found['ask, p95 ms']} ms; a country {found['ask, a country, p95 ms']} ms"
+    yield "directory query below 10 ms at p95 with 1,000 relays", figure, OPERATORS
+    figure = f"{found['register, p95 ms']} ms; a new relay {found['register, new, p95 ms']} ms"
+    yield "registration below 50 ms at p95 with 1,000 relays", figure, OPERATORS
+    for way, bar_s in (("directory", 2), ("cache", 5), ("invite", 5)):
+        name = f"first circuit by {way}"
+        figure = f"{found[f'{name}, median s']} s, longest of 5 {found[f'{name}, longest s']} s"
+        yield f"first usable relay within {bar_s} s of the process' start, by {way}", figure, OPERATORS
+    figure = (
+        f"{found['junk, refused by 400 or 403']:.0f} of {found['junk, sent']:.0f} refused by 400 or 403, "
+        f"{found['junk, answered by 5xx']:.0f} times 5xx, {found['junk, relays remembered']:.0f} remembered, "
+        f"{found['junk, MB grown']} MB grown"
+    )
+    yield "10,000 junk registrations: right status, no growth, no 5xx", figure, OPERATORS
+
+
+def _bars_of_simulations(result: dict[str, Any]) -> Iterator[Bar]:
+    last, first = result["spread"][-1], result["spread"][0]
+    figure = f"{last['rounds_99']} rounds; {result['spread_liars'][-1]['rounds_99']} with 30 % liars"
+    yield f"{last['nodes']:,} nodes: 99 % learn a new record within 12 rounds", figure, SIMULATION
+    figure = f"{first['octets']} octets at {first['nodes']} relays, {last['octets']} at {last['nodes']:,}"
+    yield "cost per node grows no faster than log n", figure, SIMULATION
+    lied = [day for day in result["bad_days"] if day["liars"] >= 0.3 and not day["sybils"]]
+    figure = ", ".join(f"{day['right']:.1%} at {day['nodes']:,}" for day in lied)
+    yield "30 % liars leave at least 95 % of look-ups right (with 20 %/min killed)", figure, SIMULATION
+    days = [day for day in result["bad_days"] if day["sybils"]]
+    figure = "; ".join(
+        f"{day['right']:.1%} right at {day['nodes']:,} with {day['liars']:.0%} liars, "
+        f"{day['sybils_passed_on']} of 500 passed on"
+        for day in days
+    )
+    yield "500 Sybils in one /24", figure, SIMULATION
+
+
+_TESTED: tuple[Bar, ...] = (
+    (
+        "the four scenarios of a local super peer, real HTTP and processes",
+        "all pass, also with the true times (120 s to live, 30 s, 60 s)",
+        "VIGILNET_TEST_TRUE_TIMES=1 pytest -m slow tests/test_operators.py -k scenario",
+    ),
+    (
+        "forged, expired, replayed, oversized, second-encoding records, 10 MB, slow senders, bad country",
+        "each gets its status and a JSON error, nothing is kept",
+        "pytest -m slow tests/test_bad_input.py",
+    ),
+)
 
 
 def _nat(result: dict[str, Any]) -> str:

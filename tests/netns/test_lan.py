@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.capture import UDP, Capture, Packet
 from tests.support.figures import note
+from tests.support.lan import NO_MDNS, relay_on_lan
 from tests.support.netns import Lab, Namespace, ip
 from tests.support.nodes import EXIT_CONSENT
 from tests.support.relays import Tables, start, wait_until
@@ -22,22 +23,12 @@ pytestmark = pytest.mark.netns
 
 MDNS, BEACON = 5353, 4747
 LINKED_S = held(5.0)
-NO_MDNS = "table inet t {\nchain i {\ntype filter hook input priority 0\nudp dport 5353 drop\n}\n}\n"
 
 
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     with Lab() as made:
         yield made
-
-
-def relay(host: Namespace, **discovery: object) -> Tables:
-    return {
-        "relay": {"enabled": True, "listen": [f"{host.v4}:4001"]},
-        "ingress": {"socks_enabled": False, "http_enabled": False},
-        "link": {"allow_private_addresses": False},
-        "discovery": discovery,
-    }
 
 
 def found_by(state: Path) -> set[str]:
@@ -47,7 +38,7 @@ def found_by(state: Path) -> set[str]:
 
 def linked_after(lab: Lab, folder: Path, *hosts: Namespace) -> float:
     """Start a relay on each host; return seconds from when the last one serves to their link."""
-    states = [start(host, folder, host.name, relay(host)) for host in hosts]
+    states = [start(host, folder, host.name, relay_on_lan(host)) for host in hosts]
     for state in states:
         wait_until(state, lambda status: bool(status.listen))
     started = time.monotonic()
@@ -89,7 +80,9 @@ def test_relays_that_were_told_nothing_at_all_link(lab: Lab, tmp_path: Path) -> 
 def test_relays_link_by_mdns_alone(lab: Lab, tmp_path: Path) -> None:
     hosts = [lab.namespace("r0"), lab.namespace("r1")]
     lab.switch(*hosts)
-    states = [start(host, tmp_path, host.name, relay(host, sources=["mdns", "gossip"])) for host in hosts]
+    states = [
+        start(host, tmp_path, host.name, relay_on_lan(host, sources=["mdns", "gossip"])) for host in hosts
+    ]
     for state in states:
         wait_until(state, lambda status: status.links > 0)
         assert found_by(state) <= {"mdns", "links", "gossip"}
@@ -124,7 +117,9 @@ def test_a_client_asks_shows_nothing_and_falls_silent(lab: Lab, tmp_path: Path) 
     lab.switch(*hosts, client)
     allowed: Tables = {"link": {"allow_private_addresses": True}}  # else no path crosses one /16 twice
     for host in hosts:
-        tables: Tables = relay(host) | allowed | {"exit": {"enabled": True, "policy": "open", **EXIT_CONSENT}}
+        tables: Tables = (
+            relay_on_lan(host) | allowed | {"exit": {"enabled": True, "policy": "open", **EXIT_CONSENT}}
+        )
         wait_until(start(host, tmp_path, host.name, tables), lambda status: bool(status.listen))
     with Capture(client) as seen:
         proxies: Tables = {"ingress": {"http_enabled": False}}

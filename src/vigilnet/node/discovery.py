@@ -1,6 +1,6 @@
 """How this node finds peers: the sources of its options at work, joined to the peer table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ErrorKind, VigilnetError
@@ -151,7 +151,7 @@ class Discovery:
 
         is_private = self._options.link.allow_private_addresses
 
-        def choose(request: Fetch) -> list[Item]:
+        def choose(request: Fetch) -> Iterable[Item]:
             mine = self.invites.own_record()
             if self._is_unlisted and request.at_most == 1 and mine is not None:
                 return [Item(ItemType.RECORD, mine.encoded)]

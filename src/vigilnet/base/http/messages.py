@@ -75,12 +75,19 @@ def json_response(value: object, status: int = 200, headers: Mapping[str, str] |
     return Response(status, json.dumps(value, separators=(",", ":")).encode(), JSON, headers or {})
 
 
-def parse_json(body: bytes) -> object:
+def parse_json(body: bytes, max_values: int | None = None) -> object:
     """Return a body as JSON.
 
+    Args:
+        body: all of it.
+        max_values: how many values it may have, since each takes many octets of memory; commas and
+            brackets in texts count as well.
+
     Raises:
-        RemoteProtocolError: it is not JSON in UTF-8, or is nested beyond measure.
+        RemoteProtocolError: it is not JSON in UTF-8, has too many values or is nested beyond measure.
     """
+    if max_values is not None and sum(map(body.count, (b",", b"[", b"{"))) > max_values:
+        raise RemoteProtocolError(f"body: more than {max_values} values")
     try:
         return json.loads(body.decode())
     except (ValueError, RecursionError) as error:

@@ -10,6 +10,7 @@ of 10 800 s, so that it says little of when the client asked before.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Self
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
@@ -32,6 +33,7 @@ REQUEST_SIZE: Final = 9
 GRID_S: Final = 10_800
 MAX_PER_PREFIX: Final = 8  # relays of one /24 or /48 in an answer
 MAX_ANSWER: Final = 16 * 1024 * 1024
+MAX_ITEMS: Final = 16_384  # of an answer; a table has at most 8192 records
 _KINDS: Final = b"\x04"
 
 
@@ -94,8 +96,8 @@ def choose_items(
     random_bytes: Callable[[int], bytes],
     *,
     has_prefix_limits: bool,
-) -> list[Item]:
-    """Return what answers a request.
+) -> Iterator[Item]:
+    """Return what answers a request, made as it is read: who reads slowly costs no whole answer's memory.
 
     Args:
         request: what was asked.
@@ -113,12 +115,13 @@ def choose_items(
     if has_prefix_limits:
         drawn = within_prefixes(drawn, MAX_PER_PREFIX)
     if request.at_most:
-        return [Item(ItemType.RECORD, record.encoded) for record in drawn[: request.at_most]]
+        return (Item(ItemType.RECORD, record.encoded) for record in drawn[: request.at_most])
     gone = [record for record in revocations if record.published >= request.since]
-    return [
-        *(Item(ItemType.RECORD, record.encoded) for record in (*drawn, *gone)),
-        *(Item(ItemType.PROOF, encode_proof(*pair)) for pair in proofs),
-    ]
+    told, proven = (*drawn, *gone), tuple(proofs)
+    return chain(
+        (Item(ItemType.RECORD, record.encoded) for record in told),
+        (Item(ItemType.PROOF, encode_proof(*pair)) for pair in proven),
+    )
 
 
 class AnswerReader:
@@ -127,6 +130,7 @@ class AnswerReader:
     def __init__(self) -> None:
         self._octets = bytearray()
         self._taken = 0
+        self._items = 0
 
     @property
     def is_complete(self) -> bool:
@@ -152,4 +156,7 @@ class AnswerReader:
             frame = decode_frame(bytes(self._octets[:size]))
             del self._octets[:size]
             if isinstance(frame, Items):
+                self._items += len(frame.items) + frame.passed_over
+                if self._items > MAX_ITEMS:
+                    raise RemoteProtocolError(f"directory: an answer of over {MAX_ITEMS} items")
                 yield from frame.items

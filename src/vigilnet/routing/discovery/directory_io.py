@@ -1,8 +1,7 @@
 """A relay gives records to clients: serves the streams that ask for them (discovery.md section 6)."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
 
 from vigilnet.base.clock import Clock
@@ -33,7 +32,7 @@ class DirectoryServer:
 
     def __init__(
         self,
-        choose: Callable[[Fetch], list[Item]],
+        choose: Callable[[Fetch], Iterable[Item]],
         clock: Clock,
         look_up: Callable[[bytes], Awaitable[list[Item]]] | None = None,
     ) -> None:
@@ -88,7 +87,7 @@ class _Answering:
         self.stream = stream
         self._server = server
         self._request = bytearray()
-        self._frames: deque[bytes] | None = None
+        self._frames: Iterator[bytes] | None = None
         self._has_asked = self._is_over = False
         self._timer = asyncio.get_running_loop().call_later(SERVE_S, stream.close, EndReason.TIMEOUT)
 
@@ -110,10 +109,10 @@ class _Answering:
             self._has_asked = True
             self._server.answer(request, self)
 
-    def answer(self, items: list[Item]) -> None:
+    def answer(self, items: Iterable[Item]) -> None:
         """Send the answer as fast as the client takes it."""
         if not self._is_over:
-            self._frames = deque(map(encode_frame, pack_items(items)))
+            self._frames = map(encode_frame, pack_items(items))
             self.writable()
 
     def eof_received(self) -> None:
@@ -121,10 +120,13 @@ class _Answering:
             self.stream.close(EndReason.REFUSED)
 
     def writable(self) -> None:
-        while self._frames and self.stream.room() > 0:
-            self.stream.write(self._frames.popleft())
-        if self._frames is not None and not self._frames:
-            self.stream.write_eof()
+        while self._frames is not None and self.stream.room() > 0:
+            frame = next(self._frames, b"")
+            if frame:
+                self.stream.write(frame)
+            else:
+                self._frames = None
+                self.stream.write_eof()
 
     def stream_closed(self, reason: EndReason) -> None:
         self._timer.cancel()

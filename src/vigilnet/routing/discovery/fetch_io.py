@@ -11,6 +11,7 @@ from vigilnet.base.clock import Clock
 from vigilnet.base.errors import ErrorKind, RemoteProtocolError, VigilnetError
 from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.peer.offering import PAUSE_S, Course, Offering
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome, Verdict
 from vigilnet.routing.discovery.directory import GRID_S, AnswerReader, Fetch
@@ -26,7 +27,7 @@ LEAST_AGAIN_S: Final = 3600.0  # between two fetches that worked: 1 to 3 h, by c
 SPREAD_AGAIN_S: Final = 7200.0
 SETTLE_S: Final = 5.0  # from an answer to its effect: circuits can be built
 LATER_S: Final = 0.25  # until more work is checked
-MAX_FAULTS: Final = 3
+MAX_PROOFS: Final = 256  # of one answer are looked at: each is two records to verify
 
 _log = get_logger(__name__)
 
@@ -142,17 +143,21 @@ class Fetcher:
         Raises:
             FetchFailedError: the directory gives what it cannot have checked.
         """
-        faults = 0
+        offering, proofs = Offering(), 0
         while items:
             verdict = self._offer(items[0], source)
-            if verdict.outcome is Outcome.LATER:
+            course = offering.judged(verdict)
+            if course is Course.LATER:
                 await asyncio.sleep(LATER_S)
                 continue
-            items.popleft()
+            proofs += items.popleft().type is ItemType.PROOF
             self.taken += verdict.is_accepted
-            faults += verdict.is_fault
-            if faults >= MAX_FAULTS or verdict.outcome is Outcome.MUTED:
-                raise FetchFailedError("directory: gives records that are not good")
+            if course is Course.LEAVE:
+                raise FetchFailedError("directory: gives records that are not good, or of no use")
+            if course is Course.PAUSE:
+                await asyncio.sleep(PAUSE_S)
+            while proofs >= MAX_PROOFS and items and items[0].type is ItemType.PROOF:
+                items.popleft()
 
     def _offer(self, item: Item, source: Source) -> Verdict:
         wall, now = self._clock.wall(), self._clock.now()

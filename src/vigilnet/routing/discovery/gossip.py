@@ -37,6 +37,7 @@ from vigilnet.routing.discovery.wire import (
 # Our choice.
 MAX_PARTNERS: Final = 32  # of those who dialled us
 MAX_PARTNERS_PER_PREFIX: Final = 2
+MAX_LEFT: Final = 256  # neighbours that are gone and remembered
 
 _T = TypeVar("_T")
 
@@ -83,6 +84,7 @@ class Gossip:
         self.neighbours: dict[bytes, Neighbour] = {}
         self.stock = Stock(table, own, has_prefix_limits=has_prefix_limits)
         self._asking = Asking(self.stock, self.neighbours, self._send_want, self._pace.ask_s)
+        self._left: dict[bytes, Neighbour] = {}  # neighbours that are gone, the last one last
         self._rotation: list[bytes] = []
         self._fresh: dict[bytes, bytes] = {}  # entry to who brought it, b"" for nobody
         self._outbox: list[tuple[bytes, bytes]] = []
@@ -97,11 +99,14 @@ class Gossip:
         """A link to a relay has opened; who dialled it begins a comparison."""
         is_partner = is_ours or self._has_place_for(source)
         neighbour = Neighbour.at(identity, source, now, is_ours=is_ours, is_partner=is_partner)
+        before = self._left.pop(identity, None)
+        if before is not None:
+            neighbour.resume(before)
         self.neighbours[identity] = neighbour
         own = self._own()
         if own:
             self._send(neighbour, Items((Item(ItemType.RECORD, own),)), now)
-        if is_ours:
+        if is_ours and not neighbour.is_muted(now):
             self._begin(neighbour, now)
 
     def _has_place_for(self, source: Source) -> bool:
@@ -115,6 +120,11 @@ class Gossip:
         neighbour = self.neighbours.pop(identity, None)
         if neighbour is not None:
             self._asking.left(neighbour, now)
+            while len(self._left) >= MAX_LEFT:
+                del self._left[next(iter(self._left))]
+            self._left[identity] = neighbour
+            neighbour.queue.clear()
+            neighbour.serve.clear()
 
     # --- receiving -------------------------------------------------------------------------------
 
@@ -126,6 +136,8 @@ class Gossip:
         neighbour.octets_received += len(body)
         neighbour.frames_received += 1
         neighbour.unanswered = 0
+        if not neighbour.hearing.take(len(body), now):
+            return
         try:
             frame = decode_frame(body)
         except RemoteProtocolError:

@@ -10,6 +10,8 @@ from vigilnet.routing.discovery.limits import Bucket
 # Our choice; all of them bound what one neighbour costs.
 OCTETS_BURST: Final = 512 * 1024.0  # to one neighbour
 OCTETS_RATE: Final = 64 * 1024.0
+HEARD_BURST: Final = 2 * OCTETS_BURST  # of one neighbour: who keeps to ours never comes near
+HEARD_RATE: Final = 2 * OCTETS_RATE
 STEPS_BURST: Final = 64.0  # of comparisons that it makes us answer
 STEPS_RATE: Final = 2.0
 UNASKED_BURST: Final = 32.0  # items that it sends on its own
@@ -30,6 +32,7 @@ class Neighbour:
     is_ours: bool  # we dialled it
     is_partner: bool  # else it is only answered
     sending: Bucket
+    hearing: Bucket
     steps: Bucket
     unasked: Bucket
     strangers: Bucket  # identities new to us that we may ask for: each costs a check of its work
@@ -56,10 +59,17 @@ class Neighbour:
             is_ours,
             is_partner,
             sending=Bucket(OCTETS_BURST, OCTETS_RATE, now),
+            hearing=Bucket(HEARD_BURST, HEARD_RATE, now),
             steps=Bucket(STEPS_BURST, STEPS_RATE, now),
             unasked=Bucket(UNASKED_BURST, UNASKED_RATE, now),
             strangers=Bucket(CHECKS_PER_SOURCE_S, CHECKS_PER_SOURCE_S, now),
         )
+
+    def resume(self, before: "Neighbour") -> None:
+        """Go on with what it had used up and broken before it left: another link does not wash it off."""
+        self.sending, self.hearing = before.sending, before.hearing
+        self.steps, self.unasked, self.strangers = before.steps, before.unasked, before.strangers
+        self.faults, self.muted_until = before.faults, before.muted_until
 
     def is_muted(self, now: float) -> bool:
         """Whether nothing that it says is heard now."""

@@ -12,8 +12,8 @@ An entry stands for the newest that is known of one identity: `key` is the ident
 `version` its record's sequence, 2^64-2 for a proof of equivocation, 2^64-1 for a revocation.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final
@@ -34,6 +34,7 @@ MAX_RANGES: Final = 512
 MAX_LIST: Final = 255
 MAX_HAVE: Final = MAX_CONTENT // ENTRY_SIZE  # 1023
 MAX_WANT: Final = 128
+MAX_ITEMS: Final = 256  # of one frame, unknown ones too; a record has over 100 octets
 LAST_KEY: Final = b"\xff" * KEY_SIZE
 REVOKED: Final = (1 << 64) - 1
 PROVEN: Final = (1 << 64) - 2
@@ -107,9 +108,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """Items, asked for or not."""
+    """Items, asked for or not, and how many of unknown types were among them."""
 
     items: tuple[Item, ...]
+    passed_over: int = field(default=0, compare=False)
 
 
 Frame = Ranges | Have | Want | Items
@@ -258,8 +260,11 @@ def _decode_range(content: bytes, at: int, floor: bytes) -> tuple[Range, int]:
 
 def _decode_items(content: bytes) -> Items:
     items: list[Item] = []
-    at = 0
+    at = count = 0
     while at < len(content):
+        count += 1
+        if count > MAX_ITEMS:
+            raise RemoteProtocolError(f"gossip items: more than {MAX_ITEMS}")
         size = int.from_bytes(content[at + 1 : at + 3], "big")
         octets = content[at + 3 : at + 3 + size]
         if at + 3 > len(content) or len(octets) != size:
@@ -272,18 +277,18 @@ def _decode_items(content: bytes) -> Items:
         at += 3 + size
     if not content:
         raise RemoteProtocolError("gossip items: none")
-    return Items(tuple(items))
+    return Items(tuple(items), count - len(items))
 
 
-def pack_items(items: Sequence[Item]) -> list[Items]:
+def pack_items(items: Iterable[Item]) -> Iterator[Items]:
     """Share out items over as few frames as take them in their order."""
-    frames: list[Items] = []
     batch: list[Item] = []
     size = 0
     for item in items:
-        if size + item_size(item) > MAX_CONTENT:
-            frames.append(Items(tuple(batch)))
+        if size + item_size(item) > MAX_CONTENT or len(batch) == MAX_ITEMS:
+            yield Items(tuple(batch))
             batch, size = [], 0
         batch.append(item)
         size += item_size(item)
-    return [*frames, Items(tuple(batch))] if batch else frames
+    if batch:
+        yield Items(tuple(batch))

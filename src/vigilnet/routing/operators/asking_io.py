@@ -16,8 +16,9 @@ from vigilnet.base.http.messages import parse_json
 from vigilnet.base.http.url import Url, parse_url
 from vigilnet.base.safelog import get_logger, sensitive
 from vigilnet.base.tasks import TaskGroup
+from vigilnet.peer.offering import PAUSE_S, Course, Offering
 from vigilnet.peer.sources import Source
-from vigilnet.peer.view import Outcome, Verdict
+from vigilnet.peer.view import Verdict
 from vigilnet.routing.operators.options import Options
 from vigilnet.routing.operators.wire import (
     Registration,
@@ -28,6 +29,7 @@ from vigilnet.routing.operators.wire import (
 
 MAX_LISTING: Final = 16 * 1024 * 1024
 MAX_RECORDS: Final = 8192
+MAX_VALUES: Final = 40 * MAX_RECORDS  # of JSON: with 8 addresses and 8 capabilities an entry has 25
 QUERY_TIMEOUT_S: Final = 15.0
 REGISTER_TIMEOUT_S: Final = 10.0
 FIRST_BACK_OFF_S: Final = 2.0
@@ -85,6 +87,7 @@ class OperatorClient:
         self._urls = tuple(parse_url(text) for text in options.urls)
         self._tasks = TaskGroup("operators")
         self._waiting: list[tuple[bytes, Source]] = []
+        self._offering = Offering()
         self.answered_at: float | None = None  # monotonic, when a directory last answered
         self.registered: dict[Url, str] = {}  # what each said last: "" for yes, else why not
 
@@ -129,6 +132,7 @@ class OperatorClient:
             self.answered_at = self._clock.now()
             source = Source(f"operator {url.authority}", url.host, name="directories")
             self._waiting = [(encoded, source) for encoded in self._shuffled(records)]
+            self._offering = Offering()
             self._offer()
             if records:
                 return True
@@ -139,7 +143,7 @@ class OperatorClient:
             answer = await ask(url, "GET", path, connect=connect, timeout_s=QUERY_TIMEOUT_S, max_body=most)
             if answer.status != 200:
                 raise UnreachableError(f"operator: answered {answer.status}")
-            return parse_json(answer.body)
+            return parse_json(answer.body, MAX_VALUES)
 
         operator, listing = await asyncio.gather(
             get("/api/operator", 4096), get("/api/relays/by-country", MAX_LISTING), return_exceptions=True
@@ -154,20 +158,28 @@ class OperatorClient:
         return records if own is None or own in records else [own, *records]
 
     async def _keep_offering(self) -> None:
+        pause = OFFER_EACH_S
         while True:
-            await asyncio.sleep(OFFER_EACH_S)
-            self._offer()
+            await asyncio.sleep(pause)
+            pause = PAUSE_S if self._offer() is Course.PAUSE else OFFER_EACH_S
 
-    def _offer(self) -> None:
-        """Offer what waits until the peer table has had enough for now."""
+    def _offer(self) -> Course:
+        """Offer what waits until the peer table has had enough for now; return why it ends."""
         while self._waiting:
             encoded, source = self._waiting[-1]
             verdict = self._asker.take(encoded, source)
-            if verdict.outcome is Outcome.LATER:
-                return
+            course = self._offering.judged(verdict)
+            if course is Course.LATER:
+                return course
             self._waiting.pop()
             if verdict.is_fault:
                 _log.info("operator lists an unusable record", reason=verdict.reason)
+            if course is Course.LEAVE:
+                _log.warning("operator lists records that are not good, or of no use")
+                self._waiting.clear()
+            if course is not Course.ON:
+                return course
+        return Course.ON
 
     async def _keep_registering(self, url: Url) -> None:
         while True:

@@ -7,11 +7,13 @@ one port of theirs to one port of ours, wherever we dial; and not where they dra
 
 import asyncio
 import ipaddress
+import secrets
 import socket
 import sys
-from typing import Final
 
-TRY_EACH_S: Final = 0.3  # after a refusal: a router that answers RST to what it does not expect
+# After a refusal: a router that answers RST to what it does not expect. By chance: two that keep step would
+# miss each other each time.
+TRY_LEAST_MS, TRY_SPREAD_MS = 100, 400
 Endpoint = tuple[str, int]
 
 
@@ -50,7 +52,7 @@ async def punch(local: Endpoint, remote: Endpoint, timeout_s: float) -> socket.s
                 except OSError as refused:
                     sock.close()
                     error = refused
-                    await asyncio.sleep(TRY_EACH_S)
+                    await asyncio.sleep((TRY_LEAST_MS + secrets.randbelow(TRY_SPREAD_MS)) / 1000)
                 except BaseException:
                     sock.close()
                     raise

@@ -8,6 +8,7 @@ from vigilnet.base.http.messages import (
     Request,
     error_response,
     json_response,
+    parse_json,
     parse_target,
     response_to,
     text_response,
@@ -39,6 +40,13 @@ def test_query_has_at_most_so_many_fields() -> None:
 def test_body_that_is_not_json_is_the_senders_fault(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="body: not JSON"):
         Request("POST", "/", body=body).json()
+
+
+def test_json_of_many_values_is_refused_before_it_takes_their_memory() -> None:
+    assert parse_json(b'{"a":[1,2]}', max_values=3) == {"a": [1, 2]}
+    for body in (b'{"a":[1,2,3]}', b"[[],[]]", b"[" * 100):
+        with pytest.raises(RemoteProtocolError, match="more than 3 values"):
+            parse_json(body, max_values=3)
 
 
 def test_answers_carry_their_kind_of_content() -> None:

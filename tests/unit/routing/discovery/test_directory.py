@@ -16,6 +16,7 @@ from vigilnet.peer.descriptor import PeerRecord
 from vigilnet.routing.discovery.directory import (
     GRID_S,
     MAX_ANSWER,
+    MAX_ITEMS,
     MAX_PER_PREFIX,
     AnswerReader,
     Fetch,
@@ -41,7 +42,7 @@ def relay(name: str, host: str, published: int = NOW) -> PeerRecord:
 
 
 def answer(request: Fetch, records: list[PeerRecord], *, seed: str = "x", limits: bool = True) -> list[Item]:
-    return choose_items(request, records, [], [], chance(seed), has_prefix_limits=limits)
+    return list(choose_items(request, records, [], [], chance(seed), has_prefix_limits=limits))
 
 
 def test_vector() -> None:
@@ -112,7 +113,7 @@ def test_revocations_and_proofs_come_with_all_and_not_with_a_sample() -> None:
             chance("x"),
             has_prefix_limits=True,
         )
-        assert len(items) == expected
+        assert len(list(items)) == expected
     (_, _, last) = choose_items(
         Fetch(), [relay("r", "20.1.1.1")], [gone], [proof], chance("x"), has_prefix_limits=True
     )
@@ -156,10 +157,24 @@ def test_other_frames_and_too_long_ones_are_refused() -> None:
         list(AnswerReader().feed(b"\x04" + (MAX_FRAME - 2).to_bytes(2, "big")))
 
 
-def test_an_answer_ends_somewhere() -> None:
-    frame = encode_frame(Items((Item(ItemType.RECORD, bytes(1000)),)))
-    reader = AnswerReader()
-    for _ in range(MAX_ANSWER // (16 * len(frame))):
-        assert len(list(reader.feed(frame * 16))) == 16
+@pytest.mark.parametrize(
+    ("body", "at_once"),
+    [
+        (bytes((4,)) + (1027 * 8).to_bytes(2, "big") + (b"\x00\x04\x00" + bytes(1024)) * 8, 8),  # octets
+        (b"\x04\x00\x40" + b"\x00\x00\x01r" * 16, 16),  # records
+        (b"\x04\x00\x30" + b"\x63\x00\x00" * 16, 16),  # what we do not know
+    ],
+)
+def test_an_answer_ends_somewhere(body: bytes, at_once: int) -> None:
+    reader, passed = AnswerReader(), 0
+
+    def read_on() -> None:
+        nonlocal passed
+        while True:
+            list(reader.feed(body))
+            passed += at_once
+
     with pytest.raises(RemoteProtocolError, match="over"):
-        list(reader.feed(frame * 16))
+        read_on()
+    assert passed <= MAX_ITEMS
+    assert passed * 1024 <= MAX_ANSWER

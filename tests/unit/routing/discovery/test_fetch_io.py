@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
+
+import pytest
 
 from tests.support.directory_pair import DirectoryPair
 from tests.support.gossip_network import chance
@@ -9,13 +12,16 @@ from tests.support.records import RecordMaker
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
 from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.peer.offering import MAX_USELESS, SLICE
 from vigilnet.peer.sources import CHECKS_PER_SOURCE_S, Source
-from vigilnet.peer.view import PeerView
+from vigilnet.peer.view import Outcome, PeerView, Verdict
 from vigilnet.routing.discovery.directory import GRID_S, Fetch
 from vigilnet.routing.discovery.directory_io import DirectoryServer
 from vigilnet.routing.discovery.fetch_io import (
     FETCH_S,
+    FIRST_WAIT_S,
     LEAST_AGAIN_S,
+    MAX_PROOFS,
     MAX_WAIT_S,
     SPREAD_AGAIN_S,
     Fetcher,
@@ -163,10 +169,63 @@ def test_a_directory_that_gives_forgeries_is_left_and_another_one_asked() -> Non
         net.fetcher.start()
         await asyncio.sleep(1)
         assert len(net.view) == 0
-        assert net.fetcher.last_error == "directory: gives records that are not good"
+        assert net.fetcher.last_error == "directory: gives records that are not good, or of no use"
         net.items = good
         await asyncio.sleep(10)
         assert len(net.view) == 10
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_CURRENT, Outcome.STALE, Outcome.REVOKED])
+def test_a_directory_that_gives_what_nobody_needs_is_left(
+    outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of its records is in order, and costs us a look and a check."""
+    turns: list[int] = []
+
+    async def scenario(net: Setting) -> None:
+        judged = 0
+
+        def offer(*_: object) -> Verdict:
+            nonlocal judged
+            judged += 1
+            return Verdict(outcome, "")
+
+        async def other() -> None:
+            while True:
+                turns.append(judged)
+                await asyncio.sleep(0.01)
+
+        monkeypatch.setattr(net.view, "offer", offer)
+        net.items = [Item(ItemType.RECORD, b"%d" % number) for number in range(8192)]
+        net.fetcher.start()
+        others = asyncio.create_task(other())
+        await asyncio.sleep(FIRST_WAIT_S - 0.5)
+        others.cancel()
+        assert judged == MAX_USELESS + 1
+        assert net.fetcher.last_error == "directory: gives records that are not good, or of no use"
+        assert max(right - left for left, right in pairwise(turns)) <= SLICE, "others have their turn"
+
+    play(scenario)
+
+
+def test_of_many_proofs_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(net: Setting) -> None:
+        judged = 0
+
+        def offer_proof(*_: object) -> Verdict:
+            nonlocal judged
+            judged += 1
+            return Verdict(Outcome.KNOWN, "")
+
+        monkeypatch.setattr(net.view, "offer_proof", offer_proof)
+        proofs = [Item(ItemType.PROOF, encode_proof(b"one", b"%d" % number)) for number in range(2000)]
+        net.items = [*proofs, *items_of(net.records(3))]
+        net.fetcher.start()
+        await asyncio.sleep(3)
+        assert judged == MAX_PROOFS
+        assert len(net.view) == 3
 
     play(scenario)
 

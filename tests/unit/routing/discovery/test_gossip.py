@@ -7,10 +7,17 @@ import pytest
 from tests.support.gossip_network import GossipNetwork, Node
 from tests.support.records import RecordMaker
 from vigilnet.peer.sources import CHECKS_PER_SOURCE_S, Source
-from vigilnet.routing.discovery.gossip import MAX_PARTNERS, MAX_PARTNERS_PER_PREFIX, Gossip, Pace
+from vigilnet.routing.discovery.gossip import MAX_LEFT, MAX_PARTNERS, MAX_PARTNERS_PER_PREFIX, Gossip, Pace
 from vigilnet.routing.discovery.inventory import begin
-from vigilnet.routing.discovery.neighbour import OCTETS_BURST, STEPS_BURST, UNASKED_BURST
+from vigilnet.routing.discovery.neighbour import (
+    HEARD_BURST,
+    MAX_FAULTS,
+    OCTETS_BURST,
+    STEPS_BURST,
+    UNASKED_BURST,
+)
 from vigilnet.routing.discovery.wire import (
+    MAX_FRAME,
     Have,
     Item,
     Items,
@@ -233,6 +240,36 @@ def test_octets_that_a_neighbour_makes_us_send_are_limited() -> None:
     gossip.on_deadline(net.now + 1.0)
     more = sum(len(frame) for _, frame in gossip.frames_to_send())
     assert 55_000 < more < 70_000
+
+
+def test_octets_of_a_neighbour_that_are_looked_at_are_limited() -> None:
+    gossip = lone()
+    gossip.join(b"n" * 32, Source("n"), 0.0, is_ours=False)
+    bad = b"\x09" + bytes(MAX_FRAME - 1)  # of no known kind: blamed whenever it is looked at
+    good = encode_frame(Have((bytes(15) + b"\1",) * 1000))
+    for _ in range(int(HEARD_BURST / len(good))):
+        gossip.receive(b"n" * 32, good, 0.0, 0.0)
+    for _ in range(10):
+        gossip.receive(b"n" * 32, bad, 0.0, 0.0)
+    assert gossip.neighbours[b"n" * 32].faults == 0
+    gossip.receive(b"n" * 32, bad, 1.0, 0.0)
+    assert gossip.neighbours[b"n" * 32].faults == 1
+
+
+def test_another_link_washes_nothing_off() -> None:
+    gossip = lone()
+    for number in range(MAX_FAULTS):
+        gossip.join(b"n" * 32, Source("n"), 0.0, is_ours=True)
+        assert gossip.neighbours[b"n" * 32].faults == number
+        gossip.receive(b"n" * 32, b"\x09\0\0", 0.0, 0.0)
+        gossip.leave(b"n" * 32, 0.0)
+    gossip.join(b"n" * 32, Source("n"), 0.0, is_ours=True)
+    assert gossip.neighbours[b"n" * 32].is_muted(1.0)
+    for number in range(MAX_LEFT + 1):
+        identity = number.to_bytes(32, "big")
+        gossip.join(identity, Source("m"), 0.0, is_ours=True)
+        gossip.leave(identity, 0.0)
+    assert len(gossip._left) == MAX_LEFT
 
 
 def test_items_nobody_asked_for_are_limited() -> None:

@@ -15,6 +15,7 @@ from vigilnet.routing.discovery.wire import (
     MAX_CONTENT,
     MAX_FRAME,
     MAX_HAVE,
+    MAX_ITEMS,
     MAX_LIST,
     MAX_PROOF_SIZE,
     MAX_RANGES,
@@ -204,9 +205,18 @@ def test_items_of_a_newer_version_are_passed_over() -> None:
     assert decode_frame(body) == Items((Item(ItemType.RECORD, b"r"),))
 
 
+def test_a_frame_has_so_many_items_and_no_more_known_or_not() -> None:
+    for head in (b"\x00\x00\x01r", b"\x63\x00\x00"):
+        assert isinstance(decode_frame(raw(4, head * MAX_ITEMS)), Items)
+        with pytest.raises(RemoteProtocolError, match="more than"):
+            decode_frame(raw(4, head * (MAX_ITEMS + 1)))
+    small = [Item(ItemType.RECORD, b"r")] * (MAX_ITEMS + 1)
+    assert [len(frame.items) for frame in pack_items(small)] == [MAX_ITEMS, 1]
+
+
 @given(st.lists(items, max_size=60))
 def test_items_are_shared_out_over_as_few_frames_as_take_them(given_items: list[Item]) -> None:
-    packed = pack_items(given_items)
+    packed = list(pack_items(given_items))
     assert [item for frame in packed for item in frame.items] == given_items
     for frame in packed:
         assert len(encode_frame(frame)) <= MAX_FRAME

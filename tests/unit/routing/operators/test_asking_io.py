@@ -15,6 +15,7 @@ from vigilnet.base.http.messages import Request, Response, error_response, json_
 from vigilnet.base.http.routes import Routes
 from vigilnet.base.http.service import HttpServer
 from vigilnet.base.http.url import Url
+from vigilnet.peer.offering import MAX_USELESS, SLICE, Course
 from vigilnet.peer.sources import Source
 from vigilnet.peer.view import Outcome, Verdict
 from vigilnet.routing.operators import asking_io
@@ -33,6 +34,7 @@ class FakeNode:
     taken: list[bytes] = field(default_factory=list)
     sources: set[Source] = field(default_factory=set)
     dialled: int = 0
+    outcome: Outcome = Outcome.ACCEPTED
 
     def take(self, encoded: bytes, source: Source) -> Verdict:
         if self.budget <= 0:
@@ -40,7 +42,7 @@ class FakeNode:
         self.budget -= 1
         self.taken.append(encoded)
         self.sources.add(source)
-        return Verdict(Outcome.ACCEPTED, "")
+        return Verdict(self.outcome, "")
 
     def registration(self) -> Registration | None:
         return self.said
@@ -164,6 +166,18 @@ def test_records_that_come_too_fast_wait() -> None:
         assert len(node.taken) == 3
 
     _run([FakeOperator((b"1", b"2", b"3"))], node, work)
+
+
+def test_an_operator_that_lists_what_nobody_needs_is_left_and_others_have_their_turn() -> None:
+    node = FakeNode(budget=10_000, outcome=Outcome.NOT_CURRENT)
+    client = OperatorClient(Options(), node, SystemClock(), os.urandom, queries=True, registers=False)
+    client._waiting = [(b"%d" % number, Source("operator")) for number in range(8192)]
+    turns = 0
+    while client._offer() is Course.PAUSE:
+        turns += 1
+        assert len(node.taken) == turns * SLICE
+    assert len(node.taken) == MAX_USELESS + 1
+    assert client._waiting == []
 
 
 def test_once_there_is_a_circuit_it_is_asked_through_it() -> None:
