@@ -116,8 +116,9 @@ class DirectoryLab:
 
 def body_of(response: Response) -> dict:  # type: ignore[type-arg]
     """The JSON of an answer."""
-    assert isinstance(response.body, bytes)
-    value = json.loads(response.body)
+    assert isinstance(response.body, bytes | tuple)
+    whole = b"".join(response.body) if isinstance(response.body, tuple) else response.body
+    value = json.loads(whole)
     assert isinstance(value, dict)
     return value
 

@@ -62,10 +62,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer; a body that is an iterator is streamed in chunks until it ends."""
+    """One answer.
+
+    A body that is an iterator is streamed in chunks until it ends. One in parts is sent part by part, so that
+    many who read it slowly share its octets.
+    """
 
     status: int = 200
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | tuple[bytes, ...] | AsyncIterator[bytes] = b""
     content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
 

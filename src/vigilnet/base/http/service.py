@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -26,6 +26,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.base.tasks import TaskGroup
 
 READ_SIZE: Final = 16_384
+PIECE_SIZE: Final = 65_536  # of a body in parts
 LINGER_S: Final = 2.0
 TLS_HANDSHAKE_S: Final = 10.0
 BACKLOG: Final = 100
@@ -208,8 +209,15 @@ class HttpServer:
                 await self._flush(session, writer)
             if session.was_refused_unread:
                 await _linger(reader, writer)
-        except (ConnectionError, TimeoutError):
-            return
+            await self._finish(writer)
+        except (OSError, TimeoutError):  # what was not taken is dropped, or it would wait here for ever
+            writer.transport.abort()
+
+    async def _finish(self, writer: asyncio.StreamWriter) -> None:
+        """Close once the other end has taken everything; until then the connection counts."""
+        writer.close()
+        async with asyncio.timeout(self._limits.answer_s):
+            await writer.wait_closed()
 
     async def _read(self, session: ServerSession, reader: asyncio.StreamReader) -> Request | None:
         if session.stage is Stage.OVER:
@@ -233,9 +241,22 @@ class HttpServer:
     ) -> None:
         response = await _response_of(route, request)
         session.answer(response, self._clock.now())
-        if not isinstance(response.body, bytes):
+        if isinstance(response.body, bytes):
+            return
+        if isinstance(response.body, tuple):
+            await self._send_parts(session, response.body, writer)
+        else:
             await self._stream(session, response.body, reader, writer)
-            session.end_answer(self._clock.now())
+        session.end_answer(self._clock.now())
+
+    async def _send_parts(
+        self, session: ServerSession, parts: tuple[bytes, ...], writer: asyncio.StreamWriter
+    ) -> None:
+        """Send a body of known length; only one piece of it is copied at a time."""
+        async with asyncio.timeout(self._limits.answer_s):
+            for piece in _pieces(parts):
+                session.send_chunk(piece)
+                await self._flush(session, writer)
 
     async def _stream(
         self,
@@ -297,6 +318,19 @@ async def _response_of(route: Route, request: Request) -> Response:
             response.status, response.body, response.content_type, {**route.headers, **response.headers}
         )
     return response
+
+
+def _pieces(parts: tuple[bytes, ...]) -> Iterator[bytes]:
+    """Give the parts joined to pieces of about `PIECE_SIZE`."""
+    batch: list[bytes] = []
+    size = 0
+    for part in parts:
+        batch.append(part)
+        size += len(part)
+        if size >= PIECE_SIZE:
+            yield b"".join(batch)
+            batch, size = [], 0
+    yield b"".join(batch)
 
 
 async def _next_chunk(body: AsyncIterator[bytes]) -> bytes | None:

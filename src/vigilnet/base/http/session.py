@@ -148,14 +148,16 @@ class ServerSession:
             self._send(h11.InformationalResponse(status_code=100, headers=[]))
 
     def answer(self, response: Response, now: float) -> None:
-        """Answer the request that was returned last; a streamed body follows by `send_chunk`."""
+        """Answer the request that was returned last; the parts of another body than bytes follow."""
         if self.stage is not Stage.ANSWERING:
             raise LocalProtocolError(f"http session: answer while {self.stage.value}")
-        body = response.body if isinstance(response.body, bytes) else None
-        self._send_head(response, None if body is None else len(body))
-        if body is not None:
+        body = response.body
+        if isinstance(body, bytes):
+            self._send_head(response, len(body))
             self.send_chunk(body)
             self.end_answer(now)
+        else:
+            self._send_head(response, sum(map(len, body)) if isinstance(body, tuple) else None)
 
     def send_chunk(self, chunk: bytes) -> None:
         """Send a part of the answer's body."""

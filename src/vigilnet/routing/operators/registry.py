@@ -152,8 +152,11 @@ class Registry:
         """How many are listed."""
         return sum(self._is_active(entry, now) for entry in self._entries.values())
 
-    def listing(self, country: str, now: float, heard: Iterable[Heard] = ()) -> bytes:
-        """Return the JSON of the relays by country; of one country alone unless `country` is empty."""
+    def listing(self, country: str, now: float, heard: Iterable[Heard] = ()) -> tuple[bytes, ...]:
+        """Return the JSON of the relays by country, in parts; of one country alone unless `country` is empty.
+
+        The parts are those that the table keeps: each answer under way costs no copy of them.
+        """
         by_country: dict[str, list[bytes]] = {}
         for entry in self._entries.values():
             if self._is_active(entry, now):
@@ -162,8 +165,12 @@ class Registry:
             if relay.peer_id not in self._entries and not self.is_lapsed(relay.peer_id):
                 by_country.setdefault(relay.country, []).append(relay.encoded)
         names = [country] if country in by_country else [] if country else sorted(by_country)
-        lists = (b'"%s":[%s]' % (name.encode(), b",".join(by_country[name])) for name in names)
-        return b"{" + b",".join(lists) + b"}"
+        parts: list[bytes] = []
+        for name in names:
+            parts.append(b'%s"%s":[' % (b"]," if parts else b"{", name.encode()))
+            for number, encoded in enumerate(by_country[name]):
+                parts += (b",", encoded) if number else (encoded,)
+        return (*parts, b"]}") if parts else (b"{}",)
 
     def _is_active(self, entry: Entry, now: float) -> bool:
         return now - entry.heard_at <= self.ttl_s

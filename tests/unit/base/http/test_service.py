@@ -15,7 +15,7 @@ from vigilnet.base.errors import ErrorKind, VigilnetError
 from vigilnet.base.http.guards import BearerToken
 from vigilnet.base.http.messages import EVENT_STREAM, Request, Response, json_response, text_response
 from vigilnet.base.http.routes import Routes
-from vigilnet.base.http.service import Bounds, HttpServer
+from vigilnet.base.http.service import PIECE_SIZE, Bounds, HttpServer
 from vigilnet.base.http.session import Limits
 
 TOKEN = "0123456789abcdef"  # noqa: S105 of these tests
@@ -132,6 +132,48 @@ def test_one_connection_serves_one_request_after_another() -> None:
         assert server.total == 1
 
     _run(work)
+
+
+def test_a_body_in_parts_arrives_whole_and_the_connection_goes_on() -> None:
+    parts = tuple(b"%07d," % number for number in range(40_000))
+    routes = Routes()
+    routes.add("GET", "/parts", lambda _: Response(200, parts))
+    routes.add("GET", "/none", lambda _: Response(200, ()))
+
+    async def work(server: HttpServer, port: int) -> None:
+        _, head, body = await _ask(port, _get("/parts", "Connection: close"))
+        assert "Content-Length: 320000\r\n" in head
+        assert body == b"".join(parts)
+        _, head, rest = await _ask(port, b"HEAD /parts HTTP/1.1\r\nHost: h\r\n\r\n" + _get("/none"))
+        assert head.endswith("Content-Length: 320000")
+        assert rest.startswith(b"HTTP/1.1 200")
+        assert server.total == 2
+
+    _run(work, None, None, routes)
+
+
+def test_who_does_not_read_is_dropped_with_what_waits_for_him() -> None:
+    """Else each such connection would stay for ever, beyond what is counted."""
+    routes = Routes()
+    routes.add("GET", "/parts", lambda _: Response(200, (bytes(PIECE_SIZE),) * 1000))
+    writers: list[asyncio.StreamWriter] = []
+
+    class Watched(HttpServer):
+        def _opened(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+            super()._opened(reader, writer)
+
+    async def main() -> None:
+        server = Watched([routes], SystemClock(), Limits(answer_s=0.05))
+        port = await server.listen("127.0.0.1", 0)
+        with socket.create_connection(("127.0.0.1", port)) as reader:
+            reader.sendall(_get("/parts"))
+            await _until(lambda: server.total == 1 and server.active == 0)
+            await asyncio.sleep(0)
+            assert writers[0].transport.get_write_buffer_size() == 0
+        await server.close()
+
+    asyncio.run(main())
 
 
 def test_slow_sender_is_told_and_dropped() -> None:
