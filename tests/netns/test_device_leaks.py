@@ -166,7 +166,8 @@ def test_routes_that_the_network_pushes_lead_nothing_around(device: ProtectedDev
         with device.sniff() as sniffer:
             run_probes(device, far if lan else None)
             pause(SETTLE_S)
-        assert not sniffer.leaks
+        # With the LAN allowed the kernel speaks to its groups when it likes (IGMP, MLD).
+        assert not [leak for leak in sniffer.leaks if not lan or FAR4 in leak or FAR6 in leak]
     finally:
         device.ask("change", fields={"allow_lan": False})
         for where in PUSHED:

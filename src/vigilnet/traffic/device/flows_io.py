@@ -234,8 +234,8 @@ class UdpFlow(_DeviceFlow[DatagramFlow, tuple[int, list[bytes]]]):
         near, far, near_port, far_port = self._key
         if not self._is_bound:
             far, far_port = ip_address(end[0]).packed, end[1]
-            if len(far) != len(near):
-                return None
+            if len(far) != len(near) or not self._port.is_carried(far):
+                return None  # an exit speaks for hosts behind it, not for this machine or its network
             if len(self._makers) >= MAX_MAKERS:
                 self._makers.clear()
         maker = self._makers[end] = UdpMaker(far, near, far_port, near_port)

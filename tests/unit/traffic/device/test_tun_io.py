@@ -15,6 +15,7 @@ from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import udp_echo
 from vigilnet.base.clock import SystemClock
 from vigilnet.traffic.device import packets, tun_io
+from vigilnet.traffic.device.flows_io import UdpFlow
 from vigilnet.traffic.device.interface_io import VirtioInterface
 from vigilnet.traffic.device.tun_io import TunPort, Way, _target
 from vigilnet.traffic.exit.options import Options
@@ -101,6 +102,29 @@ def test_many_datagrams_in_one_packet_arrive_one_by_one_and_come_back_together()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tun_io, "is_carried", lambda target: True)
+        run(scenario())
+
+
+def test_an_exit_does_not_speak_for_hosts_of_private_networks() -> None:
+    """An application would take it for the printer, and what it answered there went to the exit."""
+
+    async def scenario() -> None:
+        async with udp_echo() as far, port_on() as (kernel, port, _):
+            kernel.udp("127.0.0.1", (5000, far), b"hello")
+            await kernel.get()
+            (flow,) = port._flows.values()
+            assert isinstance(flow, UdpFlow)
+            for host in ("192.168.1.1", "127.0.0.1"):
+                flow.datagram_received(host, 6000, b"forged")
+            back = await kernel.get()
+            assert packets.datagrams_of(back) == (6000, 5000, [b"forged"])
+            assert back.source == socket.inet_aton("127.0.0.1")
+            assert kernel.is_quiet()
+            kernel.udp("192.168.1.1", (5000, 6000), b"to the printer")
+            assert bytes((await kernel.get()).body[:2]) == bytes(packets.PROHIBITED.ipv4)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tun_io, "is_carried", lambda target: target == socket.inet_aton("127.0.0.1"))
         run(scenario())
 
 
