@@ -1,40 +1,24 @@
 """`vigilnet run --phase`: what a node opens grows from phase to phase, and each is of use alone (DIS-04)."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.support.helper_nodes import CONSENT, PAGE, HelperNode, exit_settings, web_server
+from tests.support.sockets import LISTENS, descriptors, tcp_sockets
 from tests.support.waiting import wait_until
 from vigilnet.surface.control.client import ControlClient
 from vigilnet.surface.control.models import Status
 from vigilnet.surface.control.schema import ControlError
 
 pytestmark = pytest.mark.slow  # each starts some processes
-LISTENS = "0A"  # of /proc/net/tcp
-
-
-def descriptors(pid: int) -> set[str]:
-    """What each descriptor of a process leads to."""
-    found = set()
-    for path in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            found.add(str(path.readlink()))
-    return found
 
 
 def listening(node: HelperNode) -> set[int]:
     """The TCP ports that a node's process listens on."""
     assert node.process is not None
-    ours, ports = descriptors(node.process.pid), set()
-    for family in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{node.process.pid}/net/{family}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == LISTENS and f"socket:[{fields[9]}]" in ours:
-                ports.add(int(fields[1].rpartition(":")[2], 16))
-    return ports
+    return {each.port for each in tcp_sockets(node.process.pid) if each.state == LISTENS}
 
 
 def port_of(address: str) -> int:

@@ -14,8 +14,8 @@ from vigilnet.surface.control.client import ControlClient
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("suite", list(Suite))
-def test_cipher_country_and_family_of_a_relay_are_what_its_owner_set(tmp_path: Path, suite: Suite) -> None:
+def test_cipher_country_and_family_of_a_relay_are_what_its_owner_set(tmp_path: Path) -> None:
+    suite = Suite.CHACHA20_POLY1305  # all others of these tests are reached by the default
     with web_server() as target:
         settings = exit_settings(target) | {
             "relay.suite": suite.name.lower(), "relay.family": "example.org", "relay.country": "SE",
