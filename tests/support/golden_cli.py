@@ -6,6 +6,8 @@ says which of both happened.
 
 import argparse
 import contextlib
+import dataclasses
+import importlib
 import io
 import json
 import logging
@@ -14,8 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.fake_node import served
+from vigilnet.surface import keys, wipe
 from vigilnet.surface.cli.help_page import commands_of
 from vigilnet.surface.cli.main import main, new_parser
+from vigilnet.surface.cli.processes import BECOMES
+from vigilnet.surface.control.models import Diagnosis, Finding, PeerDiagnosis
 
 GOLDEN: Final = Path(__file__).parents[1] / "vectors" / "cli" / "golden.json"
 ASKED: Final = (
@@ -34,18 +39,44 @@ CHANGING: Final = ("token", "url")
 
 def golden() -> dict[str, Any]:
     """What is written down."""
-    helps = {name: help_of(command) for name, command in commands_of(new_parser())}
-    return {"help": helps, "json": {line: answer_of(line) for line in ASKED}}
+    return {"help": helps(), "json": {line: answer_of(line) for line in ASKED}, "fields": fields()}
+
+
+def helps() -> dict[str, dict[str, str]]:
+    """Every command's words, those of programs of their own too."""
+    found = {name: help_of(command) for name, command in commands_of(new_parser())}
+    for name, module in BECOMES.items():
+        parser = importlib.import_module(module).new_parser()
+        found[name] |= help_of(parser)
+        found |= {f"{name} {below}": help_of(command) for below, command in commands_of(parser)}
+    return found
+
+
+def fields() -> dict[str, list[str]]:
+    """The names in the JSON of what asks no node, or differs from machine to machine."""
+    out = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(out):
+        where = ["--json", "--state-folder", folder]
+        codes = [keys.main([verb, *where]) for verb in ("generate", "show")]
+        codes += [keys.main(["export", f"{folder}/key", *where]), wipe.main(["--yes", *where])]
+        codes.append(main(["version", "--json"]))
+    assert not any(codes), codes
+    names = ("keys generate", "keys show", "keys export", "wipe", "version")
+    said = {
+        name: list(json.loads(line)) for name, line in zip(names, out.getvalue().splitlines(), strict=True)
+    }
+    for name, model in (("doctor", Diagnosis), ("doctor findings", Finding), ("doctor peers", PeerDiagnosis)):
+        said[name] = [field.name for field in dataclasses.fields(model)]
+    return said
 
 
 def help_of(command: argparse.ArgumentParser) -> dict[str, str]:
     """A command's words, free of how this Python lays them out."""
     words = {"": command.description or ""}
     for action in command._actions:
-        if action.dest != "help" and not isinstance(action, argparse._SubParsersAction):
-            words[", ".join(action.option_strings) or action.dest] = (
-                action.help if action.help not in (None, argparse.SUPPRESS) else ""
-            ) or ""
+        is_shown = action.dest != "help" and action.help != argparse.SUPPRESS
+        if is_shown and not isinstance(action, argparse._SubParsersAction):
+            words[", ".join(action.option_strings) or action.dest] = action.help or ""
     return words
 
 

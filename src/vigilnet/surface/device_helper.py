@@ -31,8 +31,16 @@ def new_parser() -> argparse.ArgumentParser:
     """Return the parser of the helper's arguments."""
     parser = OneLineParser(prog="vigilnet-helper", description="The privileged part of a protected device.")
     parser.add_argument("--owner", type=int, default=0, metavar="UID", help="whose daemon may ask")
-    parser.add_argument("--run-folder", type=Path, default=RUN_FOLDER, metavar="DIR")
-    parser.add_argument("--keep-folder", type=Path, default=STATE_FOLDER, metavar="DIR")
+    parser.add_argument(
+        "--run-folder", type=Path, default=RUN_FOLDER, metavar="DIR", help="where its socket is"
+    )
+    parser.add_argument(
+        "--keep-folder",
+        type=Path,
+        default=STATE_FOLDER,
+        metavar="DIR",
+        help="where it notes what to put back",
+    )
     parser.add_argument("--group", default="vigilnet", metavar="NAME", help="folder of the control groups")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)
     parser.add_argument(

@@ -1,13 +1,15 @@
 """`vigilnet help`, `completion`: what there is, in words, as a man page, and for the shell."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from vigilnet.base.system_io import module_command
 from vigilnet.base.version import program_version
 from vigilnet.surface.cli.completion import SHELLS, script
 from vigilnet.surface.cli.node import Commands
 from vigilnet.surface.cli.output import write
+from vigilnet.surface.cli.processes import BECOMES, become, helps_of_programs
 from vigilnet.surface.control.schema import ControlError, ErrorCode
 from vigilnet.surface.exits import ExitCode, OneLineParser
 
@@ -82,11 +84,13 @@ def show_help(arguments: argparse.Namespace) -> ExitCode:
     parser = arguments.parser
     topic = arguments.topic
     if arguments.man:
-        write(man_page(parser).rstrip("\n"))
+        write(man_page(parser, helps_of_programs()).rstrip("\n"))
     elif topic is None:
         write(parser.format_help().rstrip("\n"))
     elif topic in CODES:
         write(f"{topic}: {CODES[topic]}")
+    elif topic in BECOMES:
+        become([*module_command(BECOMES[topic]), "--help"])
     elif topic in (commands := dict(commands_of(parser))):
         write(commands[topic].format_help().rstrip("\n"))
     else:
@@ -124,8 +128,8 @@ def describe(parser: argparse.ArgumentParser) -> None:
         command.description = command.description or (said and f"{said[0].upper()}{said[1:]}.")
 
 
-def man_page(parser: argparse.ArgumentParser) -> str:
-    """Return the manual in troff."""
+def man_page(parser: argparse.ArgumentParser, programs: Mapping[str, str]) -> str:
+    """Return the manual in troff; `programs` is the help of those commands that are programs of their own."""
     lines = [
         f'.TH VIGILNET 1 "" "vigilnet {program_version()}" "User commands"',
         ".SH NAME",
@@ -139,6 +143,10 @@ def man_page(parser: argparse.ArgumentParser) -> str:
     about = dict(_purposes(parser))
     for name, command in commands_of(parser):
         lines += [".SS " + name, _escaped(about.get(name, command.description or "")), ".nf"]
+        if name in programs:
+            lines += [_escaped(line) or "\\&" for line in programs[name].strip().splitlines()]
+            lines.append(".fi")
+            continue
         lines += [_escaped(line) for line in command.format_usage().strip().splitlines()]
         lines.append(".fi")
         for action in command._actions:  # noqa: SLF001

@@ -23,18 +23,9 @@ from vigilnet.surface.cli import (
     top,
     watching,
 )
-from vigilnet.surface.cli.processes import DAEMON_MODULE, become
+from vigilnet.surface.cli.processes import BECOMES, become
 from vigilnet.surface.exits import ExitCode, OneLineParser, run_guarded
 
-BECOMES: Final = {
-    "run": DAEMON_MODULE,
-    "keys": "vigilnet.surface.keys",
-    "wipe": "vigilnet.surface.wipe",
-    "helper": "vigilnet.surface.device_helper",
-    "htx": "vigilnet.surface.htx_capture",
-    "doctor": "vigilnet.surface.doctor.main",
-    "pt": "vigilnet.surface.pt",
-}
 _FIRST_STEPS: Final = """vigilnet: no command given
   vigilnet up        protect this computer (sudo: all of it; without: apps that use its proxy)
   vigilnet status    am I protected, and how

@@ -16,6 +16,16 @@ from typing import Any, Final, NoReturn
 from vigilnet.base.system_io import module_command
 
 DAEMON_MODULE: Final = "vigilnet.surface.daemon"
+BECOMES: Final = {
+    "run": DAEMON_MODULE,
+    "keys": "vigilnet.surface.keys",
+    "wipe": "vigilnet.surface.wipe",
+    "helper": "vigilnet.surface.device_helper",
+    "htx": "vigilnet.surface.htx_capture",
+    "doctor": "vigilnet.surface.doctor.main",
+    "pt": "vigilnet.surface.pt",
+}
+"""Commands that need more of the program than a control client may: each is a program of its own."""
 GRACE_S: Final = 5.0
 _OUR_SETTINGS: Final = "VIGILNET_"
 _KEPT_SETTINGS: Final = ("VIGILNET_TEST_", "VIGILNET_BENCH_")
@@ -26,6 +36,18 @@ def without_console() -> dict[str, Any]:
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
     return {}
+
+
+def helps_of_programs() -> dict[str, str]:
+    """Return what the programs behind some commands say of themselves; asks them all at once."""
+    asked = {
+        name: subprocess.Popen(  # noqa: S603 our own modules
+            [*module_command(module), "--help"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True, env={**os.environ, "COLUMNS": "80"}, **without_console(),
+        )
+        for name, module in BECOMES.items()
+    }  # fmt: skip
+    return {name: program.communicate()[0] for name, program in asked.items()}
 
 
 def become(words: Sequence[str]) -> NoReturn:
