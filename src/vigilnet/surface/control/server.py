@@ -16,15 +16,17 @@ from vigilnet.surface.control import door
 from vigilnet.surface.control.auth import may_control, peer_uid
 from vigilnet.surface.control.events import EventFeed
 from vigilnet.surface.control.operations import Role
+from vigilnet.surface.control.recent import Recent
 from vigilnet.surface.control.schema import (
     MAX_REQUEST,
     ControlError,
     ErrorCode,
     Request,
+    as_json,
     decode_request,
     encode_error,
     encode_event,
-    encode_result,
+    encode_text,
 )
 from vigilnet.surface.control.socket_path import HAS_UNIX_SOCKETS, reachable
 from vigilnet.surface.control.steering import Steering
@@ -111,11 +113,12 @@ class ControlServer:
         if self._door is not None and not await door.wait_proven(self._door, reader, writer):
             _log.warning("control port: a stranger was turned away")
             return
+        idle, recent = _IdleTimer(writer), Recent()
         try:
             while True:
+                idle.begin()
                 try:
-                    async with asyncio.timeout(IDLE_S):
-                        line = await reader.readline()
+                    line = await reader.readline()
                 except ValueError:  # longer than the limit
                     self._turn_away(
                         writer, ErrorCode.BAD_REQUEST, f"request: longer than {MAX_REQUEST} octets"
@@ -123,7 +126,8 @@ class ControlServer:
                     return
                 if not line.endswith(b"\n"):
                     return
-                reply, request = await self._answer(line)
+                idle.end()
+                reply, request = await self._answer(line, recent)
                 await _write(writer, reply)
                 if request is not None and request.method == "stop":
                     self._steering.stop()
@@ -132,24 +136,32 @@ class ControlServer:
                     return
         except (TimeoutError, ConnectionError):
             return
+        finally:
+            idle.close()
 
-    async def _answer(self, line: bytes) -> tuple[bytes, Request | None]:
+    async def _answer(self, line: bytes, recent: Recent) -> tuple[bytes, Request | None]:
         """Return the reply, and the request if it was served."""
         try:
             request = decode_request(line)
         except ControlError as error:
             return encode_error(0, error.code, str(error)), None
+        now, changes = asyncio.get_running_loop().time(), self._steering.changes
+        text = recent.find(request, now, changes)
+        if text is not None:
+            return encode_text(request.id, text), request
         try:
             result = await self._steering.do(request.method, request.params)
             if request.method == "watch":
                 self._events.check(_topics(request))
+            text = as_json(result)
         except ControlError as error:
             return encode_error(request.id, error.code, str(error), error.why, error.next), None
         except Exception as error:  # noqa: BLE001 a bug costs one answer, not the session
             _log.failure("control request failed, this is a bug: please report it", error)
             message = f"{request.method}: internal error ({type(error).__name__}); see vigilnet logs"
             return encode_error(request.id, ErrorCode.FAILED, message), None
-        return encode_result(request.id, result), request
+        recent.keep(request, now, changes, text)
+        return encode_text(request.id, text), request
 
     async def _watch(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -169,6 +181,35 @@ class ControlServer:
                         await _write(writer, encode_event(topic, data))
         finally:
             gone.cancel()
+
+
+class _IdleTimer:
+    """Closes a session that asks nothing for `IDLE_S`; it is set once in that time, not for each request."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._writer = writer
+        self._idle_since: float | None = None
+        self._handle = self._loop.call_later(IDLE_S, self._look)
+
+    def begin(self) -> None:
+        """The session waits for a request from now on."""
+        self._idle_since = self._loop.time()
+
+    def end(self) -> None:
+        """One has come."""
+        self._idle_since = None
+
+    def close(self) -> None:
+        """The session is over."""
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        left = IDLE_S if self._idle_since is None else self._idle_since + IDLE_S - self._loop.time()
+        if left <= 0:
+            self._writer.close()
+        else:
+            self._handle = self._loop.call_later(left, self._look)
 
 
 def _topics(request: Request) -> tuple[str, ...]:

@@ -52,6 +52,7 @@ class Steering:
     def __init__(self, host: SteeredHost, version: str) -> None:
         self._host = host
         self._version = version
+        self.changes = 0  # that were asked for so far, done or not
         self.showing = Showing(host)
         self._plain_settings: tuple[models.Settings, Plain] | None = (
             None  # long, and seldom other than before
@@ -99,6 +100,8 @@ class Steering:
             raise ControlError(ErrorCode.BAD_OPTION, said) from error
         except VigilnetError as error:
             raise ControlError(ErrorCode.FAILED, str(error)) from error
+        finally:
+            self.changes += operation.is_change
         return result if role is Role.FULL else without_private(operation.result, plain(result))
 
     # --- reading ---------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.fake_node import FakeHost, FakeNode, control_server, served
 from vigilnet.base.errors import EnvironmentRefusedError
+from vigilnet.surface.control import server
+from vigilnet.surface.control.recent import HURRIED
 from vigilnet.surface.control.schema import MAX_REQUEST
 from vigilnet.surface.control.server import MAX_SESSIONS
 from vigilnet.surface.control.socket_path import reachable, socket_of
@@ -178,3 +180,18 @@ def test_a_bug_costs_one_answer_and_not_the_session(tmp_path: Path) -> None:
             "message": "circuits: internal error (KeyError); see vigilnet logs",
         }
         assert session.ask(b'{"method":"version"}')["result"]["version"] == "0.1.0"
+
+
+def test_session_that_asks_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "IDLE_S", 0.05)
+    with served(tmp_path), Raw(tmp_path) as session:
+        assert session.is_closed()
+
+
+def test_session_in_a_hurry_is_told_again_what_it_was_told_and_a_change_ends_that(folder: Path) -> None:
+    with Raw(folder) as session:
+        for number in range(3 * HURRIED):
+            reply = session.ask(b'{"id":%d,"method":"status"}' % number)
+            assert (reply["id"], reply["result"]["hops"]) == (number, 3)
+        session.ask(b'{"method":"set-hops","params":{"hops":2}}')
+        assert session.ask(b'{"method":"status"}')["result"]["hops"] == 2
