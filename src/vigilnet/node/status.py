@@ -142,9 +142,8 @@ class PeerStatus:
     name: str = ""
     country: str = ""
     link: str = "none"  # direct, relayed, failed or none
-    why_id: str = (
-        ""  # dialled, dialled-us, dialled-back, punched, on-path, no-answer, not-needed, behind-router
-    )
+    # dialled, dialled-us, dialled-back, punched, on-path, on-path-entry, no-answer, not-needed, behind-router
+    why_id: str = ""
     retry_s: float = 0.0  # when one that failed is tried again
     is_entry: bool = False
     transport: str = ""

@@ -142,7 +142,8 @@ def _peer(record: PeerRecord, link: LinkStatus | None, on_paths: set[bytes], roo
     elif retry_at > now:
         kind, why = "failed", "no-answer"
     elif identity in on_paths:
-        kind, why = "relayed", "on-path"
+        has_met = guards is not None and identity in guards.kept and view.is_reached(identity)
+        kind, why = "relayed", "on-path-entry" if has_met else "on-path"
     else:
         kind, why = "none", "not-needed" if record.is_dialable else "behind-router"
     return PeerStatus(

@@ -23,6 +23,7 @@ _OTHER_PEER_WHY: Final = {
     "dialled-back": "Behind a router: it was told by a neighbour, and opened the link to this relay.",
     "punched": "Behind a router, as this relay is: both dialled at once.",
     "behind-router": "Behind a router: its neighbours tell it when somebody wants a link.",
+    "on-path-entry": "Reached through your path now; it has been your entry, so it knows your address.",
     "on-path": "Reached through your path, so it never learns your address.",
     "not-needed": "Known, not connected: a client connects to its entry only.",
 }

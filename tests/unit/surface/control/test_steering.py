@@ -214,3 +214,14 @@ def test_traffic_is_sampled_each_second(host: FakeHost) -> None:
         steering.showing.sample()
     assert len(steering.showing.history().samples) == 60
     assert steering.showing.history().total.in_octets == 127_000
+
+
+@pytest.mark.parametrize(
+    "why_id",
+    ["dialled", "dialled-us", "dialled-back", "punched", "on-path", "on-path-entry", "no-answer",
+     "not-needed", "behind-router"],
+)  # fmt: skip
+def test_each_way_to_know_a_relay_has_its_sentence(host: FakeHost, why_id: str) -> None:
+    peer = replace(host.node.peers()[0], why_id=why_id)
+    host.node.peers = lambda: [peer]  # type: ignore[method-assign]
+    assert do(host, "peers")[0]["why"].endswith(".")

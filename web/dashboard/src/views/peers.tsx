@@ -30,7 +30,11 @@ const links: Readonly<Record<string, readonly [Tone | "accent" | undefined, Key]
 const whyKeys: Readonly<Record<string, Key>> = {
   dialled: "peer.why.dialled",
   "dialled-us": "peer.why.dialled-us",
+  "dialled-back": "peer.why.dialled-back",
+  punched: "peer.why.punched",
+  "behind-router": "peer.why.behind-router",
   "on-path": "peer.why.on-path",
+  "on-path-entry": "peer.why.on-path-entry",
   "no-answer": "peer.why.no-answer",
   "not-needed": "peer.why.not-needed",
 };

@@ -249,7 +249,14 @@ export const de: Catalogue = {
   "peer.role.directory": "nennt andere",
   "peer.why.dialled": "Es antwortet.",
   "peer.why.dialled-us": "Es hat uns angewählt.",
+  "peer.why.dialled-back":
+    "Hinter einem Router: ein Nachbar sagte Bescheid, und es öffnete die Verbindung zu diesem Relay.",
+  "peer.why.punched": "Hinter einem Router wie dieses Relay: beide wählten zugleich.",
+  "peer.why.behind-router":
+    "Hinter einem Router: seine Nachbarn sagen ihm, wenn jemand eine Verbindung will.",
   "peer.why.on-path": "Über deinen Weg erreicht, es erfährt also nie deine Adresse.",
+  "peer.why.on-path-entry":
+    "Jetzt über deinen Weg erreicht; es war schon dein Eingang, kennt also deine Adresse.",
   "peer.why.no-answer": "Es antwortete nicht und wird wieder versucht.",
   "peer.why.not-needed": "Bekannt und jetzt nicht nötig.",
   "peer.round": "Hin und zurück",

@@ -243,7 +243,12 @@ export const en = {
   "peer.role.directory": "tells of others",
   "peer.why.dialled": "It answers.",
   "peer.why.dialled-us": "It called us.",
+  "peer.why.dialled-back": "Behind a router: it was told by a neighbour, and opened the link to this relay.",
+  "peer.why.punched": "Behind a router, as this relay is: both dialled at once.",
+  "peer.why.behind-router": "Behind a router: its neighbours tell it when somebody wants a link.",
   "peer.why.on-path": "Reached through your path, so it never learns your address.",
+  "peer.why.on-path-entry":
+    "Reached through your path now; it has been your entry, so it knows your address.",
   "peer.why.no-answer": "It did not answer and is tried again.",
   "peer.why.not-needed": "Known, and not needed now.",
   "peer.round": "Round trip",

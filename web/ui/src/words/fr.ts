@@ -247,7 +247,13 @@ export const fr: Catalogue = {
   "peer.role.directory": "en nomme d'autres",
   "peer.why.dialled": "Il répond.",
   "peer.why.dialled-us": "Il nous a appelés.",
+  "peer.why.dialled-back":
+    "Derrière un routeur : un voisin l'a prévenu, et il a ouvert le lien vers ce relais.",
+  "peer.why.punched": "Derrière un routeur, comme ce relais : les deux ont appelé en même temps.",
+  "peer.why.behind-router": "Derrière un routeur : ses voisins le préviennent quand quelqu'un veut un lien.",
   "peer.why.on-path": "Joint par votre chemin : il n'apprend jamais votre adresse.",
+  "peer.why.on-path-entry":
+    "Joint par votre chemin maintenant ; il a été votre entrée et connaît donc votre adresse.",
   "peer.why.no-answer": "Il n'a pas répondu ; un autre essai suivra.",
   "peer.why.not-needed": "Connu, pas nécessaire maintenant.",
   "peer.round": "Aller-retour",

@@ -1,4 +1,4 @@
-import{r as h,j as e}from"./react-CEfoZQ0_.js";import{c as P,u as f,r as z,a as j,b as v,d as N,e as w,S as C,f as y,g as x,T as E,B as k,h as L,i as M,j as b,C as I,k as $,l as A,m as F,n as H,o as W,M as V,A as G,D as K,p as J,V as Q,q as U,s as X,R as Y,t as Z,v as ee,w as se,L as te,x as ne}from"./index-D2HquTCZ.js";import{w as ae}from"./world-BSBSDs7D.js";/**
+import{r as h,j as e}from"./react-CEfoZQ0_.js";import{c as P,u as f,r as z,a as j,b as v,d as N,e as w,S as C,f as y,g as x,T as E,B as k,h as L,i as M,j as b,C as I,k as $,l as A,m as F,n as H,o as W,M as V,A as G,D as K,p as J,V as Q,q as U,s as X,R as Y,t as Z,v as ee,w as se,L as te,x as ne}from"./index-gFzxOQUb.js";import{w as ae}from"./world-BSBSDs7D.js";/**
  * @license lucide-react v1.75.0 - ISC
  *
  * This source code is licensed under the ISC license.
