@@ -72,6 +72,10 @@ def test_every_view_is_accessible_in_both_themes_three_widths_and_three_language
     pictures = Path(os.environ.get("VIGILNET_PICTURES") or tmp_path)  # `make pictures` puts them into docs
     facts = run("looks.mjs", net, str(pictures))
     assert facts["pages"] == 48
+    grave = sum(facts["impacts"].get(impact, 0) for impact in ("critical", "serious"))
+    assert grave == 0
+    note("axe-core, critical or serious", grave, "")
+    note("pages looked at", facts["pages"], "")
     made = {picture.name for picture in pictures.glob("dashboard-*.png")}
     assert made == {picture.name for picture in (ROOT / "docs" / "images").glob("dashboard-*.png")}
 
