@@ -91,7 +91,12 @@ def test_a_burst_does_not_show_where_the_rate_is_constant(host: Namespace, tmp_p
             open_now = [each for each in tcp_sockets(pid) if each.state == IS_OPEN]
             return [each.port for each in open_now if each.remote_port == guard]
 
-        (port,) = wait_until(carrying, "it has a link")
+        def has_circuit(folder: Path = tmp_path / shape) -> bool:
+            with ControlClient(folder) as control:
+                return control.status().first_circuit_ms is not None
+
+        wait_until(has_circuit, "the visit that the link begins with is over, and a circuit stands")
+        (port,) = carrying()
         pause(SETTLED_S)
         idle = watch(host, (port, guard))
         fetch = host.start(
