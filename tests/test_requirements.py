@@ -2,14 +2,12 @@
 
 import ast
 import importlib.util
-import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "requirements.md"
-ROW = re.compile(r"^\| ([A-Z]{3}-\d\d) \| ([^|]+?) \|([^|]*)\|([^|]*)\|$", re.MULTILINE)
+from tests.support.promises import ROOT, promises
+
 ROWS = {
     "CIR": [*range(1, 9), 13, 14],
     "LNK": range(1, 23),
@@ -37,36 +35,26 @@ def names_in(file: Path) -> frozenset[str]:
     )
 
 
-def is_there(proof: str, file: str) -> bool:
-    """Whether a proof exists; `::test_x` is a test of `file`, which was named before."""
+def is_there(proof: str) -> bool:
+    """Whether a proof exists."""
     if proof.startswith("python -m "):
         return importlib.util.find_spec(proof.split()[2]) is not None
-    if not proof.startswith(("tests/", "::")):
+    if not proof.startswith("tests/"):
         return True  # a command of make or of ours: test_docs looks after those
-    path, _, name = (file + proof if proof.startswith("::") else proof).partition("::")
+    path, _, name = proof.partition("::")
     return (ROOT / path).is_file() and (not name or name in names_in(ROOT / path))
 
 
 def test_every_row_is_there_once() -> None:
-    found = Counter(match[1] for match in ROW.finditer(PAGE.read_text()))
+    found = Counter(promise.row for promise in promises())
     assert found == Counter(f"{wing}-{number:02}" for wing, numbers in ROWS.items() for number in numbers)
 
 
 def test_every_proof_that_is_named_exists() -> None:
-    missing, file = [], ""
-    for row, _, proofs, _ in ROW.findall(PAGE.read_text()):
-        for proof in re.findall(r"`([^`]+)`", proofs):
-            if proof.startswith("tests/"):
-                file = proof.partition("::")[0]
-            if not is_there(proof, file):
-                missing.append((row, proof))
-    assert missing == []
+    named = [(promise.row, proof) for promise in promises() for proof in promise.proofs]
+    assert len(named) > 300
+    assert [(row, proof) for row, proof in named if not is_there(proof)] == []
 
 
-def test_a_row_without_a_proof_says_so() -> None:
-    silent = [
-        row
-        for row, _, proofs, rest in ROW.findall(PAGE.read_text())
-        if not proofs.strip() and not rest.strip()
-    ]
-    assert silent == []
+def test_a_row_without_a_proof_says_why() -> None:
+    assert [promise.row for promise in promises() if not promise.proofs and not promise.remark] == []

@@ -224,7 +224,7 @@ def test_nothing_is_too_large_whatever_the_mtu(device: ProtectedDevice, mtu: int
             assert hashlib.sha256(file.read_bytes()).hexdigest() == sent
             for address in (network.target.v4, network.target.v6):
                 assert echoed(device.host, address, mtu - 48)
-            words = ("ping", "-c5", "-i0.2", "-W5", "-s", min(mtu - 60, 4000), network.target.v4)
+            words = ("ping", "-Mdo", "-c5", "-i0.2", "-W5", "-s", min(mtu - 60, 4000), network.target.v4)
             assert "bytes from" in device.host.run(*words, check=False).stdout
         assert not sniffer.leaks
     finally:
