@@ -49,7 +49,7 @@ _BARS: Final = (  # what is wanted; the figure, with {names} of _measured; what 
     (
         "100 times up and down leave nothing",
         (
-            "routes, rules, nft, filters, resolver, groups, processes, files, descriptors and net.* settings "
+            "routes, rules, nft, filters, resolver, groups, processes, files, descriptors, settings "
             "are equal; "
             "0.4 s each time; 20 times without nftables"
         ),

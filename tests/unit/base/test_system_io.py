@@ -68,6 +68,7 @@ def test_a_folder_that_others_can_change_is_told_from_one_that_is_closed(tmp_pat
         assert not system_io.is_closed_to_others(tmp_path / "link")
 
 
+@pytest.mark.slow
 def test_our_own_modules_are_not_looked_for_where_we_happen_to_be(tmp_path: Path) -> None:
     """`sudo vigilnet up` in another user's folder ran, as root, what was called like a module of ours."""
     for name in ("vigilnet.py", "ipaddress.py"):
