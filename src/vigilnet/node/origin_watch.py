@@ -1,7 +1,7 @@
 """Looks at a relay's own origin now and then, as a visitor, and says what keeps clients out.
 
-An origin that is down, whose certificate is not for its name, that asks for another hello, speaks an older
-TLS, or is itself a relay of the network (a loop) cannot stand before a relay (docs/spec/htx.md section 7).
+An origin that is down, whose certificate is not for its name, that speaks an older TLS, or is itself
+a relay of the network (a loop) cannot stand before a relay (docs/spec/htx.md section 7).
 """
 
 import asyncio
@@ -92,7 +92,7 @@ class OriginWatch:
         async with asyncio.timeout(PATIENCE_S):
             handshake, _ = await self._transport.look_at_origin(*self._origin, self._host_name)
         self.issuer = issuer_digest(handshake.chain)
-        return "asks browsers for another hello (enable x25519)" if handshake.was_retried else UP
+        return UP
 
     async def _is_relay(self) -> bool:
         """Whether relays that were reached are at the origin's address, and nowhere else.

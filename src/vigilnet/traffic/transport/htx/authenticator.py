@@ -120,9 +120,14 @@ def client_share(hello: ClientHello) -> bytes | None:
     return hybrid[-DH_SIZE:] if len(hybrid) > DH_SIZE else None
 
 
-def binding_of(client_hello: bytes, server_hello: bytes) -> bytes:
-    """Return what ties a link to this very TLS handshake; both are whole messages with their heads."""
-    return sha256(client_hello, server_hello)
+def binding_of(hellos: bytes, server_hello: bytes) -> bytes:
+    """Return what ties a link to this very TLS handshake; all are whole messages with their heads.
+
+    Args:
+        hellos: the client's; where the origin asked for another one: the first, the request, and the second.
+        server_hello: the origin's.
+    """
+    return sha256(hellos, server_hello)
 
 
 def switch_keys(shared: bytes, binding: bytes, network: str = "") -> tuple[bytes, bytes]:

@@ -268,14 +268,11 @@ async def open_carrier(tcp: TcpCarrier, visitor: Visitor) -> HtxCarrier:
 def _switched(connection: TlsConnection, visitor: Visitor, built: BuiltHello, shared: bytes) -> HtxCarrier:
     browser, address, tls = visitor.browser, visitor.address, connection.tls
     handshake = _finished(connection)
-    if handshake.was_retried:
-        connection.leave()
-        raise RemoteProtocolError("the origin asked for another hello, which a relay cannot follow")
     if address.issuer is not None and issuer_digest(handshake.chain) != address.issuer:
         raise InterceptedError("the origin's certificate is of another issuer: somebody is in between")
     if visitor.relays.is_new_alpn(visitor.place, built.template.name, handshake.alpn):
         raise InterceptedError("the origin speaks another protocol than before")
-    binding = binding_of(handshake.client_hello, handshake.server_hello)
+    binding = binding_of(handshake.hellos, handshake.server_hello)
     to_relay, to_client = switch_keys(shared, binding, browser.network)
     left = MAX_FOREIGN
 

@@ -2,12 +2,13 @@
 
     UNDECIDED --no client hello, or not authentic----------------------------> PLAIN (for ever)
         | authentic hello
-    WATCHING --no TLS 1.3, a retry, an alert, or 4 records that do not open--> PLAIN
+    WATCHING --no TLS 1.3, an alert, or 4 records that do not open-----------> PLAIN
         | a record opens
     SWITCHED
 
 Until the switch every octet goes on to the other side: at once while undecided or plain, by whole records
-while watching, so that the switch falls between two of them.
+while watching, so that the switch falls between two of them. A second hello, where the origin asks for one,
+need not be judged: the keys are bound to it as well.
 """
 
 from enum import Enum
@@ -65,6 +66,9 @@ class RelaySession:
         self._server_reader = MessageReader(MAX_HELLO)
         self._shared = b""
         self._client_hello = b""
+        self._hellos = b""  # what the switch is bound to, but for the origin's last word
+        self._is_retried = False  # the origin asked for another hello
+        self._awaits_hello = False  # which is not here yet
         self._keys: tuple[SwitchKey, SwitchKey] | None = None
         self._tries = 0
         self._unjudged = bytearray()
@@ -187,7 +191,7 @@ class RelaySession:
             self.state = SessionState.PLAIN
             return
         self._shared = shared
-        self._client_hello = message
+        self._client_hello = self._hellos = message
         self.state = SessionState.WATCHING
 
     # --- watching -------------------------------------------------------------------------------
@@ -203,15 +207,21 @@ class RelaySession:
         except RemoteProtocolError:
             self._become_plain()
             return
-        if hello.is_retry or hello.version != TLS_1_3:
+        if hello.version != TLS_1_3 or self._awaits_hello or (hello.is_retry and self._is_retried):
             self._become_plain()
             return
-        self.binding = binding_of(self._client_hello, message)
+        if hello.is_retry:
+            self._hellos += message
+            self._is_retried = self._awaits_hello = True
+            return
+        self.binding = binding_of(self._hellos, message)
         to_relay, to_client = switch_keys(self._shared, self.binding, self._network)
         self._shared = b""
         self._keys = (SwitchKey(to_relay), SwitchKey(to_client))
 
     def _server_message(self, record: Record) -> bytes | None:
+        if record.kind == RecordType.CHANGE_CIPHER_SPEC and self._is_retried:
+            return None
         if record.kind != RecordType.HANDSHAKE:  # an alert, for one
             raise RemoteProtocolError(f"origin: record of type {record.kind} before its hello")
         self._server_reader.feed(record.fragment)
@@ -226,6 +236,7 @@ class RelaySession:
         except RemoteProtocolError:
             self._become_plain()
             return
+        is_broken = False
         for at, record in enumerate(records):
             opened = self._try(record)
             if opened is not None:
@@ -234,8 +245,26 @@ class RelaySession:
                 self.rest = records[at + 1 :]
                 return
             self.to_origin += record.header + record.fragment
-        if self._tries >= MAX_TRIES:
+            is_broken = is_broken or not self._look_for_second_hello(record)
+        if self._tries >= MAX_TRIES or is_broken:
             self._become_plain()
+
+    def _look_for_second_hello(self, record: Record) -> bool:
+        """Take the hello that the origin asked for; return whether the client still does as one of ours."""
+        if not self._awaits_hello or record.kind == RecordType.CHANGE_CIPHER_SPEC:
+            return True
+        if record.kind != RecordType.HANDSHAKE:
+            return False
+        try:
+            self._hello_reader.feed(record.fragment)
+            message = self._hello_reader.next()
+        except RemoteProtocolError:
+            return False
+        if message is None:
+            return True
+        self._hellos += message
+        self._awaits_hello = False
+        return message[0] == MessageType.CLIENT_HELLO and self._hello_reader.is_between_messages
 
     def _try(self, record: Record) -> Opened | None:
         is_ours = record.kind == RecordType.APPLICATION_DATA and self._tries < MAX_TRIES

@@ -100,6 +100,7 @@ class Handshake:
     """What a finished handshake leaves behind."""
 
     client_hello: bytes  # the last one, as a whole message
+    hellos: bytes  # the only one; or the first one, what asked for another, and that one
     server_hello: bytes
     suite: int
     group: int
@@ -131,6 +132,7 @@ class TlsClient:
         self._secrets = (b"", b"")  # client's and server's handshake traffic secrets
         self._server_hello: ServerHello | None = None
         self._facts: dict[str, bytes] = {}
+        self._hellos = self._transcript[0]
         self._chain: list[bytes] = []
         self._was_retried = False
         self.has_refused_ech = False
@@ -309,7 +311,9 @@ class TlsClient:
                 first, second = inside.encode(), self._inner.hello
         self._built = built
         self._transcript = [_message_hash(suite, first), message, second.encode()]
-        self._outbox += _CHANGE_CIPHER_SPEC + encode_record(RecordType.HANDSHAKE, built.hello.encode())
+        said = built.hello.encode()
+        self._hellos += message + said
+        self._outbox += _CHANGE_CIPHER_SPEC + encode_record(RecordType.HANDSHAKE, said)
 
     def _take_extensions(self, message: bytes, extensions: dict[int, bytes]) -> None:
         offered = {kind for kind, _ in self._built.hello.extensions}
@@ -367,6 +371,7 @@ class TlsClient:
         self.state = TlsState.OPEN
         self.handshake = Handshake(
             client_hello=self._built.hello.encode(),
+            hellos=self._hellos,
             server_hello=self._facts["server hello"],
             suite=hello.suite,
             group=hello.share_group or 0,

@@ -323,12 +323,12 @@ def test_a_dial_that_cannot_work_says_why(origin: int, certificates: Certificate
     asyncio.run(scenario())
 
 
-def test_an_origin_that_asks_for_another_hello_is_reported(certificates: Certificates) -> None:
+def test_an_origin_that_asks_for_another_hello_carries_links(certificates: Certificates) -> None:
     async def scenario(origin: int) -> None:
         async with htx_relay(origin) as relay:
-            transport = HtxTransport(browser(certificates))
-            assert "another hello" in await fails(transport, relay.port, dict(PARAMS))
-            assert relay.listener.switched == 0
+            for name in ("chromium", "firefox", "curl"):
+                await link_packets(HtxTransport(browser(certificates, name)), relay)
+            assert relay.listener.switched == 3
 
     with s_server(certificates.folder, "-groups", "P-384", "-www", "-tls1_3") as (port, _):
         asyncio.run(scenario(port))

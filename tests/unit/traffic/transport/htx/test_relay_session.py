@@ -21,6 +21,8 @@ from vigilnet.traffic.transport.htx.wire import RETRY_RANDOM, encode_message, en
 RELAY = X25519PrivateKey.from_private_bytes(b"r" * 32)
 WALL = 1.8e9
 SERVER_HELLO = encode_message(2, b"\3\3" + bytes(32) + b"\0\x13\1\0\0\x0f\0\x2b\0\2\3\4\0\x33\0\5\0\x1d\0\1x")
+RETRY = encode_message(2, b"\3\3" + RETRY_RANDOM + b"\0\x13\1\0\0\x0c\0\x2b\0\2\3\4\0\x33\0\2\0\x18")
+SECOND = encode_message(1, b"what the client says then")
 ALIEN = encode_record(23, bytes(40))
 
 
@@ -116,7 +118,6 @@ def test_only_so_many_records_are_tried() -> None:
     "answer",
     [
         encode_record(21, b"\2\x28"),
-        encode_record(22, SERVER_HELLO.replace(bytes(32), RETRY_RANDOM)),
         encode_record(22, encode_message(2, b"\3\3" + bytes(32) + b"\0\xc0\x2f\0")),
         encode_record(22, encode_message(2, b"nonsense")),
         encode_record(22, encode_message(11, b"\0")),
@@ -133,6 +134,56 @@ def test_any_other_answer_of_the_origin_makes_it_a_splice_for_ever(answer: bytes
     assert bytes(one.to_client) == answer + b"more"
     say(one, b"any octets")
     assert bytes(one.to_origin).endswith(b"any octets")
+
+
+def retried() -> tuple[RelaySession, bytes, bytes]:
+    """A session whose origin has asked for another hello: with the hello and the secret."""
+    built, shared = client()
+    hello, one = built.hello.encode(), session()
+    say(one, encode_record(22, hello))
+    one.origin_data(encode_record(22, RETRY) + encode_record(20, b"\1"))
+    assert one.state is SessionState.WATCHING
+    return one, hello, shared
+
+
+def test_the_switch_is_bound_to_both_hellos_and_what_asked_for_the_second() -> None:
+    one, hello, shared = retried()
+    say(one, encode_record(20, b"\1") + encode_record(22, SECOND[:9]) + encode_record(22, SECOND[9:]))
+    one.origin_data(encode_record(22, SERVER_HELLO))
+    bound = binding_of(hello + RETRY + SECOND, SERVER_HELLO)
+    assert one.binding == bound
+    say(one, ALIEN + SwitchKey(switch_keys(shared, bound)[0]).seal(b"packet"))
+    assert one.is_switched
+    assert one.first.octets == b"packet"
+    stream = encode_record(22, hello) + encode_record(20, b"\1") + encode_record(22, SECOND[:9])
+    assert bytes(one.to_origin) == stream + encode_record(22, SECOND[9:]) + ALIEN
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ALIEN,
+        encode_record(21, b"\2\x28"),
+        encode_record(22, encode_message(20, bytes(32))),
+        encode_record(22, encode_message(1, b"x") + b"\1"),
+        encode_record(22, b"\1\xff\xff\xff"),
+    ],
+)
+def test_whatever_comes_in_place_of_the_second_hello_goes_on(said: bytes) -> None:
+    one, hello, _ = retried()
+    say(one, said + ALIEN + b"\x17\3")
+    assert one.state is SessionState.PLAIN
+    assert bytes(one.to_origin) == encode_record(22, hello) + said + ALIEN + b"\x17\3"
+
+
+def test_an_origin_that_asks_twice_or_does_not_wait_is_spliced() -> None:
+    one, _, _ = retried()
+    one.origin_data(encode_record(22, SERVER_HELLO))
+    assert one.state is SessionState.PLAIN
+    one, _, _ = retried()
+    say(one, encode_record(22, SECOND))
+    one.origin_data(encode_record(22, RETRY))
+    assert one.state is SessionState.PLAIN
 
 
 def test_octets_behind_the_hello_that_are_no_record_yet_spoil_it() -> None:
