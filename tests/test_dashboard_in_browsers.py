@@ -4,10 +4,14 @@
 open the client's dashboard as `vigilnet gui` gives it. The scripts are web/e2e and say what they check.
 """
 
+import contextlib
+import http.server
+import itertools
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,12 +69,50 @@ def run(script: str, net: Path, *arguments: str) -> dict[str, Any]:
     return facts
 
 
+class Site(http.server.BaseHTTPRequestHandler):
+    """Answers by fits and starts, without end."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for size in itertools.cycle((900, 1400, 2600, 1800, 300, 0, 700, 2100, 3200, 1500, 400, 100)):
+                self.wfile.write(bytes(size * 1000))
+                threading.Event().wait(1.0)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@contextlib.contextmanager
+def apps_at_work(net: Path) -> Iterator[None]:
+    """Have two apps use the network, so that pictures show something."""
+    facts = json.loads((net / "testnet.json").read_text())
+    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    site.daemon_threads = True
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{site.server_address[1]}/"
+    apps = [
+        subprocess.Popen(["curl", "-sNo", os.devnull, "--proxy", f"socks5h://{name}:x@{facts['socks']}", url])
+        for name in ("mail", "browser")
+    ]
+    try:
+        yield
+    finally:
+        for app in apps:
+            app.kill()
+            app.wait()
+        site.shutdown()
+        site.server_close()
+
+
 @needs_programs("chromium")
 def test_every_view_is_accessible_in_both_themes_three_widths_and_three_languages(
     net: Path, tmp_path: Path
 ) -> None:
     pictures = Path(os.environ.get("VIGILNET_PICTURES") or tmp_path)  # `make pictures` puts them into docs
-    facts = run("looks.mjs", net, str(pictures))
+    with apps_at_work(net) if "VIGILNET_PICTURES" in os.environ else contextlib.nullcontext():
+        facts = run("looks.mjs", net, str(pictures))
     assert facts["pages"] == 48
     grave = sum(facts["impacts"].get(impact, 0) for impact in ("critical", "serious"))
     assert grave == 0

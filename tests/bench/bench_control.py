@@ -2,9 +2,10 @@
 
 A testnet of processes on loopback carries one long download over three hops. Windows of half a second with
 100 operations a second alternate with windows without any; the ratio of throughput is taken of each pair of
-neighbours, so that it means something on a machine whose other work changes. The operations are those that
-the dashboard and the commands poll, in turn, sent by one session on the unix socket. Prints one JSON object;
---write puts it into docs/benchmarks/control.json.
+neighbours, so that it means something on a machine whose other work changes. In windows without any the
+asker wakes as often and asks nothing: what a process costs the others by waking is not the API's. The
+operations are those that the dashboard and the commands poll, in turn, sent by one session on the unix
+socket. Prints one JSON object; --write puts it into docs/benchmarks/control.json.
 """
 
 import argparse
@@ -70,25 +71,28 @@ class Asker:
 def ask(folder: Path) -> None:
     """Be the asker: as cheap as one can be, since its own work is not what is measured."""
     requests = [f'{{"v":1,"id":1,"method":"{name}"}}\n'.encode() for name in OPERATIONS]
-    buffer, done, is_on, begun, asked = bytearray(1 << 20), 0, False, 0.0, 0
+    buffer, done, is_on, begun, woken = bytearray(1 << 20), 0, False, time.perf_counter(), 0
     with socket.socket(socket.AF_UNIX) as node:
         with reachable(socket_of(folder)) as name:
             node.connect(name)
         while True:
-            wait = max(0.0, begun + asked / RATE - time.perf_counter()) if is_on else None
+            wait = max(0.0, begun + woken / RATE - time.perf_counter())
             if select.select([0], [], [], wait)[0]:
                 word = os.read(0, 1)
                 if not word:
                     return
                 if word in b"01":
-                    is_on, begun, asked = word == b"1", time.perf_counter(), 0
+                    is_on, begun, woken = word == b"1", time.perf_counter(), 0
                 os.write(1, b"%d\n" % done)
+                continue
+            woken += 1
+            if not is_on:
                 continue
             node.sendall(requests[done % len(requests)])
             size = node.recv_into(buffer)
             while buffer[size - 1] != 10:
                 size = node.recv_into(buffer)
-            asked, done = asked + 1, done + 1
+            done += 1
 
 
 def download(connection: Any, counted: list[int]) -> None:  # noqa: ANN401 peerlib has no types
