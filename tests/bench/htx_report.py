@@ -139,7 +139,7 @@ async def _dials(port: int, certificates: Certificates) -> Figures:
     await _origin_alone(port, certificates)
     for profile in (Profile.OFF, Profile.LIGHT):
         async with shaped_pair(port, certificates, profile) as pair:
-            identity = next(iter(pair.client._records))  # type: ignore[call-overload]
+            identity = next(iter(pair.client.dialler._records))  # type: ignore[call-overload]
             for _ in range(DIALS):
                 started = time.perf_counter()
                 await pair.client.verify(identity)

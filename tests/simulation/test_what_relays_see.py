@@ -99,7 +99,7 @@ class Instruments:
     def close(self) -> None:
         """Note whose links each relay has."""
         for node, dump in zip(self.network.relays, self.dumps, strict=True):
-            for link in node.links._all_links():
+            for link in node.links._table.all():
                 dump.neighbours.add(link.remote_host)
                 if link.peer is not None:
                     dump.identities.add(link.peer)

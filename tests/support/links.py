@@ -5,12 +5,13 @@ Everything runs on one virtual loop; records are plain stand-ins that need no si
 
 import hashlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from tests.support.virtual_loop import VirtualClock, VirtualLoop
+from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
 from vigilnet.base.errors import RemoteProtocolError
 from vigilnet.crypto.aead import Suite
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT, Command, new_frame, pack_run_header
@@ -18,7 +19,7 @@ from vigilnet.traffic.link.link_io import Link
 from vigilnet.traffic.link.options import Options
 from vigilnet.traffic.link.ports import LinkPort
 from vigilnet.traffic.link.service import LinkService
-from vigilnet.traffic.transport.memory import MemoryHub
+from vigilnet.traffic.transport.memory import MemoryCarrier, MemoryHub
 
 TCP = 1
 OPTIONS = Options(allow_private_addresses=True)
@@ -217,3 +218,31 @@ async def _one_turn(loop: VirtualLoop) -> None:
     turned = loop.create_future()
     loop.call_soon(turned.set_result, None)
     await turned
+
+
+Scenario = Callable[[Nodes], Coroutine[Any, Any, None]]
+
+
+def play(scenario: Scenario) -> None:
+    """Run `scenario` on a fresh network and close everything; no task may have failed unexpectedly."""
+    loop = VirtualLoop()
+
+    async def main() -> None:
+        nodes = Nodes(loop)
+        await scenario(nodes)
+        await nodes.close()
+        assert [node.service.dialler._tasks.failures for node in nodes.all] == [[] for _ in nodes.all]
+
+    run(main(), loop)
+
+
+def name(node: Node) -> bytes:
+    assert node.identity is not None
+    return node.identity
+
+
+def half_open(nodes: Nodes, host: str) -> MemoryCarrier:
+    """Connect to the relay and say half a hello."""
+    carrier = nodes.hub.connect(host, "192.0.2.2", 4001)
+    carrier.write([b"\x04\xe7\x01\x01\x02\x00\x00" + bytes(100)])
+    return carrier

@@ -168,9 +168,9 @@ class Node:
             local_addresses=preferred_addresses,
         )
         self._undo.push_async_callback(links.close)
-        known.on_renewed = links.record_renewed
-        links.is_on_lan = known.is_on_lan
-        links.translate = Nat64(self._clock, preferred_addresses).address_for
+        known.on_renewed = links.dialler.record_renewed
+        links.dialler.is_on_lan = known.is_on_lan
+        links.dialler.translate = Nat64(self._clock, preferred_addresses).address_for
         circuits = self._circuits = CircuitService(
             links, options.streams, self._clock, self._random_bytes, options.node.network
         )

@@ -79,7 +79,7 @@ class ClientSide:
         """Let no circuit that exists take new streams; return how many those are."""
         retired = len(list(self.pool.pool.entries))
         self.pool.new_identity()
-        self._ground.links.new_session()
+        self._ground.links.dialler.new_session()
         return retired
 
     def choose_paths(self, options: CircuitsOptions) -> None:

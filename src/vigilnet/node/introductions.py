@@ -84,7 +84,7 @@ def introduction_service(
             raise IntroductionError("the peer's record has no address that we can and may dial")
         await service.introduce(record)
 
-    links.introduce = introduce
+    links.dialler.introduce = introduce
     return service
 
 

@@ -15,8 +15,8 @@ from vigilnet.routing.discovery.options import Options as DiscoveryOptions
 from vigilnet.routing.discovery.options import Profile
 from vigilnet.routing.discovery.port_mapping_io import Mapped
 from vigilnet.routing.discovery.reachability import Mapping
+from vigilnet.traffic.link.dialler_io import Dials
 from vigilnet.traffic.link.options import Options as LinkOptions
-from vigilnet.traffic.link.service import Dials
 
 EVERYWHERE = [("0.0.0.0", 4001), ("::", 4001)]  # noqa: S104  # as settings have it
 QUIET = DiscoveryOptions(profile=Profile.QUIET)

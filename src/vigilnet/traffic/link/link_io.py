@@ -136,6 +136,11 @@ class Link:
         return self._machine
 
     @property
+    def spoke_at(self) -> float:
+        """When runs were last sent; minus infinity if never."""
+        return self.machine.spoke_at
+
+    @property
     def remote_host(self) -> str:
         """The neighbour's address as text; sensitive."""
         return self._carrier.remote_host

@@ -188,7 +188,7 @@ def test_a_relay_says_nothing_to_a_client_and_hears_nothing_from_it() -> None:
         nodes = Nodes(net.loop)
         nodes.hub = net.hub
         client = nodes.client("10.99.0.1")
-        client.service._records = relay.known
+        client.service.dialler._records = relay.known
         relay.known.offer_record(other.record, "test")
         link = await client.service.connect(other.identity)
         heard: list[bytes] = []
