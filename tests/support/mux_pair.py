@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field
 
-from tests.support.targets import Reader, Targets
+from tests.support.targets import FlowReader, Reader, Targets
 from vigilnet.crypto.kdf import sha256
 from vigilnet.traffic.cell import CELL_SIZE, RUN_AT
 from vigilnet.traffic.stream.messages import Target
@@ -161,3 +161,10 @@ def end_of(reason: int) -> bytes:
 
 BEGIN = Target("stall.test", 80).encode()
 DATA = MessageType.DATA
+
+
+def flow(pair: MuxPair) -> FlowReader:
+    """Open a flow of datagrams from the client."""
+    reader = FlowReader()
+    pair.client.mux.open_datagrams(Target("", 0, 17)).set_consumer(reader)
+    return reader

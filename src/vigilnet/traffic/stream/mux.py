@@ -1,17 +1,20 @@
 """The streams of one circuit at one of its ends: opening, taking in, ending (sans-IO, hot path).
 
-What is sent is the outbox's; what comes is handed to streams, datagram flows and look-ups here, and
-whatever the rules do not allow closes the circuit. docs/spec/circuit.md section 6.
+What is sent is the outbox's; what comes is handed to streams here, and on to the circuit's flows
+(`flows`) and look-ups (`lookups`). Whatever the rules do not allow closes the circuit.
+docs/spec/circuit.md section 6.
 """
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.stream.congestion import Vegas
-from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow, Flow
+from vigilnet.traffic.stream.datagrams import DatagramFlow, EchoFlow
 from vigilnet.traffic.stream.flow_control import CreditReceiver, SendmeCounter
+from vigilnet.traffic.stream.flows import Flows, late_of
 from vigilnet.traffic.stream.late import MAX_LATE_CREDITS, ClosedStreams, LateMessages
+from vigilnet.traffic.stream.lookups import Lookups
 from vigilnet.traffic.stream.memory import StreamMemory
 from vigilnet.traffic.stream.messages import (
     Connected,
@@ -29,8 +32,6 @@ from vigilnet.traffic.stream.outbox import Carriage, Counters, MuxOptions, Outbo
 from vigilnet.traffic.stream.stream import Stream
 from vigilnet.traffic.stream.wire import (
     COUNTED,
-    MAX_BODY,
-    MAX_PARTS,
     MAX_STREAM_ID,
     EndReason,
     MessageType,
@@ -38,7 +39,6 @@ from vigilnet.traffic.stream.wire import (
 
 # From the specification.
 MAX_STREAMS: Final = 256
-MAX_LATE_DATAGRAMS: Final = 4096  # more than a window of small ones
 
 # Our choice.
 _GUESSED_ROUND_TRIP_S: Final = 0.2  # until it was measured
@@ -108,11 +108,9 @@ class StreamMux:
         self._is_client = is_client
         self.outbox = Outbox(carriage, options, now, self._sent_to_the_end)
         self.streams: dict[int, Stream] = {}
-        self.flows: dict[int, Flow] = {}
-        self._lookups: dict[int, Callable[[Resolved | EndReason], None]] = {}
         self._closed = ClosedStreams()
-        self._parts = bytearray()  # of the one datagram or echo that is under way
-        self._parts_of = 0  # its flow; 0: none is
+        self.flows = Flows(self.outbox, self._closed, clock, is_client=is_client)
+        self._lookups = Lookups(self.outbox, self._closed, clock)
         self._next_id = 1
         self._now = now
         self.round_trip_s = _GUESSED_ROUND_TRIP_S
@@ -121,6 +119,20 @@ class StreamMux:
         self._memory = memory or StreamMemory()
         self._receive_credit = CreditReceiver(now, options.circuit_credit, options.circuit_credit)
         self._counter = SendmeCounter(options.congestion.increment)
+        self._handlers: dict[int, Callable[[int, memoryview], None]] = {
+            MessageType.BEGIN: self._on_begin,
+            MessageType.CONNECTED: self._on_connected,
+            MessageType.END: self._on_end,
+            MessageType.FIN: self._on_fin,
+            MessageType.CREDIT: self._on_credit,
+            MessageType.RESOLVE: self._on_resolve,
+            MessageType.RESOLVED: self._on_resolved,
+            MessageType.DATAGRAM: self.flows.on_datagram,
+            MessageType.ECHO: self.flows.on_echo,
+            MessageType.DATAGRAM_PART: self.flows.on_part,
+            MessageType.SENDME: self._on_sendme,
+            MessageType.BEGIN_DIRECTORY: self._on_begin_directory,
+        }
 
     @property
     def congestion(self) -> Vegas:
@@ -138,11 +150,7 @@ class StreamMux:
     @property
     def can_open(self) -> bool:
         """Whether one more stream fits on this circuit."""
-        return (
-            not self._is_shut
-            and self._next_id <= MAX_STREAM_ID
-            and len(self.streams) + len(self.flows) + len(self._lookups) < MAX_STREAMS
-        )
+        return not self._is_shut and self._next_id <= MAX_STREAM_ID and not self._is_full
 
     @property
     def is_unused(self) -> bool:
@@ -152,7 +160,7 @@ class StreamMux:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is open here now."""
-        return not (self.streams or self.flows or self._lookups)
+        return not (self.streams or self.flows.open or self._lookups.open)
 
     def open_stream(self, target: Target, early: bytes = b"") -> Stream:
         """Send BEGIN for `target`, with `early` data right behind it."""
@@ -172,19 +180,15 @@ class StreamMux:
 
     def open_datagrams(self, target: Target) -> DatagramFlow:
         """Send BEGIN for UDP; the flow's consumer hears whether the exit accepts."""
-        flow = DatagramFlow(self, self._take_id(), target)
-        self._begin_flow(flow)
+        flow = DatagramFlow(self.flows, self._take_id(), target)
+        self.flows.begin(flow)
         return flow
 
     def open_echo(self, target: Target) -> EchoFlow:
         """Send BEGIN for ICMP echoes; as `open_datagrams`."""
-        flow = EchoFlow(self, self._take_id(), target)
-        self._begin_flow(flow)
+        flow = EchoFlow(self.flows, self._take_id(), target)
+        self.flows.begin(flow)
         return flow
-
-    def _begin_flow(self, flow: Flow) -> None:
-        self.flows[flow.identifier] = flow
-        self.outbox.queue(MessageType.BEGIN, flow.identifier, flow.target.encode())
 
     def resolve(self, request: Resolve, answer: Callable[[Resolved | EndReason], None]) -> int:
         """Have the exit look up a name; `answer` is called once, with a reason if it fails.
@@ -193,17 +197,12 @@ class StreamMux:
             The look-up's number, for `abandon`.
         """
         identifier = self._take_id()
-        self._lookups[identifier] = answer
-        self.outbox.queue(MessageType.RESOLVE, identifier, request.encode())
+        self._lookups.ask(identifier, request, answer)
         return identifier
 
     def abandon(self, identifier: int) -> None:
         """Wait for a look-up no longer; its answer, if it is on its way, is dropped."""
-        if self._lookups.pop(identifier, None) is not None:
-            self.outbox.queue(MessageType.END, identifier, encode_end(EndReason.TIMEOUT))
-            self._closed.remember(
-                identifier, LateMessages(self._clock(), ends=1, others={MessageType.RESOLVED: 1})
-            )
+        self._lookups.abandon(identifier, encode_end(EndReason.TIMEOUT))
 
     def _take_id(self) -> int:
         if not self.can_open:
@@ -272,36 +271,6 @@ class StreamMux:
         self.outbox.queue(MessageType.END, stream.identifier, encode_end(reason))
         self._forget(stream, reason)
 
-    def send_datagram(self, flow: Flow, body: bytes) -> bool:
-        """Queue a datagram or echo; False (and dropped) when too many wait."""
-        return flow.identifier in self.flows and self.outbox.queue_datagram(flow.identifier, body, flow.kind)
-
-    def send_datagrams(self, flow: Flow, prefix: bytes, payloads: Sequence[bytes]) -> int:
-        """Queue datagrams of one address; return how many of them, the first, found room."""
-        return self.outbox.queue_datagrams(flow.identifier, prefix, payloads)
-
-    def has_room(self) -> bool:
-        """Whether what one read of a socket gives may be sent without being dropped."""
-        return self.outbox.has_room
-
-    def call_at_room(self, flow: Flow, told: Callable[[], None]) -> None:
-        """Call once when there is room again."""
-        if flow.identifier in self.flows:
-            self.outbox.call_at_room(flow.identifier, told)
-
-    def flow_accepted(self, flow: Flow) -> None:
-        """The exit serves this flow: tell the client."""
-        self.outbox.queue(MessageType.CONNECTED, flow.identifier)
-
-    def flow_closing(self, flow: Flow, reason: EndReason) -> None:
-        """A flow's consumer closes it."""
-        if self.flows.pop(flow.identifier, None) is not None:
-            self.outbox.queue_flow_end(flow.identifier, reason)
-            closed = LateMessages(self._clock(), ends=1, others=_late_of(flow.kind))
-            closed.connects = int(self._is_client and not flow.is_connected)
-            self._closed.remember(flow.identifier, closed)
-            flow.on_closed(reason)
-
     def _forget(self, stream: Stream, reason: EndReason, *, by_peer: bool = False) -> None:
         """A stream is over; `by_peer`: the other end sent END, so nothing more may come."""
         if self.streams.pop(stream.identifier, None) is None:
@@ -366,10 +335,10 @@ class StreamMux:
         closed.credit.received(size)
 
     def _on_message(self, kind: int, identifier: int, body: memoryview) -> None:
-        handler = self._HANDLERS.get(kind)
+        handler = self._handlers.get(kind)
         if handler is None:
             raise RemoteProtocolError(f"circuit: unexpected message type {kind}")
-        handler(self, identifier, body)
+        handler(identifier, body)
 
     def _on_begin(self, identifier: int, body: memoryview) -> None:
         if self._is_client or not identifier:
@@ -384,13 +353,13 @@ class StreamMux:
                 late = self._late_stream()
             else:
                 kind = MessageType.DATAGRAM if target.proto == 17 else MessageType.ECHO
-                late.others = _late_of(kind)
+                late.others = late_of(kind)
             self._refuse(identifier, reason, late)
         elif target.proto == 17:
-            flow = self.flows[identifier] = DatagramFlow(self, identifier, target)
+            flow = self.flows.open[identifier] = DatagramFlow(self.flows, identifier, target)
             self._acceptor.open_datagrams(flow, target)
         elif target.proto == 1:
-            echoes = self.flows[identifier] = EchoFlow(self, identifier, target)
+            echoes = self.flows.open[identifier] = EchoFlow(self.flows, identifier, target)
             self._acceptor.open_echo(echoes, target)
         else:
             accepted = self.streams[identifier] = self._new_stream(identifier)
@@ -416,14 +385,14 @@ class StreamMux:
     def _is_used(self, identifier: int) -> bool:
         return (
             identifier in self.streams
-            or identifier in self.flows
-            or identifier in self._lookups
+            or identifier in self.flows.open
+            or identifier in self._lookups.open
             or identifier in self._closed
         )
 
     @property
     def _is_full(self) -> bool:
-        return len(self.streams) + len(self.flows) + len(self._lookups) >= MAX_STREAMS
+        return len(self.streams) + len(self.flows.open) + len(self._lookups.open) >= MAX_STREAMS
 
     def _on_connected(self, identifier: int, body: memoryview) -> None:
         if not self._is_client:
@@ -432,8 +401,8 @@ class StreamMux:
         stream = self.streams.get(identifier)
         if stream is not None:
             stream.on_connected(answer.address, answer.ttl)
-        elif identifier in self.flows:
-            self.flows[identifier].on_connected()
+        elif identifier in self.flows.open:
+            self.flows.open[identifier].on_connected()
         else:
             closed = self._closed.late(identifier)
             closed.connects -= 1
@@ -445,15 +414,7 @@ class StreamMux:
         stream = self.streams.get(identifier)
         if stream is not None:
             self._forget(stream, reason, by_peer=True)
-        elif identifier in self.flows:
-            flow = self.flows.pop(identifier)
-            self._closed.remember(identifier, LateMessages(self._clock()))
-            flow.on_closed(reason)
-        elif identifier in self._lookups:
-            answer = self._lookups.pop(identifier)
-            self._closed.remember(identifier, LateMessages(self._clock()))
-            answer(reason)
-        else:
+        elif not self.flows.end(identifier, reason) and not self._lookups.end(identifier, reason):
             self._closed.end(identifier)
 
     def _on_fin(self, identifier: int, body: memoryview) -> None:
@@ -494,69 +455,12 @@ class StreamMux:
             reason = EndReason.POLICY if self._acceptor is None else EndReason.LIMIT
             self._refuse(identifier, reason, LateMessages(self._clock()))
             return
-        self._lookups[identifier] = lambda _: None
-
-        def answer(resolved: Resolved) -> None:
-            if self._lookups.pop(identifier, None) is not None and not self._is_shut:
-                body = resolved.encode()
-                if len(body) > MAX_BODY[7]:
-                    body = Resolved(resolved.rcode, was_cut=True).encode()
-                self.outbox.queue(MessageType.RESOLVED, identifier, body)
-                self._closed.remember(identifier, LateMessages(self._clock(), ends=1))
-
-        self._acceptor.resolve(request, answer)
+        self._lookups.serve(identifier, request, self._acceptor.resolve)
 
     def _on_resolved(self, identifier: int, body: memoryview) -> None:
         if not self._is_client:
             raise RemoteProtocolError("stream: unexpected resolved")
-        resolved = Resolved.decode(body)
-        answer = self._lookups.pop(identifier, None)
-        if answer is None:
-            self._closed.late(identifier).take(MessageType.RESOLVED)
-        else:
-            self._closed.remember(identifier, LateMessages(self._clock()))
-            answer(resolved)
-
-    def _on_datagram(self, identifier: int, body: memoryview) -> None:
-        flow = self.flows.get(identifier)
-        if flow is None or self._parts_of or flow.kind is not MessageType.DATAGRAM:
-            self._on_flow_message(identifier, body, MessageType.DATAGRAM)
-            return
-        self.outbox.counters.received += len(body)
-        flow.on_message(body)
-
-    def _on_echo(self, identifier: int, body: memoryview) -> None:
-        self._on_flow_message(identifier, body, MessageType.ECHO)
-
-    def _on_part(self, identifier: int, body: memoryview) -> None:
-        """The next octets of a datagram or echo: only one travels in parts at a time."""
-        if self._parts_of not in (0, identifier) or not body or len(self._parts) + len(body) > MAX_PARTS:
-            raise RemoteProtocolError("stream: a part that is empty, too much, or of another datagram")
-        if identifier in self.flows:
-            self._parts += body
-        else:
-            self._closed.late(identifier).take(MessageType.DATAGRAM_PART)
-        self._parts_of = identifier
-
-    def _whole(self, identifier: int, body: memoryview) -> memoryview:
-        """Return a body with the parts that came before it."""
-        if self._parts_of != identifier or len(self._parts) + len(body) > MAX_PARTS:
-            raise RemoteProtocolError("stream: too long, or a datagram within another's parts")
-        parts, self._parts, self._parts_of = self._parts, bytearray(), 0
-        parts += body
-        return memoryview(parts)
-
-    def _on_flow_message(self, identifier: int, body: memoryview, kind: MessageType) -> None:
-        if self._parts_of:
-            body = self._whole(identifier, body)
-        flow = self.flows.get(identifier)
-        if flow is None:
-            self._closed.late(identifier).take(kind)
-            return
-        if flow.kind is not kind:
-            raise RemoteProtocolError("stream: a message of another kind of flow")
-        self.counters.received += len(body)
-        flow.on_message(body)
+        self._lookups.answered(identifier, Resolved.decode(body))
 
     def _on_sendme(self, identifier: int, body: memoryview) -> None:
         if identifier:
@@ -573,31 +477,10 @@ class StreamMux:
         self._add_windows(-self._windows)
         self.outbox.close()
         streams, self.streams = self.streams, {}
-        flows, self.flows = self.flows, {}
-        lookups, self._lookups = self._lookups, {}
+        flows, answers = self.flows.take_all(), self._lookups.take_all()  # before anybody is told
         for stream in streams.values():
             stream.on_closed(reason)
-        for flow in flows.values():
+        for flow in flows:
             flow.on_closed(reason)
-        for answer in lookups.values():
+        for answer in answers:
             answer(reason)
-
-    _HANDLERS: ClassVar[dict[int, Callable[["StreamMux", int, memoryview], None]]] = {
-        MessageType.BEGIN: _on_begin,
-        MessageType.CONNECTED: _on_connected,
-        MessageType.END: _on_end,
-        MessageType.FIN: _on_fin,
-        MessageType.CREDIT: _on_credit,
-        MessageType.RESOLVE: _on_resolve,
-        MessageType.RESOLVED: _on_resolved,
-        MessageType.DATAGRAM: _on_datagram,
-        MessageType.ECHO: _on_echo,
-        MessageType.DATAGRAM_PART: _on_part,
-        MessageType.SENDME: _on_sendme,
-        MessageType.BEGIN_DIRECTORY: _on_begin_directory,
-    }
-
-
-def _late_of(kind: MessageType) -> dict[int, int]:
-    """How much of a flow that was closed here may still come."""
-    return {kind: MAX_LATE_DATAGRAMS, MessageType.DATAGRAM_PART: MAX_LATE_DATAGRAMS}

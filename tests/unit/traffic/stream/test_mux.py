@@ -4,20 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.mux_pair import BEGIN, DATA, End, Message, MuxPair, Record, end_of
-from tests.support.targets import FlowReader, Reader, Writer, pattern
+from tests.support.mux_pair import BEGIN, DATA, End, Message, MuxPair, Record, end_of, flow
+from tests.support.targets import Reader, Writer, pattern
 from vigilnet.base.errors import LocalProtocolError, RemoteProtocolError
 from vigilnet.traffic.circuit.messages import DestroyReason, Refusal
 from vigilnet.traffic.stream import late as late_module
-from vigilnet.traffic.stream import mux as mux_module
 from vigilnet.traffic.stream.congestion import CongestionParameters
-from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import (
     Datagram,
     Echo,
     Resolve,
     Resolved,
-    ResourceRecord,
     Sendme,
     Target,
     encode_credit,
@@ -29,13 +26,6 @@ from vigilnet.traffic.stream.wire import MAX_STREAM_ID, EndReason, MessageType
 UDP = Target("", 0, 17)
 ICMP = Target("203.0.113.1", 0, 1)
 WIDE = MuxOptions(congestion=CongestionParameters(start=3584))
-
-
-def datagram_flow(pair: MuxPair) -> DatagramFlow:
-    """The client's first flow."""
-    flow = pair.client.mux.flows[1]
-    assert isinstance(flow, DatagramFlow)
-    return flow
 
 
 # --- every message in every state --------------------------------------------------------------------
@@ -135,19 +125,13 @@ def fin_sent(pair: MuxPair) -> None:
     pair.client.pull_all()
 
 
-def flow(pair: MuxPair) -> FlowReader:
-    reader = FlowReader()
-    pair.client.mux.open_datagrams(UDP).set_consumer(reader)
-    return reader
-
-
 def open_flow(pair: MuxPair) -> None:
     flow(pair)
     pair.settle()
 
 
 def close_flow(pair: MuxPair) -> None:
-    pair.client.mux.flows[1].close()
+    pair.client.mux.flows.open[1].close()
 
 
 def lookup(pair: MuxPair) -> None:
@@ -327,17 +311,6 @@ def test_late_data_is_taken_within_the_credit_and_gives_circuit_credit_back() ->
         pair.client.receive((DATA, 1, b"x"))
 
 
-def test_late_datagrams_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mux_module, "MAX_LATE_DATAGRAMS", 3)
-    pair = MuxPair()
-    open_flow(pair)
-    close_flow(pair)
-    for _ in range(3):
-        pair.client.receive(MESSAGES["datagram"])
-    with pytest.raises(RemoteProtocolError):
-        pair.client.receive(MESSAGES["datagram"])
-
-
 def test_closed_streams_are_forgotten_after_two_minutes_and_within_a_bound(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -363,31 +336,6 @@ def test_stream_closed_after_a_long_silence_is_remembered() -> None:
     pair.client.pull_all()
     readers[1].stream.close(EndReason.RESET)
     pair.client.receive((MessageType.CREDIT, 1, encode_credit(1 << 20)))
-
-
-def test_last_words_of_a_flow_go_before_its_end() -> None:
-    pair = MuxPair()
-    flow(pair)
-    outgoing = datagram_flow(pair)
-    outgoing.send("203.0.113.7", 53, b"last words")
-    outgoing.close()
-    pair.settle()
-    consumer = pair.targets.flow_readers[0]
-    assert consumer.received == [("203.0.113.7", 53, b"last words")]
-    assert consumer.closed is EndReason.DONE
-
-
-def test_end_of_a_flow_alone_in_its_record_counts_for_nothing() -> None:
-    pair = MuxPair()
-    flow(pair)
-    pair.settle()
-    outgoing = datagram_flow(pair)
-    outgoing.send("203.0.113.7", 53, bytes(1848 - 7))  # a cell of its own
-    outgoing.close()
-    pair.client.pull_all()
-    assert pair.client.mux.outbox._ledger.total == 1
-    pair.settle()
-    assert pair.exit.mux._counter.total == 1
 
 
 # --- streams -----------------------------------------------------------------------------------------
@@ -768,252 +716,6 @@ def test_octets_without_credit_do_not_make_runs_of_seven() -> None:
         quick.stream.write(b"a few octets")
         assert [record.cells for record in pair.client.pull_all()] == [1]
         pair.now += 1
-
-
-def test_large_answer_waits_for_a_run_of_seven() -> None:
-    pair = MuxPair()
-    answers: list[Resolved | EndReason] = []
-    pair.targets.answers_lookups = False
-    pair.client.mux.resolve(Resolve("name.test", 16), answers.append)
-    pair.settle()
-    large = Resolved(0, tuple(ResourceRecord(16, 60, bytes(200)) for _ in range(40)))
-    pair.targets.lookups[0][1](large)
-    records = pair.exit.pull_all()
-    assert [record.cells for record in records] == [7]
-    pair.settle()
-    assert answers == [large]
-
-
-def test_answer_that_fits_no_record_says_that_it_was_cut() -> None:
-    pair = MuxPair()
-    pair.targets.answers_lookups = False
-    answers: list[Resolved | EndReason] = []
-    pair.client.mux.resolve(Resolve("name.test", 16), answers.append)
-    pair.settle()
-    pair.targets.lookups[0][1](Resolved(0, tuple(ResourceRecord(16, 60, bytes(255)) for _ in range(60))))
-    pair.settle()
-    assert answers == [Resolved(0, was_cut=True)]
-
-
-def test_large_answer_without_change_budget_asks_to_be_pulled_later() -> None:
-    pair = MuxPair()
-    pair.targets.answers_lookups = False
-    large = Resolved(0, tuple(ResourceRecord(16, 60, bytes(200)) for _ in range(40)))
-    answers: list[Resolved | EndReason] = []
-    pair.client.mux.resolve(Resolve("name.test", 16), answers.append)
-    pair.settle()
-    budget = pair.exit.mux.outbox._governor._budget
-    budget._tokens, budget._filled_at = 0.5, pair.now
-    pair.targets.lookups[0][1](large)
-    pair.settle()
-    assert not answers
-    assert pair.exit.carriage.later
-    pair.now += 0.5
-    pair.settle()
-    assert answers == [large]
-
-
-# --- datagrams and look-ups --------------------------------------------------------------------------
-
-
-def test_datagrams_cross_and_come_back() -> None:
-    pair = MuxPair()
-    reader = flow(pair)
-    pair.settle()
-    assert reader.is_connected
-    outgoing = datagram_flow(pair)
-    assert outgoing.send("203.0.113.7", 53, b"question")
-    assert outgoing.send("2001:db8::7", 5353, bytes(10_000))
-    pair.settle()
-    assert reader.received == [("203.0.113.7", 53, b"question"), ("2001:db8::7", 5353, bytes(10_000))]
-    outgoing.close()
-    pair.settle()
-    assert pair.targets.flows[0].closed is EndReason.DONE
-    assert reader.closed is EndReason.DONE
-    assert not outgoing.send("203.0.113.7", 53, b"late")
-    assert outgoing.dropped == 1
-
-
-def test_datagrams_beyond_the_queue_are_dropped() -> None:
-    pair = MuxPair()
-    flow(pair)
-    pair.settle()
-    outgoing = datagram_flow(pair)
-    sent = sum(outgoing.send("203.0.113.7", 53, b"x") for _ in range(2000))
-    assert sent == 1024
-    assert outgoing.dropped == 976
-
-
-def test_large_datagrams_are_bounded_by_their_octets() -> None:
-    pair = MuxPair()
-    flow(pair)
-    pair.settle()
-    sent = sum(datagram_flow(pair).send("203.0.113.7", 53, bytes(14_000)) for _ in range(1000))
-    assert 2 * 1024 * 1024 <= sent * 14_015 < 2 * 1024 * 1024 + 2 * 14_015
-
-
-def test_large_datagrams_pass_whatever_the_change_budget() -> None:
-    """They used to need a run of 7, and were lost once its changes were used up."""
-    pair = MuxPair(WIDE)
-    flow(pair)
-    pair.settle()
-    outgoing = datagram_flow(pair)
-    cells = []
-    sent = [bytes([number]) * 5000 for number in range(20)]
-    for payload in sent:
-        outgoing.send("203.0.113.7", 53, payload)
-        cells += [record.cells for record in pair.client.pull_all()]
-        pair.now += 0.21
-        outgoing.send("203.0.113.7", 53, b"small")
-        cells += [record.cells for record in pair.client.pull_all()]
-    assert cells.count(7) == 0
-    pair.settle()
-    got = [payload for _, _, payload in pair.targets.flow_readers[0].received]
-    assert [payload for payload in got if payload != b"small"] == sent
-
-
-@pytest.mark.parametrize("size", [1841, 1842, 14_129, 14_130, 65_507, 65_528])
-@pytest.mark.parametrize("before", [0, 8])
-def test_datagrams_of_any_length_cross(size: int, before: int) -> None:
-    pair = MuxPair(WIDE)
-    reader = flow(pair)
-    pair.settle()
-    sent = (bytes(range(256)) * 256)[:size]
-    for payload in (*[bytes(1800)] * before, sent, b"between", sent):
-        assert datagram_flow(pair).send("203.0.113.7", 53, payload)
-    pair.settle()
-    got = [payload for _, _, payload in reader.received if payload != bytes(1800)]
-    assert got == [sent, b"between", sent]
-    assert pair.client.mux.outbox._datagram_octets == 0
-    assert not pair.exit.mux._parts
-
-
-def test_datagram_longer_than_parts_may_be_is_dropped() -> None:
-    pair = MuxPair()
-    flow(pair)
-    pair.settle()
-    assert not datagram_flow(pair).send("203.0.113.7", 53, bytes(65_536 - 7))
-    assert datagram_flow(pair).send("203.0.113.7", 53, bytes(65_535 - 7))
-
-
-def test_long_echoes_cross_too() -> None:
-    pair = MuxPair()
-    echoes = pair.client.mux.open_echo(ICMP)
-    pair.client.pull_all()
-    pair.client.sent.clear()
-    assert echoes.send(Echo(False, 1, 2, bytes(8000)))
-    kinds = [kind for record in pair.client.pull_all() for kind, _, _ in record.messages]
-    assert kinds == [MessageType.DATAGRAM_PART] * 4 + [MessageType.ECHO]
-
-
-def part(octets: int, of: int = 1) -> Message:
-    return (MessageType.DATAGRAM_PART, of, bytes(octets))
-
-
-@pytest.mark.parametrize(
-    "messages",
-    [
-        [part(0)],
-        [part(1, of=0)],
-        [part(1, of=3)],
-        [part(10), part(10, of=2)],
-        [part(10), (MessageType.DATAGRAM, 2, Datagram("203.0.113.1", 53, b"q").encode())],
-        [*[part(14_000)] * 4, part(9_536)],
-        [*[part(14_000)] * 4, part(9_535), (MessageType.DATAGRAM, 1, b"x")],
-    ],
-    ids=[
-        "empty",
-        "of none",
-        "of an unknown one",
-        "of two",
-        "another within",
-        "too much",
-        "too much at the end",
-    ],
-)
-def test_parts_against_the_rules_close_the_circuit(messages: list[Message]) -> None:
-    pair = MuxPair()
-    flow(pair)
-    flow(pair)
-    pair.settle()
-    for message in messages[:-1]:
-        pair.exit.receive(message, cells=7)
-    with pytest.raises(RemoteProtocolError):
-        pair.exit.receive(messages[-1], cells=7)
-
-
-def test_parts_of_a_flow_that_was_closed_meanwhile_are_dropped_and_others_go_on() -> None:
-    pair = MuxPair()
-    reader = flow(pair)
-    flow(pair)
-    pair.settle()
-    head = Datagram("203.0.113.7", 53, bytes(1000)).encode()
-    pair.exit.receive((MessageType.DATAGRAM_PART, 1, head))
-    pair.targets.flows[0].close(EndReason.LIMIT)
-    pair.exit.receive(part(1000))
-    pair.exit.receive((MessageType.DATAGRAM, 1, b"rest"))
-    second = pair.client.mux.flows[2]
-    assert isinstance(second, DatagramFlow)
-    assert second.send("203.0.113.7", 53, bytes(9000))
-    pair.settle()
-    assert pair.targets.flow_readers[1].received == [("203.0.113.7", 53, bytes(9000))]
-    assert not pair.targets.flow_readers[0].received
-    assert reader.closed is EndReason.LIMIT
-
-
-def test_a_flow_s_end_before_another_s_datagram_leaves_the_books_equal() -> None:
-    """The sender judged a record by its first message alone, the receiver by all: their counts differed."""
-    pair = MuxPair()
-    flow(pair)
-    flow(pair)
-    pair.settle()
-    first, second = (pair.client.mux.flows[number] for number in (1, 2))
-    assert isinstance(first, DatagramFlow)
-    assert isinstance(second, DatagramFlow)
-    first.send("203.0.113.7", 53, bytes(1848 - 7))  # fills its record, so the end opens the next
-    first.close()
-    second.send("203.0.113.7", 53, b"x")
-    pair.client.pull_all()
-    assert pair.client.mux.outbox._ledger.total == 2
-    pair.settle()
-    assert pair.exit.mux._counter.total == 2
-
-
-def test_look_up_is_answered_once() -> None:
-    pair = MuxPair()
-    answers: list[Resolved | EndReason] = []
-    pair.client.mux.resolve(Resolve("name.test", 1), answers.append)
-    pair.settle()
-    assert answers == [Resolved(0, (ResourceRecord(1, 60, b"\xcb\x00\x71\x50"),))]
-    assert pair.client.mux.is_idle
-    assert pair.exit.mux.is_idle
-
-
-def test_abandoned_look_up_frees_its_place_at_both_ends() -> None:
-    pair = MuxPair()
-    pair.targets.answers_lookups = False
-    answers: list[Resolved | EndReason] = []
-    number = pair.client.mux.resolve(Resolve("name.test", 1), answers.append)
-    pair.settle()
-    pair.client.mux.abandon(number)
-    pair.client.mux.abandon(number)
-    assert pair.client.mux.is_idle
-    pair.settle()
-    assert pair.exit.mux.is_idle
-    pair.targets.lookups[0][1](Resolved(0))  # the resolver comes late
-    pair.settle()
-    assert not answers
-
-
-def test_answer_that_crosses_the_client_s_end_harms_nothing() -> None:
-    pair = MuxPair()
-    number = pair.client.mux.resolve(Resolve("name.test", 1), lambda _: None)
-    pair.exit.receive_record(pair.client.pull_all()[0])
-    pair.client.sent.clear()
-    pair.client.mux.abandon(number)
-    pair.settle()
-    assert pair.client.mux.is_idle
-    assert pair.exit.mux.is_idle
 
 
 # --- the end of a circuit ----------------------------------------------------------------------------
