@@ -14,7 +14,7 @@ from vigilnet.base.safelog import get_logger
 from vigilnet.traffic.ingress.ports import OnionUnavailableError
 from vigilnet.traffic.ingress.socks5 import SocksReply, SocksRequest, encode_reply, reply_for_end
 from vigilnet.traffic.ingress.socks5_udp import Datagram, decode_datagram, encode_datagram
-from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings
+from vigilnet.traffic.ingress.tunnel_io import LastWords, Surroundings, has_ended
 from vigilnet.traffic.stream.datagrams import DatagramFlow
 from vigilnet.traffic.stream.messages import Resolve
 from vigilnet.traffic.stream.stream import StreamEndedError
@@ -84,14 +84,8 @@ class Association:
 
     def _read_control(self) -> None:
         """Nothing more may come on the TCP connection but its end, which ends the association."""
-        try:
-            if self._control.recv(_READ):
-                return
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            pass
-        self._close()
+        if has_ended(self._control):
+            self._close()
 
     def _close(self) -> None:
         if self._is_closed:

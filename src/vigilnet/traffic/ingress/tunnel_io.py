@@ -151,6 +151,16 @@ class Tunnel:
         self._around.on_closed()
 
 
+def has_ended(sock: socket.socket) -> bool:
+    """Throw away what an application still sends; return whether it has closed, or its connection broke."""
+    try:
+        return not sock.recv(MAX_EARLY)
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True
+
+
 class LastWords:
     """Sends an answer, then closes so that it arrives.
 
@@ -177,14 +187,8 @@ class LastWords:
         self._timer = around.loop.call_later(LINGER_S, self._close)
 
     def _discard(self) -> None:
-        try:
-            if self._socket.recv(MAX_EARLY):
-                return
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            pass
-        self._close()
+        if has_ended(self._socket):
+            self._close()
 
     def _close(self) -> None:
         if self._timer is not None:
