@@ -30,6 +30,10 @@ class CircuitSource(Protocol):
         """Return a circuit that is ready for one more request, or None."""
         ...
 
+    def taken(self) -> None:
+        """The circuit that `take` gave has its request."""
+        ...
+
     async def acquire(
         self, isolation: str, port: int | None, ended: EndReason | None = None
     ) -> PooledCircuit:
@@ -96,6 +100,7 @@ class Opening(Generic[_O]):
         entry = self._openings.source.take(self._isolation, self._port or None)
         if entry is not None:
             self._begin(entry)
+            self._openings.source.taken()
         else:
             self._wait(None)
 

@@ -248,10 +248,11 @@ class CircuitPool:
 
     def take(self, isolation: str, port: int | None) -> PooledCircuit | None:
         """Return a circuit with room for one more request, or None if none is ready."""
-        entry = self.pool.take(isolation, port)
-        if entry is not None:
-            self._loop.call_soon(self._build_ahead)  # behind the request, which is to leave first
-        return entry
+        return self.pool.take(isolation, port)
+
+    def taken(self) -> None:
+        """A circuit was taken and the request queued: build another, behind the request."""
+        self._loop.call_soon(self._build_ahead)
 
     def _build_ahead(self) -> None:
         if self.pool.wanted():
@@ -267,8 +268,9 @@ class CircuitPool:
             port: the exit must serve it.
             ended: how the try before ended; raised if there is nobody else to ask.
         """
-        entry = self.take(isolation, port)
+        entry = self.pool.take(isolation, port)
         if entry is not None:
+            self.taken()
             return entry
         self._check_served(port)
         self._waiting[port] = self._waiting.get(port, 0) + 1

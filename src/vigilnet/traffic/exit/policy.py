@@ -185,7 +185,7 @@ class ExitPolicy:
         if not 1 <= port <= MAX_PORT or self._is_special(address):
             return False
         for rule in self.rules:
-            if rule.matches(address, port):
+            if rule.low <= port <= rule.high and rule.matches(address, port):
                 return rule.accepts
         return False
 

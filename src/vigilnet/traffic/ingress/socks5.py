@@ -48,6 +48,9 @@ class SocksCommand(IntEnum):
     UDP_ASSOCIATE = 3
 
 
+_SERVED: Final = {int(command): command for command in (SocksCommand.CONNECT, SocksCommand.UDP_ASSOCIATE)}
+
+
 class SocksReply(IntEnum):
     """How a request ended (RFC 1928 section 6)."""
 
@@ -210,7 +213,8 @@ class Socks5Machine:
             return None
         if buffer[0] != VERSION or buffer[2] != 0:
             raise self._refuse(encode_reply(SocksReply.GENERAL_FAILURE), "malformed request")
-        if buffer[1] not in (SocksCommand.CONNECT, SocksCommand.UDP_ASSOCIATE):
+        command = _SERVED.get(buffer[1])
+        if command is None:
             answer = encode_reply(SocksReply.COMMAND_NOT_SUPPORTED)
             raise self._refuse(answer, f"command {buffer[1]}, expected 1 or 3")
         try:
@@ -222,7 +226,6 @@ class Socks5Machine:
         if found is None:
             return None
         host, port, end = found
-        command = SocksCommand(buffer[1])
         if port == 0 and command is SocksCommand.CONNECT:
             raise self._refuse(encode_reply(SocksReply.GENERAL_FAILURE), "port 0, expected 1 to 65535")
         self._step = _Step.WAITING

@@ -32,7 +32,7 @@ class Case:
         self._supplied = asyncio.Event()
         self.error: VigilnetError | None = None
         self.asked: list[EndReason | None] = []
-        self.retries = 0
+        self.retries = self.taken_times = 0
         self.tasks = TaskGroup("test")
         self.now = asyncio.get_running_loop().time
         self.openings = Openings(self, self.tasks, self.now, lambda: timeout_s)
@@ -49,6 +49,9 @@ class Case:
 
     def take(self, isolation: str, port: int | None) -> PooledCircuit | None:
         return self.entry if self.is_ready else None
+
+    def taken(self) -> None:
+        self.taken_times += 1
 
     async def acquire(
         self, isolation: str, port: int | None, ended: EndReason | None = None
@@ -97,6 +100,7 @@ def test_a_stream_on_a_circuit_that_is_ready_takes_no_task() -> None:
         case.begin()
         assert len(case.tasks) == 0
         assert case.told == []
+        assert case.taken_times == 1
         await case.settle()
         (stream,) = case.told
         assert isinstance(stream, Stream)
