@@ -1,7 +1,7 @@
 """What one answer of a malicious directory costs a client: `python -m tests.bench.bench_liars [--dry]`.
 
-Processor time of the longest answers that a client reads, of each kind that could cost it most. The peer table
-and the fetcher are the product's, the clock is virtual.
+Processor time of the longest answers that a client reads, of each kind that could cost it most. The peer
+table and the fetcher are the product's, the clock is virtual.
 """
 
 import argparse
