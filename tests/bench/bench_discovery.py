@@ -19,8 +19,8 @@ LIARS = 0.3
 
 
 def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
-    """Run everything."""
-    result: dict[str, Any] = {"spread": [], "spread_liars": [], "bad_days": []}
+    """Let one record spread in networks of each size."""
+    result: dict[str, Any] = {"spread": [], "spread_liars": []}
     for size in sizes:
         for name, liars in (("spread", 0.0), ("spread_liars", LIARS)):
             started = time.process_time()
@@ -29,6 +29,12 @@ def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
             row["cpu_s"] = round(time.process_time() - started, 1)
             result[name].append(row)
             print(name, row, flush=True)
+    return result
+
+
+def bad_days(largest: int) -> list[dict[str, Any]]:
+    """Look relays up while others are killed, lie and flood."""
+    result = []
     for size, liars, churn, sybils in (
         (1_000, 0.0, 0.2, 0),
         (1_000, LIARS, 0.2, 0),
@@ -36,7 +42,7 @@ def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
         (1_000, LIARS, 0.2, 500),
         (10_000, LIARS, 0.2, 0),
     ):
-        if size > max(sizes):
+        if size > largest:
             continue
         started = time.process_time()
         with shared_checks():
@@ -51,9 +57,11 @@ def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
                 "right": round(found.share, 4),
                 "first_answer_right": round(found.one_share, 4),
                 "sybils_passed_on": round(simulation.sybils_passed_on(sybils), 1) if sybils else None,
+                "frames_per_min": round(found.frames, 1),
+                "octets_per_min": round(found.octets),
                 "cpu_s": round(time.process_time() - started, 1),
             }
-        result["bad_days"].append(row)
+        result.append(row)
         print(row, flush=True)
     return result
 
@@ -86,13 +94,17 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="up to 1,000 relays, nothing written")
-    if parser.parse_args().quick:
-        measure(tuple(size for size in SIZES if size <= 1_000))
+    parser.add_argument("--days", action="store_true", help="only the look-ups under churn, liars and Sybils")
+    arguments = parser.parse_args()
+    largest = 1_000 if arguments.quick else SIZES[-1]
+    result = {} if arguments.days else measure(tuple(size for size in SIZES if size <= largest))
+    days = bad_days(largest)
+    if arguments.quick:
         return
-    result = measure(SIZES)
-    for part, figures in result.items():
+    for part, figures in {**result, "bad_days": days}.items():
         update(part, figures)
-    plot(result, FOLDER / "discovery.svg")
+    if result:
+        plot(result, FOLDER / "discovery.svg")
 
 
 if __name__ == "__main__":

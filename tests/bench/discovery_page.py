@@ -32,8 +32,11 @@ Look-ups: a client asks six relays drawn by chance for a record that was issued 
 when two of them name the newest one. Liars: half say nothing, half announce what they never deliver; all
 answer look-ups with nothing. Relays that are killed come back at once, with empty tables.
 
-| relays | liars | killed a min | Sybils in one /24 | look-ups right | first answer alone | Sybils passed on |
-|---|---|---|---|---|---|---|
+Frames and octets are those of gossip, for each relay and minute, with a record published every 2 s. Sybils
+passed on are those that an honest relay offers to others.
+
+| relays | liars | killed a min | Sybils in one /24 | right | first answer alone | passed on | frames | octets |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -55,7 +58,8 @@ def markdown(result: dict[str, Any]) -> str:
     days = [
         [day["nodes"], f"{day['liars']:.0%}", f"{day['churn_per_min']:.0%}", day["sybils"],
          f"{day['right']:.1%} of {day['asked']}", f"{day['first_answer_right']:.1%}",
-         "-" if day["sybils_passed_on"] is None else day["sybils_passed_on"]]
+         "-" if day["sybils_passed_on"] is None else day["sybils_passed_on"],
+         day.get("frames_per_min", "-"), day.get("octets_per_min", "-")]
         for day in result["bad_days"]
     ]  # fmt: skip
     return _bars(result) + HEAD + _rows(spreads) + MIDDLE + _rows(days) + _real(result)

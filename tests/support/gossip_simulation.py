@@ -67,6 +67,8 @@ class Lookups:
     asked: int = 0
     right: int = 0  # two relays of different places named the newest record
     one_right: int = 0  # the first relay asked named it
+    frames: float = 0.0  # of gossip, for each relay and minute, with all that was published and killed
+    octets: float = 0.0
 
     @property
     def share(self) -> float:
@@ -220,6 +222,7 @@ class Simulation:
         for name in names:
             self.publish(name)
         self._flood(sybils)
+        before = self.net.frames, self.net.octets
         owed = 0.0
         for second in range(int(minutes * 60)):
             owed += churn_per_min / 60 * self.size
@@ -230,6 +233,8 @@ class Simulation:
             self.net.run(1.0)
             for _ in range(10):
                 self.look_up(lookups)
+        lookups.frames = (self.net.frames - before[0]) / self.size / minutes
+        lookups.octets = (self.net.octets - before[1]) / self.size / minutes
         return lookups
 
     def _flood(self, count: int) -> None:

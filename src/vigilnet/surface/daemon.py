@@ -244,7 +244,13 @@ async def _serve(host: NodeHost, ending: asyncio.Event, arguments: argparse.Name
         if arguments.background:
             _log_to(host.options)
         mode = host.options.node.mode or Mode.CLIENT
-        _log.info("node is up", version=program_version(), mode=mode.value, does=", ".join(mode.features))
+        _log.info(
+            "node is up",
+            version=program_version(),
+            mode=mode.value,
+            does=", ".join(mode.features),
+            phase=host.options.node.phase.name.lower(),
+        )
         if arguments.json:
             sys.stdout.write(json.dumps(ready_line(host.node, status)) + "\n")
             sys.stdout.flush()
