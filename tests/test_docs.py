@@ -2,11 +2,13 @@
 
 import argparse
 import importlib
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.bench.discovery_page import markdown
 from tests.support.options_page import PAGE, options_page
 from vigilnet.node.option_list import option_list
 from vigilnet.surface.cli.help_page import commands_of
@@ -47,6 +49,12 @@ def test_options_page_has_every_option() -> None:
 def test_every_option_says_what_it_means() -> None:
     silent = [info.key for info in option_list() if not info.meaning]
     assert silent == [], "say it beside the field"
+
+
+def test_the_page_of_finding_peers_is_what_its_figures_say() -> None:
+    figures = json.loads((ROOT / "docs" / "benchmarks" / "discovery.json").read_text())
+    page = (ROOT / "docs" / "benchmarks" / "discovery.md").read_text()
+    assert page == markdown(figures), "run the benchmark again, or discovery_page.update"
 
 
 def test_questions_are_at_least_twenty() -> None:

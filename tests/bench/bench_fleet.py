@@ -72,7 +72,11 @@ def nat(lab: Lab, folder: Path, relays: int, minutes: float) -> object:
         (Router.KEEPS, Router.DRAWS),
         (Router.DRAWS, Router.DRAWS),
     ]
-    return [asdict(Meeting.measure(folder / f"{number}", *pair, TRIES)) for number, pair in enumerate(pairs)]
+    found = []
+    for number, pair in enumerate(pairs):  # eight minutes: who breaks off keeps what was printed
+        found.append(asdict(Meeting.measure(folder / f"{number}", *pair, TRIES)))
+        print(found[-1], flush=True)
+    return found
 
 
 def lan(lab: Lab, folder: Path, relays: int, minutes: float) -> object:

@@ -35,7 +35,7 @@ answer look-ups with nothing. Relays that are killed come back at once, with emp
 Frames and octets are those of gossip, for each relay and minute, with a record published every 2 s. Sybils
 passed on are those that an honest relay offers to others.
 
-| relays | liars | killed a min | Sybils in one /24 | right | first answer alone | passed on | frames | octets |
+| relays | liars | killed a min | Sybils in one /24 | right | first alone | passed on | frames | octets |
 |---|---|---|---|---|---|---|---|---|
 """
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from vigilnet.peer.address import prefix_of
 from vigilnet.peer.descriptor import PeerRecord
+from vigilnet.peer.special_addresses import is_public
 from vigilnet.routing.discovery.introduction import Endpoint
 from vigilnet.routing.discovery.limits import Bucket
 
@@ -44,7 +45,9 @@ class CallShares:
 
     def take(self, relay: bytes, asker: bytes, host: str, now: float) -> bool:
         """Whether an asker, who is seen at `host`, may call a relay now; if so it is counted."""
-        key = (relay, prefix_of(host) if host and self._has_prefix_limits else asker)
+        # Who comes by a program that carries links (a pluggable transport) may be seen at no address of his.
+        has_place = self._has_prefix_limits and bool(is_public(host))
+        key = (relay, prefix_of(host) if has_place else asker)
         share, last = self._shares.pop(key, (None, float("-inf")))
         is_new = share is None or now - last >= LATELY_S
         if share is None or is_new:

@@ -43,6 +43,13 @@ def test_where_all_share_a_prefix_each_asker_has_a_share() -> None:
         assert took == [True] * int(SHARE_BURST) + [False]
 
 
+def test_who_is_seen_at_no_address_of_his_own_has_a_share_too() -> None:
+    one = shares()
+    for asker in (ASKER, OTHER):
+        took = [one.take(RELAY, asker, "127.0.0.1", 0.0) for _ in range(5)]
+        assert took == [True] * int(SHARE_BURST) + [False]
+
+
 def test_half_of_all_calls_are_kept_for_who_did_not_ask_lately() -> None:
     one = shares()
     for number in range(int(CALLED_BURST - KEPT) + 1):
