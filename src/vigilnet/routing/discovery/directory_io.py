@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from vigilnet.base.clock import Clock
 from vigilnet.base.errors import RemoteProtocolError
@@ -19,6 +20,7 @@ MAX_SERVED: Final = 64  # at once
 ANSWER_BURST: Final = 32.0
 ANSWER_RATE: Final = 4.0  # a second: each may be some MB
 SERVE_S: Final = 120.0
+MAX_OF_CIRCUIT: Final = 4  # a client's circuit asks once; more cost whoever wants them circuits
 
 
 class DirectoryServer:
@@ -42,13 +44,17 @@ class DirectoryServer:
         self._clock = clock
         self._bucket = Bucket(ANSWER_BURST, ANSWER_RATE, clock.now())
         self._served: set[_Answering] = set()
+        self._asked: WeakKeyDictionary[object, int] = WeakKeyDictionary()  # by circuit
         self.answers = 0
 
     def begin(self, stream: Stream) -> None:
         """A client opened a stream for records."""
-        if len(self._served) >= MAX_SERVED or not self._bucket.take(1, self._clock.now()):
+        asked = self._asked.get(stream.circuit, 0)
+        is_full = len(self._served) >= MAX_SERVED or asked >= MAX_OF_CIRCUIT
+        if is_full or not self._bucket.take(1, self._clock.now()):
             stream.close(EndReason.LIMIT)
             return
+        self._asked[stream.circuit] = asked + 1
         answering = _Answering(stream, self)
         self._served.add(answering)
         stream.accept()

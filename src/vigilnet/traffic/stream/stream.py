@@ -143,6 +143,11 @@ class Stream:
         self.sent_octets = 0
         self.received_octets = 0
 
+    @property
+    def circuit(self) -> object:
+        """What it belongs to: the same for all streams of one circuit, and of no other use."""
+        return self._owner
+
     def set_consumer(self, consumer: StreamConsumer) -> None:
         """Deliver to `consumer` from now on, what came before included."""
         self._consumer = consumer

@@ -10,7 +10,13 @@ from tests.support.targets import Reader
 from tests.support.virtual_loop import VirtualClock, VirtualLoop, run
 from vigilnet.routing.discovery.dht import Lookup
 from vigilnet.routing.discovery.directory import AnswerReader, Fetch
-from vigilnet.routing.discovery.directory_io import ANSWER_BURST, MAX_SERVED, SERVE_S, DirectoryServer
+from vigilnet.routing.discovery.directory_io import (
+    ANSWER_BURST,
+    MAX_OF_CIRCUIT,
+    MAX_SERVED,
+    SERVE_S,
+    DirectoryServer,
+)
 from vigilnet.routing.discovery.wire import Item, ItemType
 from vigilnet.traffic.stream.wire import EndReason
 
@@ -26,6 +32,10 @@ class Setting:
             return items
 
         self.server = DirectoryServer(choose, VirtualClock(loop))
+        self.pair = DirectoryPair(self.server.begin)
+
+    def another_circuit(self) -> None:
+        """Ask by another one from now on."""
         self.pair = DirectoryPair(self.server.begin)
 
     def ask(self, octets: bytes, *, takes: bool = True, ends: bool = True) -> Reader:
@@ -110,6 +120,7 @@ def test_no_more_are_served_at_once_than_it_can_bear() -> None:
     async def scenario(net: Setting) -> None:
         readers = []
         for _ in range(MAX_SERVED + 10):
+            net.another_circuit()
             readers.append(net.ask(b"", ends=False))
             await asyncio.sleep(1)
         assert sum(reader.ended is EndReason.LIMIT for reader in readers) == 10
@@ -119,10 +130,27 @@ def test_no_more_are_served_at_once_than_it_can_bear() -> None:
 
 def test_answers_are_limited_in_time() -> None:
     async def scenario(net: Setting) -> None:
-        readers = [net.ask(Fetch().encode()) for _ in range(100)]
+        readers = []
+        for _ in range(100):
+            net.another_circuit()
+            readers.append(net.ask(Fetch().encode()))
         await asyncio.sleep(0.1)
         assert sum(reader.has_eof for reader in readers) == ANSWER_BURST
         assert net.server.answers == ANSWER_BURST
+
+    play(scenario, ITEMS[:2])
+
+
+def test_one_circuit_asks_only_so_often_and_others_go_on() -> None:
+    async def scenario(net: Setting) -> None:
+        readers = []
+        for _ in range(2):
+            for _ in range(MAX_OF_CIRCUIT + 3):
+                readers.append(net.ask(Fetch().encode()))
+                await asyncio.sleep(10)
+            net.another_circuit()
+        said = [reader.has_eof for reader in readers]
+        assert said == ([True] * MAX_OF_CIRCUIT + [False] * 3) * 2
 
     play(scenario, ITEMS[:2])
 
