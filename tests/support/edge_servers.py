@@ -106,8 +106,13 @@ class _UdpEcho(asyncio.DatagramProtocol):
 
 @asynccontextmanager
 async def udp_echo(host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """A UDP server that sends everything back; yields its port."""
-    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(_UdpEcho, local_addr=(host, 0))
+    """A UDP server that sends everything back; yields its port.
+
+    Not one of the system's choice, which may be one of those that traceroute asks and the device tells apart.
+    """
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        _UdpEcho, local_addr=(host, free_port())
+    )
     try:
         yield transport.get_extra_info("sockname")[1]
     finally:

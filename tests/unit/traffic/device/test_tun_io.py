@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import ports
 from tests.support.edge_clients import until
 from tests.support.edge_network import OPEN_EXIT, DirectNetwork
 from tests.support.edge_servers import udp_echo
@@ -88,6 +89,18 @@ def test_datagrams_of_one_socket_share_a_flow_and_come_back_from_where_they_went
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tun_io, "is_carried", lambda target: True)
         run(scenario())
+
+
+def test_a_server_of_these_tests_is_at_no_port_that_has_flows_of_its_own() -> None:
+    given = range(ports.FIRST, ports.FIRST + ports.WORKERS * ports.RANGE)
+    assert given[0] >= tun_io.WELL_KNOWN
+    assert not set(given) & set(tun_io.TRACEROUTE)
+
+    async def scenario() -> None:
+        async with udp_echo() as far:
+            assert far in given
+
+    run(scenario())
 
 
 def test_many_datagrams_in_one_packet_arrive_one_by_one_and_come_back_together() -> None:
