@@ -133,12 +133,18 @@ def _plan(data: bytes) -> None:
         assert 0 <= shaper.next_record(1.0, 100) <= 16_401
 
 
+def _said(who: int, octets: bytes) -> bytes:
+    """One piece of a session: by the client (0) or the origin (1)."""
+    return bytes((who,)) + len(octets).to_bytes(2, "big") + octets
+
+
 def _session(data: bytes) -> None:
-    """A relay's connection: the first octet says who speaks, the rest is said in pieces."""
-    session = RelaySession(AUTHENTICATOR)
+    """A relay's connection, in pieces as `_said` writes them."""
+    session = RelaySession(Authenticator(lambda: (RELAY,)))  # one of its own: a seed is no replay
     client, origin = bytearray(), bytearray()
-    for at in range(0, len(data), 700):
-        piece = data[at + 1 : at + 700]
+    at = 0
+    while at + 3 <= len(data):
+        piece = data[at + 3 : at + 3 + int.from_bytes(data[at + 1 : at + 3], "big")]
         if data[at] % 2:
             session.origin_data(piece)
             origin += piece
@@ -146,6 +152,7 @@ def _session(data: bytes) -> None:
             session.client_data(piece)
             session.judge(1e9, 0.0)
             client += piece
+        at += 3 + len(piece)
     session.client_ended()
     assert session.to_origin == client
     assert session.to_client == origin
@@ -204,6 +211,7 @@ _SERVER = b"\3\3%s\0\x13\1\0\0\x10\0\x2b\0\2\3\4\0\x33\0\2\0\x17\0\x2c\0\4\0\2ab
 
 _STAMPED_RECORD = wire.encode_record(22, _stamped())
 _ANSWER = wire.encode_record(22, wire.encode_message(2, _SERVER % bytes(32)))
+_ANOTHER_PLEASE = wire.encode_record(22, wire.encode_message(2, _SERVER % wire.RETRY_RANDOM))
 
 _ECH_VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ech" / "handshakes.json").read_text())[
     "vectors"
@@ -230,12 +238,13 @@ SEEDS: dict[str, list[bytes]] = {
     "switch": [b"\0\0\4\0\2\4x" + bytes(9), b"\0\0\0", b"\2\0\1x\0\2ab" + bytes(9)],
     "plan": [encode_plan([Step(3, 0.001, 26), Step(9, 0.0, 114)]) * 2],
     "session": [
-        b"".join(b"\0" + _STAMPED_RECORD[at : at + 699] for at in range(0, len(_STAMPED_RECORD), 699)),
-        b"\0GET / HTTP/1.1\r\n\r\n",
+        _said(0, _STAMPED_RECORD),
+        _said(0, _STAMPED_RECORD) + _said(1, _ANOTHER_PLEASE) + _said(0, _STAMPED_RECORD) + _said(1, _ANSWER),
+        _said(0, b"GET / HTTP/1.1\r\n\r\n"),
     ],
     "tls_client": [
         _ANSWER,
-        wire.encode_record(22, wire.encode_message(2, _SERVER % wire.RETRY_RANDOM)),
+        _ANOTHER_PLEASE,
         wire.encode_record(21, b"\2\x28"),
     ],
     "tls_client_ech": [bytes.fromhex(_ECH_RETRIED["server"])],

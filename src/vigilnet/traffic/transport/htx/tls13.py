@@ -99,8 +99,7 @@ class EchRefusedError(TlsFaultError):
 class Handshake:
     """What a finished handshake leaves behind."""
 
-    client_hello: bytes  # the last one, as a whole message
-    hellos: bytes  # the only one; or the first one, what asked for another, and that one
+    hellos: bytes  # the client's, a whole message; or its first one, what asked for another, and that one
     server_hello: bytes
     suite: int
     group: int
@@ -370,7 +369,6 @@ class TlsClient:
         self._secrets = (b"", b"")
         self.state = TlsState.OPEN
         self.handshake = Handshake(
-            client_hello=self._built.hello.encode(),
             hellos=self._hellos,
             server_hello=self._facts["server hello"],
             suite=hello.suite,

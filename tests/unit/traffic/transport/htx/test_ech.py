@@ -149,7 +149,7 @@ def test_a_server_of_gos_took_our_hello(vector: dict[str, str]) -> None:
     assert client.handshake is not None
     assert client.handshake.was_retried == bool(vector["kind"])
     if not client.handshake.was_retried:
-        assert client.handshake.client_hello == outer.hello.encode()  # what the relay saw
+        assert client.handshake.hellos == outer.hello.encode()  # what the relay saw
     assert inner is not None
     other = replace(inner, hello=replace(inner.hello, random=bytes(32)))
     for inside in (None, other):  # sealed under the inner hello's transcript
