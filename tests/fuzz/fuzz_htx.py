@@ -207,10 +207,12 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 }
 
 _HELLOS = [hello.encode() for name in NAMES for _, hello in captured(name)[:1]]
-_SERVER = b"\3\3%s\0\x13\1\0\0\x10\0\x2b\0\2\3\4\0\x33\0\2\0\x17\0\x2c\0\4\0\2ab"
+_SERVER = b"\3\3%s\0\x13\1\0\0\x14\0\x2b\0\2\3\4\0\x33\0\2\0\x17\0\x2c\0\4\0\2ab"
 
 _STAMPED_RECORD = wire.encode_record(22, _stamped())
 _ANSWER = wire.encode_record(22, wire.encode_message(2, _SERVER % bytes(32)))
+_SHARE = b"\3\3" + bytes(33) + b"\x13\1\0\0\x2e\0\x2b\0\2\3\4\0\x33\0\x24\0\x1d\0\x20" + bytes(32)
+_GOOD_ANSWER = wire.encode_record(22, wire.encode_message(2, _SHARE))
 _ANOTHER_PLEASE = wire.encode_record(22, wire.encode_message(2, _SERVER % wire.RETRY_RANDOM))
 
 _ECH_VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ech" / "handshakes.json").read_text())[
@@ -239,7 +241,12 @@ SEEDS: dict[str, list[bytes]] = {
     "plan": [encode_plan([Step(3, 0.001, 26), Step(9, 0.0, 114)]) * 2],
     "session": [
         _said(0, _STAMPED_RECORD),
-        _said(0, _STAMPED_RECORD) + _said(1, _ANOTHER_PLEASE) + _said(0, _STAMPED_RECORD) + _said(1, _ANSWER),
+        _said(0, _STAMPED_RECORD) + _said(1, _GOOD_ANSWER) + _said(0, wire.encode_record(23, bytes(60))),
+        _said(0, _STAMPED_RECORD)
+        + _said(1, _ANOTHER_PLEASE)
+        + _said(0, _STAMPED_RECORD)
+        + _said(1, _GOOD_ANSWER)
+        + _said(0, wire.encode_record(23, bytes(60))),
         _said(0, b"GET / HTTP/1.1\r\n\r\n"),
     ],
     "tls_client": [
